@@ -1,0 +1,5 @@
+"""``python -m speakervlad`` and ``torchrun -m speakervlad``."""
+
+from speakervlad.cli import main
+
+main()

@@ -1,0 +1,33 @@
+"""The ``speakervlad`` command: every command body reads, calls one library function, writes."""
+
+import sys
+
+import typer
+
+from speakervlad.cli.console import errors, set_up_logging
+from speakervlad.errors import InputError
+
+app = typer.Typer(
+    name="speakervlad",
+    help="Speaker recognition with NetVLAD and GhostVLAD: train, embed, score, judge.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one line on stderr and exit code 2."""
+    set_up_logging()
+    try:
+        app()
+    except (InputError, OSError) as error:
+        errors.print(f"error: {describe(error)}", markup=False)
+        sys.exit(2)
+
+
+def describe(error: Exception) -> str:
+    """One line for one error; an OSError names its file."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())

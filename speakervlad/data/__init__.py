@@ -1,0 +1,1 @@
+"""Audio, manifests, and the stream of training crops."""

@@ -1,0 +1,1 @@
+"""Trials, embeddings, scores and what they are worth; needs no torch."""

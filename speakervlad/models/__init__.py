@@ -1,0 +1,1 @@
+"""Front ends, trunks, pooling layers, classifiers: tensors in, tensors out."""

@@ -1,0 +1,1 @@
+"""The trainer and everything that only training needs."""
