@@ -1,7 +1,6 @@
 """Speaker recognition with NetVLAD and GhostVLAD: train, embed, score, judge."""
 
 import importlib
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user handed in is wrong; the message is one line: what, where, what to do.
+    """Something the user handed in is wrong; the message says what, where and what to do.
 
-    The command line prints it and exits with code 2. Programmer slips stay ``assert`` and ``TypeError``.
+    The command line prints it as one line and exits with code 2. Programmer slips stay ``assert``.
     """
 
 

@@ -11,9 +11,9 @@ from speakervlad.errors import InputError
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on failure.
+    """Yield a temporary path beside ``path``; rename it on success, remove it on failure.
 
-    The temporary name keeps the suffix, because writers such as ``np.savez`` and matplotlib read it.
+    The temporary name keeps the suffix, because ``np.savez`` and matplotlib go by it.
 
     Raises:
         InputError: the folder cannot be created or written.

@@ -1,0 +1,246 @@
+"""The schema of an experiment: frozen dataclasses, read once, never written back."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from speakervlad.errors import InputError, did_you_mean
+
+Schema = TypeVar("Schema")
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """``num_mels`` belongs to ``log_mel`` alone."""
+
+    kind: Literal["linear", "log_mel"] = "linear"
+    num_mels: int = 80
+    normalise: Literal["frequency", "time", "time_mean", "none"] = "frequency"
+    mirror: bool = False
+    min_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrunkConfig:
+    """``width`` multiplies all channel counts."""
+
+    kind: Literal["thin_resnet34", "wide_resnet34"] = "thin_resnet34"
+    width: float = 1.0
+    batch_norm_momentum: float = 0.01
+
+
+@dataclass(frozen=True)
+class PoolingConfig:
+    """Cluster options belong to ``netvlad`` alone; ``num_ghosts > 0`` makes it GhostVLAD.
+
+    ``assignment: trunk`` lets the soft assignment look at the trunk's feature map, as the release
+    does; ``descriptors`` is the layer of the NetVLAD paper.
+    """
+
+    kind: Literal["average", "statistics", "netvlad"] = "netvlad"
+    num_clusters: int = 8
+    num_ghosts: int = 2
+    assignment: Literal["trunk", "descriptors"] = "trunk"
+    vector_norm: bool = False
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """A whole encoder; ``descriptor_dim: 0`` averages the rows of the trunk's map instead."""
+
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
+    trunk: TrunkConfig = field(default_factory=TrunkConfig)
+    descriptor_dim: int = 512
+    pooling: PoolingConfig = field(default_factory=PoolingConfig)
+    embedding_dim: int = 512
+    embedding_relu: bool = True
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """``scale``, ``margin`` and the warm-up belong to the margin losses."""
+
+    kind: Literal["softmax", "am_softmax", "aam_softmax"] = "softmax"
+    scale: float = 30.0
+    margin: float = 0.35
+    margin_warmup_steps: int = 0
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Paths are relative to the working directory; a root replaces a list's own folder."""
+
+    train_manifest: str = ""
+    train_root: str | None = None
+    valid_trials: tuple[str, ...] = ()
+    valid_root: str | None = None
+    crop_seconds: float = 2.5
+    wrap: bool = False
+    reverse_probability: float = 0.0
+    num_workers: int = 2
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Decay reaches kernels and their biases, never batch norm or cluster centres."""
+
+    kind: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = 1e-3
+    epsilon: float = 1e-8
+    momentum: float = 0.9
+    weight_decay: float = 2e-4
+    clip_norm: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """``milestones`` (in steps) and ``factors`` (one more than milestones) belong to ``steps``."""
+
+    kind: Literal["constant", "steps", "cosine", "exponential"] = "cosine"
+    warmup_steps: int = 0
+    warmup_start: float = 0.0
+    milestones: tuple[int, ...] = ()
+    factors: tuple[float, ...] = (1.0,)
+    final_factor: float = 1e-3
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """``batch_size`` is that of all processes together."""
+
+    steps: int = 1000
+    batch_size: int = 64
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "auto"
+    compile: bool = False
+    vlad_init_utterances: int = 0
+    log_every: int = 10
+    save_every: int = 500
+    validate_every: int = 500
+
+
+@dataclass(frozen=True)
+class Config:
+    """One complete experiment."""
+
+    run_dir: str = "runs/unnamed"
+    resume: bool = False
+    init_from: str | None = None
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
+    """Read a YAML file and ``key=value`` overrides (dots reach into sections).
+
+    Raises:
+        InputError: the file is absent or no YAML mapping, a key is unknown, a value has the wrong
+            type, or an override lacks its ``=``.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    for override in overrides:
+        if "=" not in override:
+            raise InputError(f"{override}: an override is key=value, such as train.steps=100.")
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such config file.")
+    try:
+        loaded = OmegaConf.load(path)
+        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        values = OmegaConf.to_container(merged, resolve=True)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not a readable config ({reason}).") from error
+    return from_dict(Config, values, str(path))
+
+
+def to_yaml(config: Config) -> str:
+    """The whole config as YAML that ``load_config`` reads back."""
+    import yaml
+
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain containers only: tuples become lists, as JSON and YAML have none."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ between two configs of one schema."""
+    before, after = (dict(_flatten(to_dict(config))) for config in (old, new))
+    return {key: (before[key], value) for key, value in after.items() if before.get(key) != value}
+
+
+def from_dict(schema: type[Schema], values: Any, where: str, prefix: str = "") -> Schema:
+    """Build a frozen dataclass from plain containers, strictly.
+
+    Args:
+        schema: the dataclass.
+        values: a mapping with a subset of its fields.
+        where: names the source in messages.
+        prefix: dotted path of this section, for messages.
+
+    Raises:
+        InputError: unknown key (with the nearest known one) or a value of the wrong type.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: {prefix.rstrip('.') or 'a config'} must be a mapping.")
+    hints = typing.get_type_hints(schema)
+    for key in values:
+        if key not in hints:
+            hint = did_you_mean(str(key), hints)
+            raise InputError(f"{where}: unknown key {prefix}{key}. {hint}")
+    return schema(
+        **{key: _convert(value, hints[key], where, prefix + key) for key, value in values.items()}
+    )
+
+
+def _convert(value: Any, hint: Any, where: str, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast("type[Any]", hint), value, where, f"{key}.")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in arguments:
+            raise InputError(f"{where}: {key}={value!r}. {did_you_mean(str(value), arguments)}")
+        return value
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _convert(value, arguments[0], where, key)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where}: {key}={value!r} must be a list.")
+        return tuple(_convert(item, arguments[0], where, key) for item in value)
+    return _convert_scalar(value, hint, where, key)
+
+
+def _convert_scalar(value: Any, hint: type, where: str, key: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        kind = {"str": "text", "bool": "true or false"}.get(hint.__name__, hint.__name__)
+        raise InputError(f"{where}: {key}={value!r} must be {kind}.")
+    return value
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,158 @@
+"""From config to modules, and between encoder folders and modules."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from speakervlad.config import ClassifierConfig, EncoderConfig, FrontEndConfig, PoolingConfig
+from speakervlad.config import from_dict as config_from_dict
+from speakervlad.config import to_dict as config_to_dict
+from speakervlad.errors import InputError, first_few
+from speakervlad.files import atomic_path
+from speakervlad.models.classifier import CLASSIFIERS, MarginSoftmax, Softmax
+from speakervlad.models.encoder import ColumnDescriptors, Projection, RowMean, SpeakerEncoder
+from speakervlad.models.frontend import FRONT_ENDS, LinearSpectrogram, LogMelSpectrogram
+from speakervlad.models.pooling import (
+    POOLINGS,
+    NetVLAD,
+    StatisticsPooling,
+    TemporalAveragePooling,
+)
+from speakervlad.models.resnet import TRUNKS
+
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+
+
+def build_encoder(config: EncoderConfig) -> SpeakerEncoder:
+    """A freshly initialised encoder: orthogonal kernels, zero biases, as the release starts."""
+    front_end = build_front_end(config.front_end)
+    try:
+        trunk = TRUNKS[config.trunk.kind](
+            front_end.num_bins,
+            width=config.trunk.width,
+            batch_norm_momentum=config.trunk.batch_norm_momentum,
+        )
+    except ValueError as error:
+        raise InputError(f"encoder.front_end: {error}") from error
+    dim = config.descriptor_dim
+    descriptors = (
+        ColumnDescriptors(trunk.channels, trunk.num_rows, dim) if dim else RowMean(trunk.channels)
+    )
+    guide_dim = trunk.channels * trunk.num_rows if config.pooling.assignment == "trunk" else None
+    pooling = build_pooling(config.pooling, descriptors.dim, guide_dim)
+    projection = Projection(pooling.out_dim, config.embedding_dim, relu=config.embedding_relu)
+    guide = guide_dim is not None and isinstance(pooling, NetVLAD)
+    encoder = SpeakerEncoder(front_end, trunk, descriptors, pooling, projection, guide=guide)
+    encoder.apply(_initialise)
+    return encoder
+
+
+def build_front_end(config: FrontEndConfig) -> LinearSpectrogram | LogMelSpectrogram:
+    """The front end that the config names."""
+    if config.kind == "linear":
+        return FRONT_ENDS["linear"](
+            normalise=config.normalise, mirror=config.mirror, min_seconds=config.min_seconds
+        )
+    return LogMelSpectrogram(
+        config.num_mels,
+        normalise=config.normalise,
+        mirror=config.mirror,
+        min_seconds=config.min_seconds,
+    )
+
+
+def build_pooling(
+    config: PoolingConfig, dim: int, guide_dim: int | None
+) -> NetVLAD | StatisticsPooling | TemporalAveragePooling:
+    """The pooling layer that the config names, over descriptors of size ``dim``."""
+    if config.kind == "netvlad":
+        return NetVLAD(
+            dim,
+            num_clusters=config.num_clusters,
+            num_ghosts=config.num_ghosts,
+            guide_dim=guide_dim,
+            vector_norm=config.vector_norm,
+        )
+    return POOLINGS[config.kind](dim)
+
+
+def build_classifier(
+    config: ClassifierConfig, dim: int, num_speakers: int
+) -> Softmax | MarginSoftmax:
+    """The training objective that the config names."""
+    if config.kind == "softmax":
+        return Softmax(dim, num_speakers)
+    return CLASSIFIERS[config.kind](dim, num_speakers, scale=config.scale, margin=config.margin)
+
+
+def save_encoder(
+    folder: str | Path, encoder: SpeakerEncoder, config: EncoderConfig, notes: dict[str, str]
+) -> None:
+    """Write an encoder folder; ``notes`` (such as step and EER) travel inside the weights file."""
+    folder = Path(folder)
+    with atomic_path(folder / CONFIG_NAME) as path:
+        path.write_text(json.dumps(config_to_dict(config), indent=2) + "\n")
+    state = {name: value.contiguous() for name, value in encoder.state_dict().items()}
+    with atomic_path(folder / WEIGHTS_NAME) as path:
+        save_file(state, path, metadata=notes)
+
+
+def load_encoder_folder(folder: str | Path) -> tuple[SpeakerEncoder, EncoderConfig]:
+    """Read an encoder folder, strictly; the encoder comes in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: files are missing or damaged, or the weights do not fit the config.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    encoder = build_encoder(config)
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no {WEIGHTS_NAME}. Name a folder that training wrote.")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: is damaged or no safetensors file ({error}).") from error
+    load_strictly(encoder, state, str(path))
+    return encoder.eval(), config
+
+
+def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
+    """Load a state dict of exactly the module's names and shapes, or name every mismatch."""
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    wrong = [f"missing {name}" for name in expected.keys() - found.keys()]
+    wrong += [f"unexpected {name}" for name in found.keys() - expected.keys()]
+    wrong += [
+        f"{name} is {found[name]}, not {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    if wrong:
+        raise InputError(f"{where}: does not fit its config: {first_few(sorted(wrong))}.")
+    module.load_state_dict(state)
+
+
+def _read_config(folder: Path) -> EncoderConfig:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such encoder folder.")
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no {CONFIG_NAME}. Name a folder that training wrote.")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: is no JSON ({error}).") from error
+    return config_from_dict(EncoderConfig, values, str(path))
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+        nn.init.orthogonal_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

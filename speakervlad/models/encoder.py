@@ -1,0 +1,105 @@
+"""The network that users keep, and the network that is trained."""
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from speakervlad.models.classifier import Loss, MarginSoftmax, Softmax
+from speakervlad.models.frontend import LinearSpectrogram, LogMelSpectrogram
+from speakervlad.models.pooling import NetVLAD, StatisticsPooling, TemporalAveragePooling
+from speakervlad.models.resnet import BottleneckResNet
+
+FeatureMap = Float[Tensor, "batch channel row frame"]
+
+
+class ColumnDescriptors(nn.Module):
+    """One ReLU layer over all rows and channels of a frame (the release's ``x_fc``)."""
+
+    def __init__(self, channels: int, num_rows: int, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.linear = nn.Conv2d(channels, dim, (num_rows, 1))
+
+    def forward(self, feature_map: FeatureMap) -> Float[Tensor, "batch dim frame"]:
+        return F.relu(self.linear(feature_map)).squeeze(2)
+
+
+class RowMean(nn.Module):
+    """The mean over the rows of a frame (the release's average aggregation)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.dim = channels
+
+    def forward(self, feature_map: FeatureMap) -> Float[Tensor, "batch dim frame"]:
+        return feature_map.mean(dim=2)
+
+
+class Projection(nn.Module):
+    """Pooled vector to embedding, optionally through the ReLU of the release's ``fc6``."""
+
+    def __init__(self, in_dim: int, dim: int, *, relu: bool) -> None:
+        super().__init__()
+        self.dim = dim
+        self.linear = nn.Linear(in_dim, dim)
+        self.relu = relu
+
+    def forward(self, pooled: Float[Tensor, "batch in_dim"]) -> Float[Tensor, "batch dim"]:
+        embedding = self.linear(pooled)
+        return F.relu(embedding) if self.relu else embedding
+
+
+class SpeakerEncoder(nn.Module):
+    """Waveforms of 16 kHz in [-1, 1] to utterance embeddings.
+
+    ``forward`` returns the embeddings that the classifier sees, of any length; cosine scoring is
+    indifferent to it, and ``inference`` hands out unit vectors.
+    """
+
+    def __init__(
+        self,
+        front_end: LinearSpectrogram | LogMelSpectrogram,
+        trunk: BottleneckResNet,
+        descriptors: ColumnDescriptors | RowMean,
+        pooling: NetVLAD | StatisticsPooling | TemporalAveragePooling,
+        projection: Projection,
+        *,
+        guide: bool,
+    ) -> None:
+        super().__init__()
+        self.front_end = front_end
+        self.trunk = trunk
+        self.descriptors = descriptors
+        self.pooling = pooling
+        self.projection = projection
+        self.guide = guide
+
+    @property
+    def dim(self) -> int:
+        """Size of an embedding."""
+        return self.projection.dim
+
+    def forward(self, waveforms: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
+        frames, guide = self.frames(waveforms)
+        return self.projection(self.pooling(frames, guide))
+
+    def frames(
+        self, waveforms: Float[Tensor, "batch samples"]
+    ) -> tuple[Float[Tensor, "batch dim frame"], Float[Tensor, "batch guide_dim frame"] | None]:
+        """Frame descriptors, and what the soft assignment looks at if that is something else."""
+        feature_map = self.trunk(self.front_end(waveforms))
+        return self.descriptors(feature_map), feature_map.flatten(1, 2) if self.guide else None
+
+
+class SpeakerClassifier(nn.Module):
+    """Encoder and classifier; the only module that DDP and ``torch.compile`` wrap."""
+
+    def __init__(self, encoder: SpeakerEncoder, classifier: Softmax | MarginSoftmax) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = classifier
+
+    def forward(
+        self, waveforms: Float[Tensor, "batch samples"], speakers: Int[Tensor, " batch"]
+    ) -> Loss:
+        return self.classifier(self.encoder(waveforms), speakers)
