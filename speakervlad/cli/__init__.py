@@ -15,6 +15,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+# Each module registers its commands on ``app``, so they come after it.
+from speakervlad.cli import evaluation  # noqa: E402, F401
+
 
 def main() -> None:
     """Run the command line; bad input ends in one line on stderr and exit code 2."""

@@ -1,1 +1,1 @@
-"""Trials, embeddings, scores and what they are worth; needs no torch."""
+"""Trials, scores, metrics, calibration and reports: numpy only, no torch."""

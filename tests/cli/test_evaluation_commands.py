@@ -1,0 +1,90 @@
+import json
+
+import numpy as np
+import pytest
+
+from speakervlad.cli import main
+from speakervlad.evaluation.embeddings import Embeddings
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run the command line in this process; returns the exit code."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["speakervlad", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return stopped.value.code or 0
+
+    return call
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Embeddings of 4 speakers x 3 utterances and the list of all pairs."""
+    rng = np.random.default_rng(1)
+    voices = rng.normal(size=(4, 8))
+    ids = [f"spk{speaker}/{n}.wav" for speaker in range(4) for n in range(3)]
+    vectors = np.repeat(voices, 3, axis=0) + 0.3 * rng.normal(size=(12, 8))
+    Embeddings(np.array(ids), vectors).save(tmp_path / "E.npz")
+    pairs = [(a, b) for index, a in enumerate(ids) for b in ids[:index]]
+    lines = [f"{int(a[:4] == b[:4])} {a} {b}" for a, b in pairs]
+    (tmp_path / "trials.txt").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_score_then_metrics(run, corpus, capsys):
+    scores = corpus / "S.txt"
+    assert (
+        run("score", corpus / "trials.txt", "--embeddings", corpus / "E.npz", "--out", scores) == 0
+    )
+    assert len(scores.read_text().splitlines()) == 66
+    numbers, picture = corpus / "m.json", corpus / "det.png"
+    assert run("metrics", scores, "--json", numbers, "--det", picture) == 0
+    report = json.loads(numbers.read_text())
+    assert (report["num_target"], report["num_nontarget"]) == (12, 54)
+    assert report["eer"] < 0.1
+    assert set(report["min_dcf"]) == {"0.01", "0.05"}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "EER" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "message"),
+    [
+        ({}, ["metrics", "none.txt"], "none.txt: No such file"),
+        ({"S.txt": ""}, ["metrics", "S.txt"], "S.txt: is empty"),
+        ({"S.txt": "a b 0.5 1\n"}, ["metrics", "S.txt"], "1 target and 0 non-target"),
+        ({"S.txt": "a b 0.5\n"}, ["metrics", "S.txt"], "no labels"),
+        ({"S.txt": "a b nan 1\na c 1 0\n"}, ["metrics", "S.txt"], "1 of 2 scores are NaN"),
+        (
+            {"T.txt": "1 spk0/0.wav x.wav\n0 y.wav z.wav\n"},
+            ["score", "T.txt", "--embeddings", "E.npz", "--out", "out.txt"],
+            "3 of 4 utterances have no embedding: x.wav, y.wav, z.wav",
+        ),
+        (
+            {"S.txt": "a b 0.5 1\na c 0.1 0\n"},
+            ["metrics", "S.txt", "--det", "out.bmp"],
+            "unknown picture type",
+        ),
+        (
+            {"S.txt": "a b 0.5 1\na c 0.1 0\n", "file": "x"},
+            ["metrics", "S.txt", "--json", "file/out.json"],
+            "cannot be written",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(
+    run, corpus, monkeypatch, capsys, files, arguments, message
+):
+    monkeypatch.chdir(corpus)
+    for name, content in files.items():
+        (corpus / name).write_text(content)
+    before = sorted(corpus.iterdir())
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.err.count("\n") == 1
+    assert sorted(corpus.iterdir()) == before

@@ -1,0 +1,35 @@
+"""Fixtures of the evaluation floor."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REFERENCE = Path(__file__).parents[2] / "../shared/reference"
+
+
+@pytest.fixture(scope="session")
+def reference_folder():
+    if not REFERENCE.is_dir():
+        pytest.skip("no ../shared/reference beside this checkout")
+    return REFERENCE
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20)
+
+
+@pytest.fixture
+def gaussian_scores():
+    """Scores and labels of two unit Gaussians ``distance`` apart, at their quantiles (no noise)."""
+    from scipy.special import ndtri
+
+    def make(distance, num_target=2000, num_nontarget=2000):
+        def quantiles(num):
+            return ndtri((np.arange(num) + 0.5) / num)
+
+        scores = np.concatenate([quantiles(num_target) + distance, quantiles(num_nontarget)])
+        return scores, np.arange(len(scores)) < num_target
+
+    return make

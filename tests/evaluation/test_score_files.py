@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from speakervlad.errors import InputError
+from speakervlad.evaluation.score_files import read_scores, write_scores
+from speakervlad.evaluation.trials import Trials
+
+
+@pytest.mark.parametrize("is_target", [np.array([True, False]), None], ids=["labelled", "blind"])
+def test_float32_scores_survive_the_file(tmp_path, rng, is_target):
+    trials = Trials.from_ids(["a", "a"], ["b", "c"], is_target)
+    scores = rng.normal(size=2).astype(np.float32)
+    write_scores(tmp_path / "S.txt", trials, scores)
+    again, values = read_scores(tmp_path / "S.txt")
+    assert values.astype(np.float32).tolist() == scores.tolist()
+    assert again.enrol_ids.tolist() == ["a", "a"]
+    assert (again.is_target is None) == (is_target is None)
+
+
+@pytest.mark.parametrize(
+    ("line", "label"),
+    [
+        ("a b 0.25", None),
+        ("0.25 a b", None),
+        ("a b 0.25 1", True),
+        ("a b 0.25 nontarget", False),
+        ("a b 1 0.25", True),
+        ("a b target 0.25", True),
+        ("a b 0.25 target 11.5 12.5 0.1 0.2", True),
+        ("12013 77 0.25", None),
+    ],
+)
+def test_recognises_other_toolkits_files(tmp_path, line, label):
+    path = tmp_path / "scores.txt"
+    path.write_text(line + "\n")
+    trials, values = read_scores(path)
+    assert values.tolist() == [0.25]
+    assert (None if trials.is_target is None else trials.is_target[0]) == label
+    assert len(trials.names) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a b 0.1 1\na c nan 0\na d inf 0\n", r"2 of 3 scores .*: line 2 \(a c nan 0\), line 3"),
+        ("a b 0.1 1\na c high 0\n", "line 2: 'high' is no score"),
+        ("a b 0.1 1\na c 0.2 yes\n", "line 2: 'yes' is no label"),
+        ("a b\n", "no score file"),
+        ("", "is empty"),
+    ],
+)
+def test_bad_scores_are_named(tmp_path, content, message):
+    path = tmp_path / "S.txt"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_scores(path)
+
+
+def test_other_number_of_scores_is_refused(tmp_path):
+    with pytest.raises(InputError, match="3 scores for 1 trials"):
+        write_scores(tmp_path / "S.txt", Trials.from_ids(["a"], ["b"]), np.zeros(3))
+    assert not list(tmp_path.iterdir())
