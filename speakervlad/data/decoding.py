@@ -1,0 +1,178 @@
+"""Two decoders with one face: soundfile, and PyAV for what soundfile refuses (m4a, mp4, webm)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import soundfile
+
+from speakervlad.errors import InputError
+
+# AAC and Opus decoders need this long to converge after a seek.
+PREROLL_SECONDS = 0.08
+
+
+class Source(Protocol):
+    """An audio file just opened, good for one call; a frame holds one sample of every channel."""
+
+    sample_rate: int
+    num_channels: int
+
+    def num_frames(self) -> int: ...
+
+    def read(self, start: int, num_frames: int | None) -> np.ndarray:
+        """Frames from ``start`` on, at most ``num_frames``: float32 (frames, channels)."""
+        ...
+
+
+class SoundFileSource:
+    """wav, flac, ogg, opus, mp3 and whatever else libsndfile reads (it prerolls Opus itself)."""
+
+    def __init__(self, file: soundfile.SoundFile) -> None:
+        self._file = file
+        self.sample_rate: int = file.samplerate
+        self.num_channels: int = file.channels
+
+    def num_frames(self) -> int:
+        return self._file.frames
+
+    def read(self, start: int, num_frames: int | None) -> np.ndarray:
+        if start:
+            self._file.seek(min(start, self._file.frames))
+        expected = self._file.frames - start
+        if num_frames is not None:
+            expected = min(num_frames, expected)
+        frames = self._file.read(max(expected, 0), dtype="float32", always_2d=True)
+        if expected - len(frames) > self._tolerance():
+            raise soundfile.SoundFileRuntimeError(
+                f"ends after {start + len(frames)} of {self._file.frames} samples"
+            )
+        return frames
+
+    def _tolerance(self) -> int:
+        """The length of an mp3 without a header is an estimate, to within a few of its frames."""
+        return 4 * 1152 if self._file.format.startswith("MP") else 0
+
+
+class PyAVSource:
+    """Everything FFmpeg decodes; mp4 and m4a are sought, other containers decoded from the start.
+
+    Only the clock of an mp4 counts samples; a position in webm is a rounded millisecond, and
+    seeking to its beginning skips the first block.
+    """
+
+    def __init__(self, container: Any) -> None:  # noqa: ANN401 - PyAV is an optional dependency
+        self._container = container
+        self._stream = container.streams.audio[0]
+        self.sample_rate: int = self._stream.rate
+        self.num_channels: int = self._stream.channels
+        self._counts_samples = self._stream.time_base == Fraction(1, self.sample_rate)
+
+    def num_frames(self) -> int:
+        if self._counts_samples and self._stream.duration:
+            return self._stream.duration
+        return sum(frame.samples for frame in self._container.decode(self._stream))
+
+    def read(self, start: int, num_frames: int | None) -> np.ndarray:
+        stop = self._stream.duration if self._counts_samples else None
+        if num_frames is not None:
+            stop = min(start + num_frames, stop or start + num_frames)
+        blocks, first = [], None
+        for position, block in self._decode_from(start):
+            first = position if first is None else first
+            blocks.append(block)
+            if stop is not None and position + block.shape[1] >= stop:
+                break
+        if first is None:
+            return np.zeros((0, self.num_channels), np.float32)
+        whole = np.concatenate(blocks, axis=1)
+        return whole[:, start - first : None if stop is None else stop - first].T
+
+    def _decode_from(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (position, float32 (channels, frames)) blocks from at or before ``start``."""
+        import av
+
+        preroll = int(PREROLL_SECONDS * self.sample_rate)
+        sought = self._counts_samples and start > preroll
+        if sought:
+            self._container.seek(start - preroll, stream=self._stream)
+        convert = av.AudioResampler(format="fltp")
+        position = None if sought else 0
+        for frame in self._container.decode(self._stream):
+            position = int(frame.pts) if position is None else position
+            for piece in convert.resample(frame):
+                yield position, piece.to_ndarray()
+                position += piece.samples
+
+
+@contextmanager
+def open_audio(path: Path) -> Iterator[Source]:
+    """Open an audio file with the decoder that understands it.
+
+    Raises:
+        InputError: no such file, a folder, an empty file, not audio, or damaged while it is read.
+    """
+    _check_file(path)
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, TypeError) as refusal:  # TypeError: headerless .raw
+        with _open_with_pyav(path, refusal) as source:
+            yield source
+        return
+    with file:
+        try:
+            yield SoundFileSource(file)
+        except soundfile.SoundFileRuntimeError as error:
+            raise damaged(path, error) from error
+
+
+@contextmanager
+def _open_with_pyav(path: Path, refusal: Exception) -> Iterator[Source]:
+    try:
+        import av
+        from av.error import FFmpegError
+    except ImportError as error:
+        raise InputError(
+            f"{path}: soundfile cannot read it ({_reason(refusal, path)}). For m4a, mp4 and webm: "
+            "pip install 'speakervlad[formats]'; otherwise convert it to wav or flac."
+        ) from error
+    try:
+        # Playlists and concatenations must not lead to other files or to the network.
+        container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
+    except (FFmpegError, ValueError) as error:
+        raise InputError(
+            f"{path}: not an audio file that soundfile or PyAV can read "
+            f"({_reason(refusal, path)}). Convert it to wav or flac."
+        ) from error
+    with container:
+        if not container.streams.audio:
+            raise InputError(f"{path}: holds no audio stream. Remove it or extract its sound.")
+        try:
+            yield PyAVSource(container)
+        except FFmpegError as error:
+            raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """The error for a file that opens but cannot be decoded to its end."""
+    return InputError(f"{path}: truncated or damaged ({_reason(error, path)}). Get it again.")
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not an audio file. Name a file in it.")
+    if not path.exists():
+        raise InputError(f"{path}: no such file. Check the path and the root folder.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: empty file. Get it again or remove it from the list.")
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """The decoder's own words without its prefix and without the path once more."""
+    text = str(error)
+    for prefix in (f"Error opening {str(path)!r}: ", "Error : "):
+        text = text.removeprefix(prefix)
+    return " ".join(text.split()).rstrip(".")

@@ -1,0 +1,57 @@
+"""Fixtures that several floors share; none is applied by itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+SHARED = Path(__file__).parents[1] / ".." / "shared"
+
+
+def _shared_folder(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"no folder ../shared/{name} beside the checkout")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def shared_speech() -> Path:
+    """Real recordings with speaker labels: train.csv, dev.csv, trial lists, tar files."""
+    return _shared_folder("speech")
+
+
+@pytest.fixture(scope="session")
+def shared_reference() -> Path:
+    """Numbers that the original GhostVLAD code produced."""
+    return _shared_folder("reference")
+
+
+@pytest.fixture
+def make_waveform() -> Callable[..., np.ndarray]:
+    """``make_waveform(seconds, seed=0, rate=16000)``: a gliding voice-like tone and noise."""
+
+    def make(seconds: float, seed: int = 0, rate: int = 16000) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        time = np.arange(round(seconds * rate)) / rate
+        pitch = 120 + 80 * rng.random() + 30 * np.sin(2 * np.pi * time)
+        phase = 2 * np.pi * np.cumsum(pitch) / rate
+        tone = sum(np.sin(k * phase) / k for k in range(1, 20))
+        noise = rng.standard_normal(len(time))
+        return (0.1 * tone + 0.02 * noise).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture
+def make_wav(make_waveform) -> Callable[..., Path]:
+    """``make_wav(path, seconds=1.0, seed=0, rate=16000)``: write such a file, return its path."""
+
+    def make(path: Path, seconds: float = 1.0, seed: int = 0, rate: int = 16000) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, make_waveform(seconds, seed, rate), rate)
+        return path
+
+    return make
