@@ -16,7 +16,7 @@ from speakervlad.files import atomic_path
 COLUMNS = ("utterance_id", "path", "speaker", "session", "num_samples")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Manifest:
     """Utterances as columns; `path(index)` is the file of a row.
 
