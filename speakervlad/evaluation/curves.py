@@ -23,6 +23,10 @@ class ErrorCurve:
     false_accept: np.ndarray
     miss: np.ndarray
 
+    def increments(self) -> tuple[np.ndarray, np.ndarray]:
+        """(num_points - 1,) share of the targets and of the non-targets at each threshold."""
+        return -np.diff(self.miss), np.diff(self.false_accept)
+
 
 class RankedTrials:
     """Trials sorted once, so that many weightings of them cost a cumulative sum each.
@@ -66,6 +70,25 @@ def error_curve(scores: np.ndarray, is_target: np.ndarray) -> ErrorCurve:
         InputError: scores that are not finite, or one class only.
     """
     return RankedTrials(scores, is_target).curve()
+
+
+def convex_hull(curve: ErrorCurve) -> ErrorCurve:
+    """The ROC convex hull: what the best monotone recalibration of the scores would reach.
+
+    Pooling adjacent violators merges neighbouring operating points until the share of targets falls
+    with the threshold; the corners that remain are the hull (Fawcett and Niculescu-Mizil, 2007).
+    """
+    from sklearn.isotonic import isotonic_regression
+
+    hits, false_alarms = curve.increments()
+    occupied = np.flatnonzero(hits + false_alarms > 0)
+    hits, false_alarms = hits[occupied], false_alarms[occupied]
+    shares = isotonic_regression(
+        hits / (hits + false_alarms), sample_weight=hits + false_alarms, increasing=False
+    )
+    corners = np.append(np.flatnonzero(shares[1:] != shares[:-1]), len(shares) - 1)
+    points = np.append(0, occupied[corners] + 1)
+    return ErrorCurve(curve.thresholds[points], curve.false_accept[points], curve.miss[points])
 
 
 def check_scores(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

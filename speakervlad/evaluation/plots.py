@@ -10,7 +10,7 @@ import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.evaluation.curves import ErrorCurve
-from speakervlad.evaluation.metrics import eer_point, min_dcf_point
+from speakervlad.evaluation.figures import REPORTED_POINTS, OperatingPoint, eer_point, min_dcf_point
 from speakervlad.files import atomic_path
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def det_figure(curves: Mapping[str, ErrorCurve], p_target: float = 0.01) -> Figure:
+def det_figure(
+    curves: Mapping[str, ErrorCurve], point: OperatingPoint = REPORTED_POINTS[0]
+) -> Figure:
     """DET curves on normal-deviate axes, with EER (circle) and minDCF (triangle) points.
 
     Two Gaussian score distributions make a straight line there (Martin et al., 1997).
@@ -47,8 +49,8 @@ def det_figure(curves: Mapping[str, ErrorCurve], p_target: float = 0.01) -> Figu
     for name, curve in curves.items():
         inside = (curve.false_accept > 0) & (curve.miss > 0)
         eer, _ = eer_point(curve)
-        cost, best = min_dcf_point(curve, p_target)
-        label = f"{name}: EER {eer:.2%}, minDCF({p_target:g}) {cost:.3f}"
+        cost, best = min_dcf_point(curve, point)
+        label = f"{name}: EER {eer:.2%}, minDCF({point.name}) {cost:.3f}"
         (line,) = axes.plot(
             ndtri(curve.false_accept[inside]), ndtri(curve.miss[inside]), label=label, lw=1.5
         )

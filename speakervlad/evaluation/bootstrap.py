@@ -1,0 +1,180 @@
+"""Confidence intervals by resampling speakers: the trials of one speaker are not independent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from speakervlad.errors import InputError
+from speakervlad.evaluation.curves import RankedTrials
+from speakervlad.evaluation.figures import (
+    FIXED_FALSE_ACCEPT,
+    REPORTED_POINTS,
+    OperatingPoint,
+    all_figures,
+)
+from speakervlad.evaluation.metrics import VerificationReport
+from speakervlad.evaluation.speakers import TrialSpeakers
+from speakervlad.progress import Track, silent
+
+NUM_RESAMPLES = 1000
+CONFIDENCE = 0.95
+MIN_SPEAKERS = 5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """System B against system A on the same trials, one figure.
+
+    Attributes:
+        first: the figure of system A.
+        second: the figure of system B.
+        difference: second - first.
+        interval: confidence bounds of the difference.
+        p_value: two-sided bootstrap p-value of "no difference".
+    """
+
+    first: float
+    second: float
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+
+
+def with_intervals(
+    report: VerificationReport,
+    scores: np.ndarray,
+    is_target: np.ndarray,
+    speakers: TrialSpeakers,
+    *,
+    points: tuple[OperatingPoint, ...] = REPORTED_POINTS,
+    num_resamples: int = NUM_RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    track: Track = silent,
+) -> VerificationReport:
+    """The report with a percentile interval for every figure in it.
+
+    Raises:
+        InputError: fewer than ``MIN_SPEAKERS`` speakers.
+    """
+    draws = resampled_figures(
+        [scores], is_target, speakers, points, num_resamples=num_resamples, seed=seed, track=track
+    )
+    kept = {f"frr at far {rate}" for rate in report.frr_at_far}
+    intervals = {
+        name: percentile_interval(values[0], confidence)
+        for name, values in draws.items()
+        if not name.startswith("frr at far") or name in kept
+    }
+    return replace(report, intervals=intervals, confidence=confidence)
+
+
+def compare_systems(
+    first: np.ndarray,
+    second: np.ndarray,
+    is_target: np.ndarray,
+    speakers: TrialSpeakers,
+    *,
+    points: tuple[OperatingPoint, ...] = REPORTED_POINTS,
+    num_resamples: int = NUM_RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    track: Track = silent,
+) -> dict[str, Comparison]:
+    """Paired comparison: both systems see the same resampled speakers, so what they share cancels.
+
+    Raises:
+        InputError: fewer than ``MIN_SPEAKERS`` speakers, or scores that do not fit the labels.
+    """
+    draws = resampled_figures(
+        [first, second],
+        is_target,
+        speakers,
+        points,
+        num_resamples=num_resamples,
+        seed=seed,
+        track=track,
+    )
+    measured = [
+        all_figures(RankedTrials(scores, is_target).curve(), points) for scores in (first, second)
+    ]
+    return {
+        name: Comparison(
+            first=measured[0][name],
+            second=measured[1][name],
+            difference=measured[1][name] - measured[0][name],
+            interval=percentile_interval(values[1] - values[0], confidence),
+            p_value=two_sided_p_value(values[1] - values[0]),
+        )
+        for name, values in draws.items()
+    }
+
+
+def resampled_figures(
+    systems: list[np.ndarray],
+    is_target: np.ndarray,
+    speakers: TrialSpeakers,
+    points: tuple[OperatingPoint, ...] = REPORTED_POINTS,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+    track: Track = silent,
+) -> dict[str, np.ndarray]:
+    """Every figure of every system on every resample of the speakers.
+
+    Returns:
+        (num_systems, num_resamples) arrays by figure name.
+    """
+    ranked = [RankedTrials(scores, is_target) for scores in systems]
+    columns: dict[str, list[list[float]]] = {}
+    weightings = trial_weights(speakers, is_target, num_resamples, seed)
+    for weights in track(weightings, "bootstrap", total=num_resamples):
+        per_system = [
+            all_figures(trials.curve(weights), points, FIXED_FALSE_ACCEPT) for trials in ranked
+        ]
+        for name in per_system[0]:
+            columns.setdefault(name, []).append([figures[name] for figures in per_system])
+    return {name: np.array(rows).T for name, rows in columns.items()}
+
+
+def trial_weights(
+    speakers: TrialSpeakers, is_target: np.ndarray, num_resamples: int, seed: int
+) -> Iterator[np.ndarray]:
+    """(num_trials,) weights of each resample, keyed by ``(seed, resample)``.
+
+    Speakers are drawn with replacement. A speaker drawn c times brings c times its target trials,
+    and a pair of speakers drawn c and d times brings c * d times its non-target trials (the
+    pigeonhole bootstrap of Owen, 2007). A draw that leaves only one class is drawn again.
+
+    Raises:
+        InputError: fewer than ``MIN_SPEAKERS`` speakers: their spread cannot be judged.
+    """
+    if speakers.num_speakers < MIN_SPEAKERS:
+        raise InputError(
+            f"{speakers.num_speakers} speakers are too few for confidence intervals. "
+            f"Use a list of at least {MIN_SPEAKERS}."
+        )
+    same = speakers.enrol == speakers.test
+    for resample in range(num_resamples):
+        rng = np.random.default_rng((seed, resample))
+        while True:
+            draw = rng.integers(speakers.num_speakers, size=speakers.num_speakers)
+            counts = np.bincount(draw, minlength=speakers.num_speakers).astype(np.float64)
+            weights = counts[speakers.enrol] * np.where(same, 1.0, counts[speakers.test])
+            if weights[is_target].any() and weights[~is_target].any():
+                break
+        yield weights
+
+
+def percentile_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Lower and upper bound that leave ``(1 - confidence) / 2`` outside on either side."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def two_sided_p_value(differences: np.ndarray) -> float:
+    """Twice the share of resamples on the far side of zero, never below what they can resolve."""
+    num_below, num_above = np.sum(differences <= 0), np.sum(differences >= 0)
+    return float(min(1.0, 2 * (min(num_below, num_above) + 1) / (len(differences) + 1)))
