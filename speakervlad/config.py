@@ -61,12 +61,17 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """``scale``, ``margin`` and the warm-up belong to the margin losses."""
+    """``scale``, ``margin`` and the warm-up belong to the margin losses.
+
+    ``unit_norm`` belongs to ``am_softmax``: ``constraint`` renormalises the classes after every
+    update instead of in every forward pass, as the release does.
+    """
 
     kind: Literal["softmax", "am_softmax", "aam_softmax"] = "softmax"
     scale: float = 30.0
     margin: float = 0.35
     margin_warmup_steps: int = 0
+    unit_norm: Literal["forward", "constraint"] = "forward"
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,7 @@ class TrainConfig:
     device: str = "auto"
     compile: bool = False
     vlad_init_utterances: int = 0
+    freeze_trunk_steps: int = 0
     log_every: int = 10
     save_every: int = 500
     validate_every: int = 500

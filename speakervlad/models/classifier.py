@@ -1,12 +1,14 @@
 """Training objectives: embeddings and speakers in, one loss out."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from speakervlad.models.precision import at_least_float32
 
 Embeddings = Float[Tensor, "batch dim"]
 Speakers = Int[Tensor, " batch"]
@@ -20,7 +22,17 @@ class Loss(NamedTuple):
     accuracy: Float[Tensor, ""]
 
 
-class Softmax(nn.Module):
+class Classifier(nn.Module):
+    """What the trainer may call on every objective, besides its forward."""
+
+    def after_step(self) -> None:
+        """Keep constraints on the weights; called after every update. By default there are none."""
+
+    def warm_up(self, share: float) -> None:
+        """Use this share of the margin from now on, 0 to 1. By default there is no margin."""
+
+
+class Softmax(Classifier):
     """Cross entropy over ``W x`` without bias, on embeddings of any length."""
 
     def __init__(self, dim: int, num_speakers: int) -> None:
@@ -28,11 +40,11 @@ class Softmax(nn.Module):
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(num_speakers, dim)))
 
     def forward(self, embeddings: Embeddings, speakers: Speakers) -> Loss:
-        logits = F.linear(embeddings, self.weight).float()
+        logits = at_least_float32(F.linear(embeddings, self.weight))
         return _loss(logits, logits, speakers)
 
 
-class MarginSoftmax(nn.Module):
+class MarginSoftmax(Classifier):
     """What the margin losses share: cosines to class directions, a scale, a margin to warm up.
 
     Args:
@@ -55,9 +67,14 @@ class MarginSoftmax(nn.Module):
 
     def forward(self, embeddings: Embeddings, speakers: Speakers) -> Loss:
         with torch.autocast(embeddings.device.type, enabled=False):
-            cosines = F.linear(F.normalize(embeddings.float()), F.normalize(self.weight.float()))
+            embeddings = F.normalize(at_least_float32(embeddings))
+            cosines = F.linear(embeddings, self.directions())
             with_margin = self.apply_margin(cosines, speakers)
             return _loss(self.scale * with_margin, cosines, speakers)
+
+    def directions(self) -> Float[Tensor, "speakers dim"]:
+        """The class directions that embeddings are compared with."""
+        return F.normalize(at_least_float32(self.weight))
 
     def warm_up(self, share: float) -> None:
         """Use this share of the margin from now on, 0 to 1."""
@@ -69,7 +86,39 @@ class MarginSoftmax(nn.Module):
 
 
 class AMSoftmax(MarginSoftmax):
-    """Additive margin: ``s (cos theta - m)`` for the own class (Wang et al. 2018; CosFace)."""
+    """Additive margin: ``s (cos theta - m)`` for the own class (Wang et al. 2018; CosFace).
+
+    Args:
+        dim: size of the embeddings.
+        num_speakers: number of classes.
+        scale: s, multiplies the cosines.
+        margin: m, its final value.
+        unit_norm: ``forward`` normalises the class directions wherever they are used;
+            ``constraint`` uses the weights as they are and renormalises them after every update
+            (the GhostVLAD release, whose orthogonal start is not of unit norm).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_speakers: int,
+        *,
+        scale: float = 30.0,
+        margin: float = 0.35,
+        unit_norm: Literal["forward", "constraint"] = "forward",
+    ) -> None:
+        super().__init__(dim, num_speakers, scale=scale, margin=margin)
+        self.unit_norm = unit_norm
+
+    def directions(self) -> Float[Tensor, "speakers dim"]:
+        if self.unit_norm == "constraint":
+            return at_least_float32(self.weight)
+        return super().directions()
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        if self.unit_norm == "constraint":
+            self.weight.div_(self.weight.norm(dim=1, keepdim=True) + 1e-7)
 
     def apply_margin(self, cosines: Logits, speakers: Speakers) -> Logits:
         own = F.one_hot(speakers, cosines.shape[1])
@@ -95,9 +144,6 @@ class AAMSoftmax(MarginSoftmax):
         beyond = own <= (math.pi - margin).cos()
         turned = torch.where(beyond, own - margin * margin.sin(), turned)
         return cosines.scatter(1, speakers[:, None], turned)
-
-
-CLASSIFIERS = {"softmax": Softmax, "am_softmax": AMSoftmax, "aam_softmax": AAMSoftmax}
 
 
 def _loss(logits: Logits, scores: Logits, speakers: Speakers) -> Loss:

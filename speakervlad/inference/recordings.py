@@ -1,0 +1,54 @@
+"""What ``embed`` can be pointed at: a manifest, a folder, audio files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speakervlad.data.manifest import Manifest
+from speakervlad.errors import InputError
+
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".mp4", ".webm", ".aiff", ".au")
+)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Recordings to embed: the ids under which they are stored, and the files."""
+
+    ids: list[str]
+    paths: list[Path]
+
+
+def from_manifest(path: Path, root: Path | None = None) -> Recordings:
+    """Every row of a manifest, under its utterance id."""
+    manifest = Manifest.load(path, root)
+    rows = range(len(manifest))
+    return Recordings(list(manifest.utterance_ids), [manifest.path(row) for row in rows])
+
+
+def from_folder(folder: Path) -> Recordings:
+    """Every audio file below a folder, under its path relative to it.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise InputError(f"{folder}: holds no audio file.")
+    return Recordings([path.relative_to(folder).as_posix() for path in files], files)
+
+
+def from_names(names: Sequence[str], root: Path) -> Recordings:
+    """Recordings that a list names, under the list's own names.
+
+    Raises:
+        InputError: some are not there; all are counted.
+    """
+    paths = [root / name for name in names]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(paths)} recordings are missing, such as {missing[0]}."
+        )
+    return Recordings(list(names), paths)

@@ -1,0 +1,140 @@
+"""From config to everything that a run needs."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from speakervlad.config import Config
+from speakervlad.data.dataset import UtteranceDataset
+from speakervlad.data.manifest import Manifest
+from speakervlad.data.sampler import EndlessSampler
+from speakervlad.errors import InputError
+from speakervlad.models.build import (
+    WEIGHTS_NAME,
+    build_classifier,
+    build_encoder,
+    load_encoder_folder,
+    load_strictly,
+)
+from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.models.frontend import SAMPLE_RATE
+from speakervlad.models.pooling import NetVLAD
+from speakervlad.training.distributed import World
+from speakervlad.training.schedule import check_schedule, margin_share, rate_factor
+from speakervlad.training.trainer import StepPlan
+
+logger = logging.getLogger(__name__)
+
+
+def check_config(config: Config, world_size: int) -> None:
+    """Find every mistake before data is touched: builds the whole model without memory.
+
+    Raises:
+        InputError: as soon as something does not fit.
+    """
+    train, pooling = config.train, config.encoder.pooling
+    for key in ("steps", "batch_size", "log_every", "save_every", "validate_every"):
+        if getattr(train, key) < 1:
+            raise InputError(f"train.{key}={getattr(train, key)} must be at least 1.")
+    if train.batch_size % world_size:
+        raise InputError(
+            f"train.batch_size={train.batch_size} cannot be shared by {world_size} processes. "
+            "Choose a multiple."
+        )
+    if not config.data.train_manifest:
+        raise InputError("data.train_manifest is not set. Name the CSV that `prepare` wrote.")
+    if train.vlad_init_utterances and (pooling.kind, pooling.assignment) != (
+        "netvlad",
+        "descriptors",
+    ):
+        raise InputError(
+            "train.vlad_init_utterances needs encoder.pooling.kind=netvlad and "
+            "encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
+        )
+    check_schedule(config.schedule)
+    with torch.device("meta"):
+        build_classifier(config.classifier, build_encoder(config.encoder).dim, 2)
+
+
+def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
+    """A model whose start depends on ``train.seed`` alone, or on the encoder of ``init_from``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        encoder = build_encoder(config.encoder)
+        classifier = build_classifier(config.classifier, encoder.dim, num_speakers)
+    if config.init_from is not None:
+        source, _ = load_encoder_folder(config.init_from)
+        where = str(Path(config.init_from) / WEIGHTS_NAME)
+        load_strictly(encoder, source.state_dict(), where)
+    return SpeakerClassifier(encoder, classifier)
+
+
+def build_plan(config: Config) -> Callable[[int], StepPlan]:
+    """The schedules of learning rate, margin and frozen trunk as one function of the step."""
+
+    def plan(step: int) -> StepPlan:
+        factor = rate_factor(step, config.train.steps, config.schedule)
+        return StepPlan(
+            config.optim.lr * factor,
+            margin_share(step, config.classifier.margin_warmup_steps),
+            step < config.train.freeze_trunk_steps,
+        )
+
+    return plan
+
+
+def build_dataset(config: Config, manifest: Manifest, model: SpeakerClassifier) -> UtteranceDataset:
+    """Crops that are just long enough for ``data.crop_seconds`` of frames."""
+    front_end = model.encoder.front_end
+    num_frames = round(config.data.crop_seconds * SAMPLE_RATE / front_end.hop_length)
+    return UtteranceDataset(
+        manifest,
+        crop_samples=front_end.crop_samples(num_frames),
+        seed=config.train.seed,
+        wrap=config.data.wrap,
+        reverse_probability=config.data.reverse_probability,
+    )
+
+
+def build_loader(config: Config, dataset: UtteranceDataset, step: int, world: World) -> DataLoader:
+    """This process's share of the one endless stream of batches, from ``step`` on."""
+    sampler = EndlessSampler(
+        len(dataset),
+        seed=config.train.seed,
+        start=step * config.train.batch_size,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    return DataLoader(
+        dataset,
+        batch_size=config.train.batch_size // world.size,
+        sampler=sampler,
+        num_workers=config.data.num_workers,
+        pin_memory=world.device.type == "cuda",
+    )
+
+
+@torch.no_grad()
+def init_vlad(
+    model: SpeakerClassifier, dataset: UtteranceDataset, num_utterances: int, seed: int
+) -> None:
+    """Start NetVLAD from k-means over descriptors of crops; ghosts from noisy crops (0 dB)."""
+    pooling = model.encoder.pooling
+    assert isinstance(pooling, NetVLAD)
+    rng = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(dataset), generator=rng)[:num_utterances].tolist()
+    crops = torch.stack([dataset[(0, index)].waveform for index in chosen])
+    noise = torch.randn(crops.shape, generator=rng)
+    noisy = crops + noise * crops.square().mean(dim=1, keepdim=True).sqrt()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    clean_frames, noisy_frames = (
+        model.encoder.frames(batch)[0].transpose(1, 2).flatten(0, 1) for batch in (crops, noisy)
+    )
+    # The two passes in training mode have moved the running statistics.
+    model.load_state_dict(state)
+    alpha = pooling.init_from(clean_frames, noisy_frames, seed=seed)
+    logger.info("NetVLAD starts from %d descriptors, alpha %.3g", len(clean_frames), alpha)

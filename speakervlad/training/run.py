@@ -1,0 +1,210 @@
+"""A training run from config to encoder folder."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from speakervlad.config import Config
+from speakervlad.data.manifest import Manifest
+from speakervlad.evaluation.metrics import VerificationReport
+from speakervlad.files import atomic_path
+from speakervlad.inference.engine import Embedder
+from speakervlad.inference.thresholds import THRESHOLDS_NAME
+from speakervlad.models.build import save_encoder
+from speakervlad.training.build import (
+    build_dataset,
+    build_loader,
+    build_model,
+    build_plan,
+    check_config,
+    init_vlad,
+)
+from speakervlad.training.checkpoint import TrainingState
+from speakervlad.training.distributed import World, join_world
+from speakervlad.training.optim import build_optimizer
+from speakervlad.training.preemption import preemption
+from speakervlad.training.run_folder import STATE_NAME, open_run
+from speakervlad.training.run_log import LossWindow, RunLog
+from speakervlad.training.trainer import Trainer
+from speakervlad.training.validation import ValidationList, validate
+
+logger = logging.getLogger(__name__)
+
+# Called at every report: steps done, steps in all, one line of figures.
+Show = Callable[[int, int, str], None]
+
+
+def no_show(step: int, total: int, line: str) -> None:
+    """Shows nothing."""
+
+
+def train(config: Config, show: Show = no_show) -> Path:
+    """Run or resume the experiment that a config describes.
+
+    Leaves in ``run_dir``: ``config.yaml``, ``train.log``, ``metrics.jsonl``, ``tensorboard/``,
+    ``last.pt`` (the whole state), ``encoder-last/``, and ``encoder/`` (the best by mean validation
+    EER, with its thresholds; the last where nothing validates).
+
+    Returns:
+        The folder of the encoder to use.
+
+    Raises:
+        InputError: config, manifest, lists or folder are not usable, or the loss is not finite.
+    """
+    with join_world(config.train.device) as world:
+        check_config(config, world.size)
+        manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
+        lists = [
+            ValidationList.read(path, config.data.valid_root) for path in config.data.valid_trials
+        ]
+        Run(config, world, manifest, lists, show).go()
+    return Path(config.run_dir) / "encoder"
+
+
+class Run:
+    """The parts of a run and the loop over its steps."""
+
+    def __init__(
+        self,
+        config: Config,
+        world: World,
+        manifest: Manifest,
+        lists: list[ValidationList],
+        show: Show,
+    ) -> None:
+        self.config, self.world, self.manifest, self.lists = config, world, manifest, lists
+        self.show = show
+        self.folder = Path(config.run_dir)
+        model = build_model(config, len(manifest.speaker_names))
+        self.dataset = build_dataset(config, manifest, model)
+        optimizer = build_optimizer(model, config.optim)
+        state = open_run(config, world)
+        self.step, self.best_eer = (state.step, state.best_eer) if state else (0, math.inf)
+        if state:
+            model.load_state_dict(state.model)
+        elif config.train.vlad_init_utterances:
+            init_vlad(model, self.dataset, config.train.vlad_init_utterances, config.train.seed)
+        self.trainer = Trainer(
+            model,
+            optimizer,
+            world,
+            plan=build_plan(config),
+            precision=config.train.precision,
+            clip_norm=config.optim.clip_norm,
+            compile_model=config.train.compile,
+        )
+        if state:
+            optimizer.load_state_dict(state.optimizer)
+        self.log = RunLog(self.folder, self.step) if world.is_main else None
+        self.window = LossWindow(self._utterance_ids)
+        self.window_start = (self.step, time.perf_counter())
+
+    def go(self) -> None:
+        """Train to the last step, or until SIGTERM asks to save and leave."""
+        speakers = len(self.manifest.speaker_names)
+        logger.info("%d utterances of %d speakers", len(self.manifest), speakers)
+        try:
+            with preemption() as preempted:
+                self._loop(preempted)
+        finally:
+            if self.log:
+                self.log.close()
+
+    def _loop(self, preempted: Callable[[], bool]) -> None:
+        train = self.config.train
+        if self.step >= train.steps:
+            logger.info("nothing left to do: step %d of %d", self.step, train.steps)
+            return
+        leave = False
+        loader = build_loader(self.config, self.dataset, self.step, self.world)
+        for waveforms, speakers, _, rows in loader:
+            self._train_on(waveforms, speakers, rows)
+            if self._due(train.log_every):
+                self._report()
+                leave = self.world.any(preempted())
+            if self.lists and self._due(train.validate_every):
+                self._validate()
+            if leave or self._due(train.save_every):
+                self._save()
+            if leave or self.step == train.steps:
+                break
+        if self.step < train.steps:
+            logger.info("stopped at step %d of %d; resume=true goes on", self.step, train.steps)
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.config.train.steps
+
+    def _train_on(self, waveforms: Tensor, speakers: Tensor, rows: Tensor) -> None:
+        device = self.world.device
+        loss = self.trainer.step(
+            self.step,
+            waveforms.to(device, non_blocking=True),
+            speakers.to(device, non_blocking=True),
+        )
+        self.window.add(self.step, loss, rows)
+        self.step += 1
+
+    def _report(self) -> None:
+        loss, accuracy = self.world.mean(self.window.means()).tolist()
+        first, began = self.window_start
+        now = time.perf_counter()
+        rate = (self.step - first) * self.config.train.batch_size / (now - began)
+        self.window_start = (self.step, now)
+        record = {
+            "epoch": self.step * self.config.train.batch_size / len(self.manifest),
+            "loss": loss,
+            "accuracy": accuracy,
+            "learning_rate": self.trainer.plan(self.step - 1).learning_rate,
+            "crops_per_second": rate,
+        }
+        if self.log:
+            self.log.write(self.step, record)
+            line = f"loss {loss:.3f}  accuracy {accuracy:.1%}  {rate:.0f} crops/s"
+            self.show(self.step, self.config.train.steps, line)
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        if self.log:
+            embedder = Embedder(self.trainer.model.encoder, self.world.device)
+            reports = validate(embedder, self.lists)
+            mean_eer = sum(report.eer for report in reports.values()) / len(reports)
+            record = {f"eer/{name}": report.eer for name, report in reports.items()}
+            self.log.write(self.step, {"eer": mean_eer, **record})
+            logger.info("step %d: validation EER %.2f %%", self.step, 100 * mean_eer)
+            if mean_eer < self.best_eer:
+                self.best_eer = mean_eer
+                self._save_encoder("encoder", {"eer": f"{mean_eer:.6f}"})
+                self._save_thresholds(reports)
+        self.world.wait()
+        self.window_start = (self.step, time.perf_counter())
+
+    def _save(self) -> None:
+        self.window.check()
+        if not self.world.is_main:
+            return
+        model, optimizer = self.trainer.model, self.trainer.optimizer
+        self._save_encoder("encoder-last", {})
+        if not self.lists:
+            self._save_encoder("encoder", {})
+        state = TrainingState(self.step, model.state_dict(), optimizer.state_dict(), self.best_eer)
+        state.save(self.folder / STATE_NAME)
+
+    def _save_encoder(self, name: str, notes: dict[str, str]) -> None:
+        encoder = self.trainer.model.encoder
+        notes = {"step": str(self.step), **notes}
+        save_encoder(self.folder / name, encoder, self.config.encoder, notes)
+
+    def _save_thresholds(self, reports: dict[str, VerificationReport]) -> None:
+        thresholds = {name: report.threshold for name, report in reports.items()}
+        mean = sum(thresholds.values()) / len(thresholds)
+        with atomic_path(self.folder / "encoder" / THRESHOLDS_NAME) as path:
+            path.write_text(json.dumps({"eer": mean, "eer_by_list": thresholds}, indent=2) + "\n")
+
+    def _utterance_ids(self, rows: Sequence[int]) -> list[str]:
+        return [self.manifest.utterance_ids[row] for row in rows]
