@@ -1,6 +1,7 @@
 """From config to modules, and between encoder folders and modules."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from speakervlad.config import from_dict as config_from_dict
 from speakervlad.config import to_dict as config_to_dict
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
-from speakervlad.models.classifier import CLASSIFIERS, MarginSoftmax, Softmax
+from speakervlad.models.classifier import AAMSoftmax, AMSoftmax, MarginSoftmax, Softmax
 from speakervlad.models.encoder import ColumnDescriptors, Projection, RowMean, SpeakerEncoder
 from speakervlad.models.frontend import FRONT_ENDS, LinearSpectrogram, LogMelSpectrogram
 from speakervlad.models.pooling import (
@@ -26,28 +27,24 @@ from speakervlad.models.resnet import TRUNKS
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+CLASSIFIERS: dict[str, Callable[[ClassifierConfig, int, int], Softmax | MarginSoftmax]] = {
+    "softmax": lambda config, dim, count: Softmax(dim, count),
+    "am_softmax": lambda config, dim, count: AMSoftmax(
+        dim, count, scale=config.scale, margin=config.margin, unit_norm=config.unit_norm
+    ),
+    "aam_softmax": lambda config, dim, count: AAMSoftmax(
+        dim, count, scale=config.scale, margin=config.margin
+    ),
+}
 
 
 def build_encoder(config: EncoderConfig) -> SpeakerEncoder:
-    """A freshly initialised encoder: orthogonal kernels, zero biases, as the release starts."""
-    front_end = build_front_end(config.front_end)
-    try:
-        trunk = TRUNKS[config.trunk.kind](
-            front_end.num_bins,
-            width=config.trunk.width,
-            batch_norm_momentum=config.trunk.batch_norm_momentum,
-        )
-    except ValueError as error:
-        raise InputError(f"encoder.front_end: {error}") from error
-    dim = config.descriptor_dim
-    descriptors = (
-        ColumnDescriptors(trunk.channels, trunk.num_rows, dim) if dim else RowMean(trunk.channels)
-    )
-    guide_dim = trunk.channels * trunk.num_rows if config.pooling.assignment == "trunk" else None
-    pooling = build_pooling(config.pooling, descriptors.dim, guide_dim)
-    projection = Projection(pooling.out_dim, config.embedding_dim, relu=config.embedding_relu)
-    guide = guide_dim is not None and isinstance(pooling, NetVLAD)
-    encoder = SpeakerEncoder(front_end, trunk, descriptors, pooling, projection, guide=guide)
+    """A freshly initialised encoder: orthogonal kernels, zero biases, as the release starts.
+
+    Raises:
+        InputError: a size or count is out of its range, or the trunk gets too few bins.
+    """
+    encoder = _assemble(config)
     encoder.apply(_initialise)
     return encoder
 
@@ -85,9 +82,7 @@ def build_classifier(
     config: ClassifierConfig, dim: int, num_speakers: int
 ) -> Softmax | MarginSoftmax:
     """The training objective that the config names."""
-    if config.kind == "softmax":
-        return Softmax(dim, num_speakers)
-    return CLASSIFIERS[config.kind](dim, num_speakers, scale=config.scale, margin=config.margin)
+    return CLASSIFIERS[config.kind](config, dim, num_speakers)
 
 
 def save_encoder(
@@ -110,7 +105,7 @@ def load_encoder_folder(folder: str | Path) -> tuple[SpeakerEncoder, EncoderConf
     """
     folder = Path(folder)
     config = _read_config(folder)
-    encoder = build_encoder(config)
+    encoder = _assemble(config)
     path = folder / WEIGHTS_NAME
     if not path.is_file():
         raise InputError(f"{folder}: holds no {WEIGHTS_NAME}. Name a folder that training wrote.")
@@ -136,6 +131,45 @@ def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], where: str)
     if wrong:
         raise InputError(f"{where}: does not fit its config: {first_few(sorted(wrong))}.")
     module.load_state_dict(state)
+
+
+def _assemble(config: EncoderConfig) -> SpeakerEncoder:
+    """The encoder without the orthogonal start, which takes seconds and loading overwrites."""
+    _check_ranges(config)
+    front_end = build_front_end(config.front_end)
+    try:
+        trunk = TRUNKS[config.trunk.kind](
+            front_end.num_bins,
+            width=config.trunk.width,
+            batch_norm_momentum=config.trunk.batch_norm_momentum,
+        )
+    except ValueError as error:
+        raise InputError(f"encoder.front_end: {error}") from error
+    dim = config.descriptor_dim
+    descriptors = (
+        ColumnDescriptors(trunk.channels, trunk.num_rows, dim) if dim else RowMean(trunk.channels)
+    )
+    guide_dim = trunk.channels * trunk.num_rows if config.pooling.assignment == "trunk" else None
+    pooling = build_pooling(config.pooling, descriptors.dim, guide_dim)
+    projection = Projection(pooling.out_dim, config.embedding_dim, relu=config.embedding_relu)
+    guide = guide_dim is not None and isinstance(pooling, NetVLAD)
+    return SpeakerEncoder(front_end, trunk, descriptors, pooling, projection, guide=guide)
+
+
+def _check_ranges(config: EncoderConfig) -> None:
+    smallest = {
+        "front_end.num_mels": (config.front_end.num_mels, 1),
+        "front_end.min_seconds": (config.front_end.min_seconds, 0),
+        "trunk.width": (config.trunk.width, 0.01),
+        "trunk.batch_norm_momentum": (config.trunk.batch_norm_momentum, 0),
+        "descriptor_dim": (config.descriptor_dim, 0),
+        "pooling.num_clusters": (config.pooling.num_clusters, 1),
+        "pooling.num_ghosts": (config.pooling.num_ghosts, 0),
+        "embedding_dim": (config.embedding_dim, 1),
+    }
+    for key, (value, minimum) in smallest.items():
+        if not value >= minimum:
+            raise InputError(f"encoder.{key}={value}: must be at least {minimum}.")
 
 
 def _read_config(folder: Path) -> EncoderConfig:

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from speakervlad.models.precision import at_least_float32
+
 SAMPLE_RATE = 16000
 NORM_EPSILON = 1e-5
 
@@ -120,7 +122,7 @@ class LinearSpectrogram(ShortTimeFourier):
 
     def forward(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
         with torch.autocast(waveforms.device.type, enabled=False):
-            return self.normalise(self.magnitudes(waveforms.float()))
+            return self.normalise(self.magnitudes(at_least_float32(waveforms)))
 
 
 class LogMelSpectrogram(ShortTimeFourier):
@@ -173,7 +175,7 @@ class LogMelSpectrogram(ShortTimeFourier):
 
     def forward(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
         with torch.autocast(waveforms.device.type, enabled=False):
-            powers = self.magnitudes(waveforms.float()).square()
+            powers = self.magnitudes(at_least_float32(waveforms)).square()
             return self.normalise(torch.log(self.filters @ powers + self.log_floor))
 
 

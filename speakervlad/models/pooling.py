@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from speakervlad.models.precision import at_least_float32
 from speakervlad.models.vlad_init import vlad_parameters
 
 # tf.nn.l2_normalize: x * rsqrt(max(sum x^2, 1e-12))
@@ -38,7 +39,7 @@ class StatisticsPooling(nn.Module):
         self.out_dim = 2 * dim
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
-        variance, mean = torch.var_mean(frames.flatten(2).float(), dim=2, correction=0)
+        variance, mean = torch.var_mean(at_least_float32(frames.flatten(2)), dim=2, correction=0)
         return torch.cat([mean, (variance + 1e-7).sqrt()], dim=1)
 
 
@@ -88,10 +89,10 @@ class NetVLAD(nn.Module):
     def residual_sums(
         self, frames: Frames, guide: Tensor | None = None
     ) -> Float[Tensor, "batch clusters dim"]:
-        """The un-normalised V, in float32; it adds up over disjoint sets of positions."""
+        """The un-normalised V, at least in float32; it adds up over disjoint sets of positions."""
         with torch.autocast(frames.device.type, enabled=False):
-            frames = frames.flatten(2).float()
-            weights = self.assign(frames if guide is None else guide.float())
+            frames = at_least_float32(frames.flatten(2))
+            weights = self.assign(frames if guide is None else at_least_float32(guide))
             weights = weights[:, : self.num_clusters]
             sums = torch.einsum("bkt,bdt->bkd", weights, frames)
             return sums - weights.sum(dim=-1, keepdim=True) * self.centers

@@ -118,7 +118,7 @@ class BottleneckResNet(nn.Module):
         for stage in stages:
             rows = -(-rows // stage.stride)
         if rows < 3:
-            raise ValueError(f"{num_bins} frequency bins are too few: this trunk needs 40.")
+            raise ValueError(f"{num_bins} frequency bins are too few: use at least 40.")
         return (rows - 3) // 2 + 1
 
 

@@ -1,0 +1,246 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from speakervlad.models.pooling import (
+    POOLINGS,
+    NetVLAD,
+    StatisticsPooling,
+    TemporalAveragePooling,
+)
+
+
+def naive_vlad(layer, frames, guide=None):
+    """V_k = sum_i a_k(x_i) (x_i - c_k), one element at a time, before any normalisation."""
+    weight = layer.assignment.weight.detach().double()[:, :, 0]
+    bias = layer.assignment.bias.detach().double()
+    centers = layer.centers.detach().double()
+    frames = frames.double().flatten(2)
+    guide = frames if guide is None else guide.double().flatten(2)
+    sums = torch.zeros(len(frames), *centers.shape, dtype=torch.float64)
+    for n in range(len(frames)):
+        for i in range(frames.shape[2]):
+            exponents = torch.exp(weight @ guide[n, :, i] + bias)
+            for k in range(len(centers)):
+                share = exponents[k] / exponents.sum()
+                sums[n, k] += share * (frames[n, :, i] - centers[k])
+    return sums
+
+
+def vlad(dim=6, **options):
+    torch.manual_seed(0)
+    layer = NetVLAD(dim, **({"num_clusters": 4} | options))
+    torch.nn.init.normal_(layer.assignment.bias)
+    return layer
+
+
+@pytest.mark.parametrize("num_ghosts", [0, 1, 3])
+@pytest.mark.parametrize("guide_dim", [None, 10])
+def test_netvlad_is_the_double_sum(num_ghosts, guide_dim):
+    layer = vlad(num_ghosts=num_ghosts, guide_dim=guide_dim).double()
+    frames = torch.randn(3, 6, 11).double()
+    guide = None if guide_dim is None else torch.randn(3, guide_dim, 11).double()
+
+    expected = naive_vlad(layer, frames, guide)
+
+    torch.testing.assert_close(layer.residual_sums(frames, guide), expected)
+    intra = (expected / expected.norm(dim=-1, keepdim=True)).flatten(1)
+    torch.testing.assert_close(layer(frames, guide), intra)
+
+
+@pytest.mark.parametrize("intra_norm", [False, True])
+@pytest.mark.parametrize("vector_norm", [False, True])
+def test_normalisations_are_optional(intra_norm, vector_norm):
+    layer = vlad(num_ghosts=1, intra_norm=intra_norm, vector_norm=vector_norm)
+    frames = torch.randn(2, 6, 9)
+
+    pooled = layer(frames).unflatten(1, (4, 6))
+
+    squares = pooled.square().sum(dim=-1)
+    if intra_norm:
+        torch.testing.assert_close(squares / squares.mean(), torch.ones(2, 4))
+    if vector_norm:
+        torch.testing.assert_close(squares.sum(dim=1), torch.ones(2))
+    if not intra_norm and not vector_norm:
+        torch.testing.assert_close(pooled, layer.residual_sums(frames))
+
+
+@pytest.mark.parametrize("kind", sorted(POOLINGS))
+def test_order_of_frames_does_not_matter(kind):
+    layer = vlad(num_ghosts=2) if kind == "netvlad" else POOLINGS[kind](6)
+    frames = torch.randn(2, 6, 13)
+    shuffled = frames[:, :, torch.randperm(13)]
+    torch.testing.assert_close(layer(frames), layer(shuffled), atol=1e-6, rtol=1e-5)
+
+
+def test_one_cluster_without_ghosts_is_the_centred_sum():
+    layer = vlad(num_clusters=1)
+    frames = torch.randn(2, 6, 7)
+    expected = frames.sum(dim=2) - 7 * layer.centers[0]
+    torch.testing.assert_close(layer.residual_sums(frames)[:, 0], expected)
+    torch.testing.assert_close(layer(frames), F.normalize(expected))
+
+
+def test_no_ghosts_is_plain_netvlad_and_far_ghosts_change_nothing():
+    ghosted, plain = vlad(num_ghosts=2), vlad()
+    plain.assignment.weight.data = ghosted.assignment.weight.data[:4].clone()
+    plain.assignment.bias.data = ghosted.assignment.bias.data[:4].clone()
+    plain.centers.data = ghosted.centers.data.clone()
+    frames = torch.randn(2, 6, 9)
+    assert not torch.allclose(ghosted(frames), plain(frames), atol=1e-3)
+    ghosted.assignment.bias.data[4:] = -200
+    torch.testing.assert_close(ghosted(frames), plain(frames))
+
+
+def test_ghosts_take_weight_but_reach_no_output():
+    layer = vlad(num_ghosts=2)
+    frames = torch.randn(2, 6, 9)
+    weights = layer.assign(frames)
+    assert weights.shape == (2, 6, 9)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(2, 9))
+    assert layer(frames).shape == (2, 4 * 6)
+    assert layer.centers.shape == (4, 6)
+    layer.assignment.bias.data[4:] = 200
+    assert layer.residual_sums(frames).abs().max() < 1e-6
+    assert torch.isfinite(layer(frames)).all()
+
+
+def test_sharp_assignment_is_hard_vlad():
+    layer = vlad(intra_norm=False)
+    centers = layer.centers.detach()
+    alpha = 1e4
+    layer.assignment.weight.data = (2 * alpha * centers)[:, :, None]
+    layer.assignment.bias.data = -alpha * centers.square().sum(dim=1)
+    frames = torch.randn(1, 6, 40)
+
+    points = frames[0].T.numpy()
+    distances = np.linalg.norm(points[:, None] - centers.numpy(), axis=-1)
+    nearest = distances.argmin(axis=1)
+    hard = [(points[nearest == k] - centers.numpy()[k]).sum(axis=0) for k in range(4)]
+
+    np.testing.assert_allclose(
+        layer(frames).detach().numpy().reshape(4, 6), hard, atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("guide_dim", [None, 5])
+def test_gradients_equal_finite_differences(guide_dim):
+    layer = vlad(3, num_clusters=2, num_ghosts=1, guide_dim=guide_dim, vector_norm=True).double()
+    frames = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    guide = None
+    if guide_dim is not None:
+        guide = torch.randn(2, guide_dim, 4, dtype=torch.float64, requires_grad=True)
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(frames, guide, *parameters):
+        values = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(layer, values, (frames, guide))
+
+    assert torch.autograd.gradcheck(run, (frames, guide, *layer.parameters()))
+
+
+def test_half_precision_input_is_pooled_in_float32():
+    layer = vlad(num_ghosts=1)
+    frames = torch.randn(2, 6, 50)
+    half = frames.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pooled = layer(half)
+    assert pooled.dtype == torch.float32
+    torch.testing.assert_close(pooled, layer(half.float()))
+
+
+@pytest.mark.parametrize("shape", [(12,), (3, 4), (2, 3, 2)])
+@pytest.mark.parametrize("kind", sorted(POOLINGS))
+def test_any_number_of_position_axes(kind, shape):
+    """Time; width x height (an image); time x width x height (ActionVLAD)."""
+    layer = vlad(num_ghosts=1) if kind == "netvlad" else POOLINGS[kind](6)
+    frames = torch.randn(2, 6, 12)
+    torch.testing.assert_close(layer(frames.unflatten(2, shape)), layer(frames))
+
+
+def test_netvlad_of_the_paper_on_a_vgg_feature_map():
+    """The 3 x 3 x 512 map of an image: batch x (K * D), both normalisations, beside its mean."""
+    torch.manual_seed(1)
+    layer = NetVLAD(512, num_clusters=16, vector_norm=True)
+    feature_map = F.normalize(torch.randn(2, 512, 3, 3).relu())
+
+    expected = naive_vlad(layer, feature_map)
+    expected = (expected / expected.norm(dim=-1, keepdim=True)).flatten(1)
+    expected = expected / expected.norm(dim=-1, keepdim=True)
+
+    vector = layer(feature_map)
+    assert vector.shape == (2, 16 * 512)
+    torch.testing.assert_close(vector.double(), expected, atol=1e-6, rtol=1e-4)
+    average = TemporalAveragePooling(512)(feature_map)
+    torch.testing.assert_close(average, F.adaptive_avg_pool2d(feature_map, 1).flatten(1))
+
+
+def test_statistics_are_mean_and_population_deviation():
+    frames = torch.randn(3, 6, 20)
+    pooled = StatisticsPooling(6)(frames).numpy()
+    np.testing.assert_allclose(pooled[:, :6], frames.numpy().mean(axis=2), atol=1e-6)
+    np.testing.assert_allclose(pooled[:, 6:], frames.numpy().std(axis=2), rtol=1e-5)
+
+
+def test_statistics_of_constant_frames_have_a_finite_gradient():
+    frames = torch.ones(1, 2, 5, requires_grad=True)
+    StatisticsPooling(2)(frames).sum().backward()
+    assert torch.isfinite(frames.grad).all()
+
+
+def blobs(num_blobs, dim=8, per_blob=50, spread=0.1):
+    generator = torch.Generator().manual_seed(5)
+    middles = 3 * torch.randn(num_blobs, dim, generator=generator)
+    noise = torch.randn(num_blobs, per_blob, dim, generator=generator)
+    return middles, (middles[:, None] + spread * noise).flatten(0, 1)
+
+
+def test_init_from_finds_the_centres_and_the_papers_alpha():
+    middles, frames = blobs(4)
+    layer = NetVLAD(8, num_clusters=4)
+
+    alpha = layer.init_from(frames)
+
+    distances = torch.cdist(layer.centers.detach(), middles)
+    assert distances.min(dim=1).values.max() < 0.1
+    assert sorted(distances.argmin(dim=1).tolist()) == [0, 1, 2, 3]
+    nearest = torch.cdist(frames, layer.centers.detach()).square().sort(dim=1).values
+    gap = (nearest[:, 1] - nearest[:, 0]).mean().item()
+    assert alpha == pytest.approx(math.log(100) / gap, rel=1e-4)
+    torch.testing.assert_close(layer.assignment.weight[:, :, 0], 2 * alpha * layer.centers)
+    squares = layer.centers.square().sum(dim=1)
+    torch.testing.assert_close(layer.assignment.bias, -alpha * squares)
+
+
+def test_init_from_gives_the_nearest_centre_a_hundred_times_the_second():
+    _, frames = blobs(6, spread=1.0)
+    layer = NetVLAD(8, num_clusters=6)
+    layer.init_from(frames)
+    weights = layer.assign(frames.T[None])[0]
+    two = weights.topk(2, dim=0).values.log()
+    assert (two[0] - two[1]).mean().exp().item() == pytest.approx(100, rel=0.02)
+    nearest = torch.cdist(frames, layer.centers.detach()).argmin(dim=1)
+    assert torch.equal(weights.argmax(dim=0), nearest)
+
+
+def test_init_from_starts_ghosts_at_the_degraded_frames():
+    middles, frames = blobs(5)
+    clean, degraded = frames[:150], frames[150:]
+    layer = NetVLAD(8, num_clusters=3, num_ghosts=2)
+    layer.init_from(clean, degraded)
+    weights = layer.assign(torch.stack([clean.T[:, :100], degraded.T[:, :100]]))
+    ghost_share = weights[:, 3:].sum(dim=1).mean(dim=1)
+    assert ghost_share[0] < 0.05
+    assert ghost_share[1] > 0.95
+    assert torch.cdist(layer.centers.detach(), middles[:3]).min(dim=1).values.max() < 0.1
+
+
+def test_init_from_names_what_it_lacks():
+    frames = torch.randn(40, 6)
+    with pytest.raises(ValueError, match="assignment=descriptors"):
+        vlad(guide_dim=9).init_from(frames)
+    with pytest.raises(ValueError, match="ghost_frames"):
+        vlad(num_ghosts=1).init_from(frames)
