@@ -1,0 +1,43 @@
+"""The same function for many items, on all cores."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+from speakervlad.progress import Track, silent
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Below this a process costs more to start than it saves.
+MIN_ITEMS_PER_WORKER = 32
+
+
+def map_parallel(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    num_workers: int | None = None,
+    description: str,
+    track: Track = silent,
+) -> list[Result]:
+    """``[function(item) for item in items]`` in spawned processes; function and items are pickled.
+
+    Args:
+        function: Importable by name.
+        items: The inputs.
+        num_workers: Processes; one per core when None. With few items the calling process works.
+        description: Text of the progress bar.
+        track: Reports progress.
+    """
+    wanted = num_workers if num_workers is not None else os.cpu_count() or 1
+    num_processes = min(wanted, len(items) // MIN_ITEMS_PER_WORKER)
+    if num_processes < 2:
+        return list(track(map(function, items), description, len(items)))
+    chunk = max(1, min(64, len(items) // (8 * num_processes)))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+        results = pool.map(function, items, chunksize=chunk)
+        return list(track(results, description, len(items)))
