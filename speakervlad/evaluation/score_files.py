@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.text_table import TextTable, all_in, name_rows, read_table
+from speakervlad.evaluation.text_table import (
+    TextTable,
+    all_in,
+    all_numbers,
+    is_number,
+    name_rows,
+    read_table,
+)
 from speakervlad.evaluation.trial_formats import LABELS, parse_labels
 from speakervlad.evaluation.trials import Trials
 from speakervlad.files import atomic_path
@@ -64,20 +71,6 @@ def _not_scores(table: TextTable) -> InputError:
             if cell.lower() not in LABELS:
                 return table.error(index, f"{cell!r} is no label; expected {expected}.")
     return table.error(0, f"no score file; expected {expected}.")
-
-
-def all_numbers(column: tuple[str, ...]) -> bool:
-    """Whether every cell reads as a number (``nan`` and ``inf`` do)."""
-    try:
-        np.array(column, dtype=np.float64)
-    except ValueError:
-        return False
-    return True
-
-
-def is_number(cell: str) -> bool:
-    """Whether one cell reads as a number."""
-    return all_numbers((cell,))
 
 
 def write_scores(path: str | Path, trials: Trials, scores: np.ndarray) -> None:

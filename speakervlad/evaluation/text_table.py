@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import numpy as np
+
 from speakervlad.errors import InputError, first_few
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -123,3 +125,17 @@ def name_rows(table: TextTable, indices: list[int]) -> str:
     return first_few(
         [f"line {table.line_numbers[index]} ({table.row(index)})" for index in indices[:6]]
     )
+
+
+def all_numbers(column: tuple[str, ...]) -> bool:
+    """Whether every cell reads as a number (``nan`` and ``inf`` do)."""
+    try:
+        np.array(column, dtype=np.float64)
+    except ValueError:
+        return False
+    return True
+
+
+def is_number(cell: str) -> bool:
+    """Whether one cell reads as a number."""
+    return all_numbers((cell,))
