@@ -14,6 +14,11 @@ from speakervlad.errors import InputError
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
+# What is taken for audio when a folder is walked; a file that is named is tried in any case.
+AUDIO_SUFFIXES = frozenset(
+    ".wav .flac .ogg .oga .opus .mp3 .m4a .aac .mp4 .webm .mka .mkv .wma .amr .3gp "  # noqa: SIM905
+    ".aif .aiff .au .caf .sph .w64".split()
+)
 # One STFT window of 25 ms: anything shorter holds no frame of speech.
 MIN_SAMPLES = 400
 # Float files hold [-1, 1] with little overshoot; above this they are scaled like integers.

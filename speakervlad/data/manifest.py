@@ -55,7 +55,7 @@ class Manifest:
         Raises:
             InputError: no rows, duplicate utterance ids, or a path that leaves ``root`` by ``..``.
         """
-        _check_rows(utterance_ids, paths, "manifest")
+        check_rows(utterance_ids, paths, "manifest")
         return cls(
             Path(root),
             StringColumn.of(utterance_ids),
@@ -81,7 +81,7 @@ class Manifest:
         path = Path(path)
         columns = _read_columns(path)
         ids, paths, speakers, sessions, lengths = (columns.pop(name) for name in COLUMNS)
-        _check_rows(ids, paths, str(path))
+        check_rows(ids, paths, str(path))
         _check_absolute(paths[0], path)
         return cls(
             Path(root) if root is not None else path.parent,
@@ -225,23 +225,40 @@ def _check_header(header: list[str], path: Path) -> None:
         )
 
 
-def _check_rows(ids: Sequence[str], paths: Sequence[str], name: str) -> None:
-    """Refuse no rows, repeated ids, and paths that leave the root; rows count from line 2."""
+def check_rows(
+    ids: Sequence[str], paths: Sequence[str], name: str, first_line: int | None = 2
+) -> None:
+    """Refuse no rows, repeated ids, and paths that leave the root.
+
+    Args:
+        ids: Utterance ids.
+        paths: Their files.
+        name: The source, for the message.
+        first_line: Line of the first row in the source; None when it has no lines.
+
+    Raises:
+        InputError: one of them.
+    """
+
+    def where(row: int) -> str:
+        return name if first_line is None else f"{name}, line {row + first_line}"
+
     if len(ids) == 0:
         raise InputError(f"{name}: holds no utterances. Check its source.")
     if len(set(ids)) < len(ids):
         repeated = [key for key, count in Counter(ids).items() if count > 1]
-        line = len(ids) + 1 - list(reversed(ids)).index(repeated[0])
+        files = [row for row, key in enumerate(ids) if key == repeated[0]]
         raise InputError(
-            f"{name}, line {line}: {len(repeated)} utterance id(s) are not unique: "
-            f"{first_few(repeated)}. Give every utterance its own id."
+            f"{where(files[1])}: {len(repeated)} utterance id(s) are not unique: "
+            f"{first_few(repeated)} ({first_few(paths[row] for row in files)}). "
+            "Keep one file of each, or give every utterance its own id."
         )
     if ".." not in "\n".join(paths):
         return
-    for line, path in enumerate(paths, 2):
+    for row, path in enumerate(paths):
         if ".." in path.replace("\\", "/").split("/"):
             raise InputError(
-                f"{name}, line {line}: path {path!r} leaves the root folder. Use a path below it."
+                f"{where(row)}: path {path!r} leaves the root folder. Use a path below it."
             )
 
 

@@ -1,0 +1,76 @@
+"""Commands that make data ready: ``prepare``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speakervlad.cli import app
+from speakervlad.cli.console import console, track
+from speakervlad.errors import InputError
+from speakervlad.files import atomic_path, check_writable
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder of the corpus, or a CSV.")],
+    out: Annotated[Path, typer.Argument(help="Manifest to write (.csv).")],
+    layout: Annotated[
+        str, typer.Option(help="speaker-folders | voxceleb | kaldi | csv")
+    ] = "speaker-folders",
+    max_bad: Annotated[
+        str, typer.Option(help="Fail when more files than this cannot be used.")
+    ] = "1%",
+    decode: Annotated[
+        bool, typer.Option(help="Decode every file whole, not its header and its end only.")
+    ] = False,
+    bad_list: Annotated[
+        Path | None, typer.Option(help="Write the bad files and their reasons here (.csv).")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes; one per core by default.")
+    ] = None,
+) -> None:
+    """Make the manifest of a corpus: one row per utterance, with its length."""
+    limit = parse_fraction(max_bad)
+    check_writable(out)
+    from speakervlad.data.prepare import prepare as prepare_manifest
+
+    preparation = prepare_manifest(
+        source, layout=layout, max_bad=limit, decode=decode, num_workers=workers, track=track
+    )
+    manifest = preparation.manifest
+    manifest.save(out)
+    if bad_list is not None:
+        write_table(bad_list, ("utterance_id", "reason"), preparation.bad_files)
+    hours = manifest.num_samples.sum() / 16000 / 3600
+    console.print(
+        f"{len(manifest)} utterances of {len(manifest.speaker_names)} speakers, {hours:.2f} h, "
+        f"{len(preparation.bad_files)} bad files left out: {out}"
+    )
+
+
+def parse_fraction(text: str) -> float:
+    """``1%`` or ``0.01`` as 0.01.
+
+    Raises:
+        InputError: not a number between 0 and 1 (or 0% and 100%).
+    """
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InputError(f"--max-bad: {text!r} is not a fraction. Write 1% or 0.01.")
+    return value
+
+
+def write_table(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Write a CSV."""
+    import csv
+
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,220 @@
+"""How corpora lie on disk: each reader turns a source into rows, without opening any audio."""
+
+import csv
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from speakervlad.data.audio import AUDIO_SUFFIXES
+from speakervlad.errors import InputError, did_you_mean, first_few
+
+logger = logging.getLogger(__name__)
+
+VOXCELEB_SPEAKER = re.compile(r"id\d{5}")
+
+
+@dataclass
+class Rows:
+    """Utterances before their audio is looked at; lists of equal length.
+
+    ``first_line`` is the line of the first row where the source is one text file.
+    A session that the source does not name is the utterance itself: nothing is claimed to share it.
+    """
+
+    root: Path
+    first_line: int | None = None
+    utterance_ids: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    speakers: list[str] = field(default_factory=list)
+    sessions: list[str] = field(default_factory=list)
+    extra: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, utterance_id: str, path: str, speaker: str, session: str) -> None:
+        """Append one utterance."""
+        self.utterance_ids.append(utterance_id)
+        self.paths.append(path)
+        self.speakers.append(speaker)
+        self.sessions.append(session or utterance_id)
+
+
+def read_speaker_folders(source: Path) -> Rows:
+    """``speaker/[session/...]utterance.ext``, at any depth below the speaker.
+
+    Raises:
+        InputError: no such folder, no audio in it, or audio that lies beside the speakers.
+    """
+    rows = Rows(source)
+    for path in _audio_below(source):
+        parts = PurePosixPath(path).parts
+        if len(parts) < 2:
+            raise InputError(
+                f"{source / path}: lies outside of any speaker's folder. Expected "
+                "speaker/[session/]utterance; move it or name the folder above."
+            )
+        session = "/".join(parts[:-1]) if len(parts) > 2 else ""
+        rows.add(str(PurePosixPath(path).with_suffix("")), path, parts[0], session)
+    _warn_of_empty_folders(source, set(rows.speakers))
+    return rows
+
+
+def read_voxceleb(source: Path) -> Rows:
+    """``[dev|test/][wav|aac/]id00012/video/00001.wav``: the session is the video.
+
+    Raises:
+        InputError: no such folder, or no ``id#####/video/utterance`` in it.
+    """
+    rows = Rows(source)
+    num_others = 0
+    for path in _audio_below(source):
+        parts = PurePosixPath(path).with_suffix("").parts
+        if len(parts) >= 3 and VOXCELEB_SPEAKER.fullmatch(parts[-3]):
+            rows.add("/".join(parts[-3:]), path, parts[-3], "/".join(parts[-3:-1]))
+        else:
+            num_others += 1
+    if not rows.paths:
+        raise InputError(
+            f"{source}: no id#####/video/utterance below it. Name the folder that holds VoxCeleb's "
+            "wav or aac, or use --layout speaker-folders."
+        )
+    if num_others:
+        logger.warning(
+            "%s: %d audio files outside of id#####/video are left out", source, num_others
+        )
+    return rows
+
+
+def read_kaldi(source: Path) -> Rows:
+    """A Kaldi data directory; relative paths start from it, or from the current folder.
+
+    Raises:
+        InputError: ``wav.scp`` or ``utt2spk`` missing, a shell pipe (never executed), segments,
+            or utterances without a speaker.
+    """
+    if (source / "segments").exists():
+        raise InputError(
+            f"{source / 'segments'}: utterances inside longer recordings are not supported. "
+            "Cut them into files first."
+        )
+    wavs, speakers = _read_table(source / "wav.scp"), _read_table(source / "utt2spk")
+    for line, command in enumerate(wavs.values(), 1):
+        if command.endswith("|"):
+            raise InputError(
+                f"{source / 'wav.scp'}, line {line}: a shell pipe is never executed. "
+                "Write its output to a file and name that."
+            )
+    orphans = [name for name in wavs if name not in speakers]
+    if orphans:
+        raise InputError(
+            f"{source / 'utt2spk'}: {len(orphans)} utterance(s) of wav.scp have no speaker: "
+            f"{first_few(orphans)}. Add them."
+        )
+    first = next(iter(wavs.values()), "")
+    rows = Rows(source if (source / first).exists() else Path.cwd(), first_line=1)
+    for name, path in wavs.items():
+        rows.add(name, path, speakers[name], "")
+    return rows
+
+
+def read_csv(source: Path) -> Rows:
+    """A CSV with the columns ``path`` and ``speaker``; ``utterance_id``, ``session`` if known.
+
+    Raises:
+        InputError: not a CSV, or a needed column or value is missing.
+    """
+    if not source.is_file():
+        raise InputError(f"{source}: no such CSV. Name one with the columns path and speaker.")
+    rows = Rows(source.parent, first_line=2)
+    with source.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, restval="")
+        try:
+            table = list(reader)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{source}: not a CSV in UTF-8 ({error}). Export it again.") from error
+    columns = list(reader.fieldnames or [])
+    for needed in ("path", "speaker"):
+        if needed not in columns:
+            raise InputError(f"{source}: no column {needed!r}. {did_you_mean(needed, columns)}")
+    for line, row in enumerate(table, 2):
+        if not row["path"] or not row["speaker"] or None in row:
+            raise InputError(f"{source}, line {line}: path or speaker missing. Correct the line.")
+        name = row.get("utterance_id") or str(PurePosixPath(row["path"]).with_suffix(""))
+        rows.add(name, row["path"], row["speaker"], row.get("session", ""))
+    known = {"utterance_id", "path", "speaker", "session", "num_samples"}
+    rows.extra = {name: [row[name] for row in table] for name in columns if name not in known}
+    return rows
+
+
+LAYOUTS: dict[str, Callable[[Path], Rows]] = {
+    "speaker-folders": read_speaker_folders,
+    "voxceleb": read_voxceleb,
+    "kaldi": read_kaldi,
+    "csv": read_csv,
+}
+
+
+def _audio_below(source: Path) -> list[str]:
+    """Audio files as sorted paths relative to the folder; what is left out is logged by suffix."""
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder. Name the folder of the corpus.")
+    found: list[str] = []
+    others: Counter[str] = Counter()
+    for folder, names in _walk(source):
+        for name in names:
+            suffix = PurePosixPath(name).suffix.lower()
+            if suffix in AUDIO_SUFFIXES:
+                found.append(f"{folder}{name}")
+            else:
+                others[suffix or name] += 1
+    if others:
+        kinds = first_few(f"{count} {kind}" for kind, count in others.most_common())
+        logger.info("%s: files that are not audio are left out: %s", source, kinds)
+    if not found:
+        raise InputError(
+            f"{source}: no audio file below it ({first_few(sorted(AUDIO_SUFFIXES), 30)}). "
+            "Name the folder of the corpus."
+        )
+    return sorted(found)
+
+
+def _walk(source: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield ('relative/folder/', file names) without hidden entries; links are followed, once."""
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(source, followlinks=True):
+        status = Path(folder).stat()
+        key = (status.st_dev, status.st_ino)
+        if key in seen:
+            subfolders.clear()
+            continue
+        seen.add(key)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        relative = Path(folder).relative_to(source).as_posix()
+        prefix = "" if relative == "." else f"{relative}/"
+        yield prefix, [name for name in names if not name.startswith(".")]
+
+
+def _warn_of_empty_folders(source: Path, speakers: set[str]) -> None:
+    folders = {path.name for path in source.iterdir() if path.is_dir() and path.name[0] != "."}
+    empty = sorted(folders - speakers)
+    if empty:
+        logger.warning("%s: %d folder(s) without audio: %s", source, len(empty), first_few(empty))
+
+
+def _read_table(path: Path) -> dict[str, str]:
+    """A Kaldi table: ``key value with spaces`` per line, keys distinct."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. A Kaldi data directory holds wav.scp and utt2spk.")
+    table: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        key, _, value = line.strip().partition(" ")
+        if not key:
+            continue
+        if not value.strip():
+            raise InputError(f"{path}, line {number}: {key!r} has no value. Correct the line.")
+        if key in table:
+            raise InputError(f"{path}, line {number}: {key!r} appears twice. Remove one of them.")
+        table[key] = value.strip()
+    return table

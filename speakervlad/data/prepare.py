@@ -1,0 +1,158 @@
+"""From a corpus on disk to a manifest: find the files, look at each, count what cannot be used."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from speakervlad.data.audio import (
+    MIN_SAMPLES,
+    SAMPLE_RATE,
+    audio_info,
+    check_speech,
+    is_band_limited,
+    read_audio,
+)
+from speakervlad.data.layouts import LAYOUTS, Rows
+from speakervlad.data.manifest import Manifest, check_rows
+from speakervlad.data.parallel import map_parallel
+from speakervlad.errors import InputError, did_you_mean, first_few
+from speakervlad.progress import Track, silent
+
+logger = logging.getLogger(__name__)
+
+MAX_LISTED = 20
+TAIL_SAMPLES = 2 * SAMPLE_RATE
+
+
+class BadFile(NamedTuple):
+    """A file that cannot be used, and why."""
+
+    utterance_id: str
+    reason: str
+
+
+class Preparation(NamedTuple):
+    """The manifest of the usable files, the others, and the ids of telephone-band files."""
+
+    manifest: Manifest
+    bad_files: list[BadFile]
+    narrow_band: list[str]
+
+
+class _Finding(NamedTuple):
+    num_samples: int
+    problem: str
+    is_narrow: bool
+
+
+def prepare(
+    source: str | Path,
+    *,
+    layout: str,
+    max_bad: float = 0.01,
+    decode: bool = False,
+    num_workers: int | None = None,
+    track: Track = silent,
+) -> Preparation:
+    """Make the manifest of a corpus.
+
+    Args:
+        source: Folder, or a CSV with the layout ``csv``.
+        layout: A key of `LAYOUTS`.
+        max_bad: Largest tolerated fraction of files that cannot be used.
+        decode: Decode every file whole; otherwise its header and its last two seconds are read,
+            which shows a truncated file but no NaN in its middle.
+        num_workers: Processes; one per core when None.
+        track: Reports progress.
+
+    Raises:
+        InputError: unknown layout, a source that does not have it, duplicate utterances, or more
+            than ``max_bad`` of the files cannot be used.
+    """
+    if layout not in LAYOUTS:
+        raise InputError(f"unknown layout {layout!r}. {did_you_mean(layout, LAYOUTS)}")
+    rows = LAYOUTS[layout](Path(source))
+    check_rows(rows.utterance_ids, rows.paths, str(source), rows.first_line)
+    findings = map_parallel(
+        partial(_examine, root=rows.root, decode=decode),
+        rows.paths,
+        num_workers=num_workers,
+        description="Reading audio files",
+        track=track,
+    )
+    bad_files = [
+        BadFile(name, finding.problem)
+        for name, finding in zip(rows.utterance_ids, findings, strict=True)
+        if finding.problem
+    ]
+    report_bad_files(bad_files, len(findings), max_bad, str(source))
+    manifest = _manifest_of(rows, findings)
+    narrow = [
+        name
+        for name, finding in zip(rows.utterance_ids, findings, strict=True)
+        if finding.is_narrow and not finding.problem
+    ]
+    if narrow:
+        logger.warning(
+            "%d of %d files have nothing above 4 kHz (upsampled telephone audio?): %s",
+            len(narrow),
+            len(manifest),
+            first_few(narrow),
+        )
+    return Preparation(manifest, bad_files, narrow)
+
+
+def report_bad_files(
+    bad_files: Sequence[BadFile], num_files: int, max_bad: float, source: str
+) -> None:
+    """Log the first 20 bad files, and refuse more than a fraction of them.
+
+    Raises:
+        InputError: ``len(bad_files) > max_bad * num_files``, or no file is good.
+    """
+    for bad in bad_files[:MAX_LISTED]:
+        logger.warning("%s", bad.reason)
+    if len(bad_files) > MAX_LISTED:
+        logger.warning("... and %d more", len(bad_files) - MAX_LISTED)
+    if len(bad_files) > max_bad * num_files or len(bad_files) == num_files:
+        raise InputError(
+            f"{source}: {len(bad_files)} of {num_files} files cannot be used, more than "
+            f"{max_bad:.2%} (--max-bad): {first_few(bad.utterance_id for bad in bad_files)}. "
+            "Repair or remove them, or allow more."
+        )
+
+
+def _examine(path: str, *, root: Path, decode: bool) -> _Finding:
+    """Length of a file, or what is wrong with it."""
+    file = root / path
+    try:
+        num_samples = audio_info(file).num_samples
+        if num_samples < MIN_SAMPLES:
+            check_speech(np.ones(num_samples), str(file))
+        start = 0 if decode else max(0, num_samples - TAIL_SAMPLES)
+        waveform = read_audio(file, start=start, num_samples=num_samples - start)
+        if start == 0:
+            check_speech(waveform, str(file))
+    except InputError as error:
+        return _Finding(0, str(error), is_narrow=False)
+    except OSError as error:
+        return _Finding(0, f"{file}: {error.strerror}. Check its permissions.", is_narrow=False)
+    return _Finding(num_samples, "", is_band_limited(waveform))
+
+
+def _manifest_of(rows: Rows, findings: Sequence[_Finding]) -> Manifest:
+    """The manifest of the rows without a problem."""
+    good = [row for row, finding in enumerate(findings) if not finding.problem]
+    return Manifest.of(
+        rows.root,
+        utterance_ids=[rows.utterance_ids[row] for row in good],
+        paths=[rows.paths[row] for row in good],
+        speakers=[rows.speakers[row] for row in good],
+        sessions=[rows.sessions[row] for row in good],
+        num_samples=[findings[row].num_samples for row in good],
+        extra={name: [values[row] for row in good] for name, values in rows.extra.items()},
+    )
