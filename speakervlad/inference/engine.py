@@ -61,8 +61,7 @@ class Embedder:
             InputError: the audio is missing, damaged, empty, silent or shorter than 25 ms.
         """
         if isinstance(audio, np.ndarray):
-            waveform = np.ascontiguousarray(audio, dtype=np.float32)
-            check_speech(waveform, "the waveform")
+            waveform = _as_waveform(audio)
         else:
             waveform = read_speech(audio, channel=channel)
         return self._compute(waveform)
@@ -114,6 +113,16 @@ def load_encoder(folder: str | Path, *, device: str = "auto") -> Embedder:
         return Embedder(encoder, torch.device(device), Path(folder))
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device={device}: not available here. Use auto or cpu.") from error
+
+
+def _as_waveform(samples: np.ndarray) -> np.ndarray:
+    if samples.ndim != 1:
+        raise InputError(f"waveform of shape {samples.shape}: expected one dimension of samples.")
+    if not np.isfinite(samples).all():
+        raise InputError("waveform: some samples are not finite.")
+    waveform = np.ascontiguousarray(samples, dtype=np.float32)
+    check_speech(waveform, "waveform")
+    return waveform
 
 
 def _read_ahead(

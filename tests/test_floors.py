@@ -1,0 +1,47 @@
+"""The house keeps its floors, and whoever only scores needs no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_import_contracts_hold(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(no_cache=True) == 0
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "speakervlad",
+        "speakervlad.cli",
+        "speakervlad.config",
+        "speakervlad.data.audio",
+        "speakervlad.data.manifest",
+        "speakervlad.evaluation.metrics",
+        "speakervlad.evaluation.scoring",
+        "speakervlad.evaluation.trials",
+    ],
+)
+def test_module_is_imported_without_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["embed"], ["score"], ["metrics"], ["verify"]])
+def test_help_imports_neither_torch_nor_numpy(command):
+    code = (
+        f"import sys; sys.argv = ['speakervlad', *{command!r}, '--help']\n"
+        "from speakervlad.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as done: assert not done.code\n"
+        "sys.exit(bool({'torch', 'numpy', 'sklearn'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout

@@ -1,0 +1,95 @@
+"""A corpus and an experiment so small that a step takes milliseconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from speakervlad.config import Config, load_config
+from speakervlad.data.manifest import Manifest
+
+SPEAKERS, UTTERANCES = 4, 4
+SAMPLES = 12000
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    """Manifest ``train.csv`` and trials ``dev.trials``; speakers differ in pitch and tilt."""
+    folder = tmp_path_factory.mktemp("corpus")
+    names, speakers = [], []
+    for speaker in range(SPEAKERS):
+        for number in range(UTTERANCES):
+            name = f"s{speaker}/u{number}.wav"
+            (folder / name).parent.mkdir(exist_ok=True)
+            soundfile.write(folder / name, voice(speaker, number), 16000)
+            names.append(name)
+            speakers.append(f"s{speaker}")
+    Manifest.of(
+        folder,
+        utterance_ids=names,
+        paths=names,
+        speakers=speakers,
+        sessions=names,
+        num_samples=[SAMPLES] * len(names),
+    ).save(folder / "train.csv")
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    lines = [f"{int(a[:2] == b[:2])} {a} {b}\n" for a, b in pairs]
+    (folder / "dev.trials").write_text("".join(lines))
+    return folder
+
+
+def voice(speaker: int, number: int) -> np.ndarray:
+    """Three quarters of a second of harmonics over noise."""
+    rng = np.random.default_rng((speaker, number))
+    time = np.arange(SAMPLES) / 16000
+    pitch = 90 + 60 * speaker + rng.uniform(-5, 5)
+    tones = [
+        np.sin(2 * np.pi * pitch * k * time) / k ** (0.5 + 0.3 * speaker) for k in range(1, 12)
+    ]
+    return 0.05 * np.sum(tones, axis=0) + 0.01 * rng.standard_normal(SAMPLES)
+
+
+@pytest.fixture
+def experiment(corpus, tmp_path) -> Callable[..., Config]:
+    """``experiment("train.steps=3", ...)``: the tiny config with overrides."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny(corpus, tmp_path / "run")))
+
+    def make(*overrides: str) -> Config:
+        return load_config(path, overrides)
+
+    return make
+
+
+def tiny(corpus: Path, run_dir: Path) -> dict:
+    """The tiny experiment as plain containers."""
+    return {
+        "run_dir": str(run_dir),
+        "encoder": {
+            "front_end": {"kind": "log_mel", "num_mels": 40, "normalise": "time_mean"},
+            "trunk": {"width": 0.125, "batch_norm_momentum": 0.1},
+            "descriptor_dim": 16,
+            "pooling": {"num_clusters": 3, "num_ghosts": 1, "assignment": "descriptors"},
+            "embedding_dim": 16,
+            "embedding_relu": False,
+        },
+        "classifier": {"kind": "aam_softmax", "margin": 0.2, "margin_warmup_steps": 4},
+        "data": {
+            "train_manifest": str(corpus / "train.csv"),
+            "crop_seconds": 0.5,
+            "num_workers": 0,
+        },
+        "optim": {"lr": 0.005, "clip_norm": 5.0},
+        "schedule": {"kind": "cosine", "warmup_steps": 2},
+        "train": {
+            "steps": 6,
+            "batch_size": 8,
+            "device": "cpu",
+            "log_every": 1,
+            "save_every": 3,
+            "validate_every": 3,
+        },
+    }

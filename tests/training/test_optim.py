@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from speakervlad.config import OptimConfig
+from speakervlad.training.build import build_model
+from speakervlad.training.optim import build_optimizer, set_learning_rate
+
+
+@pytest.fixture
+def model(experiment):
+    return build_model(experiment(), num_speakers=4)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
+def test_decay_spares_batch_norm_and_centres_alone(model, kind):
+    optimizer = build_optimizer(model, OptimConfig(kind=kind, weight_decay=0.25))
+    decay = {
+        id(parameter): group["weight_decay"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert decay.keys() == names.keys()
+    spared = {names[key] for key, value in decay.items() if value == 0}
+    assert spared == {
+        name for name in names.values() if "norm" in name or is_shortcut_norm(name)
+    } | {"encoder.pooling.centers"}
+    assert set(decay.values()) == {0.0, 0.25}
+
+
+def is_shortcut_norm(name):
+    return ".shortcut.1." in name
+
+
+def test_resting_trunk_keeps_its_weights(model):
+    optimizer = build_optimizer(model, OptimConfig(lr=0.1))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    set_learning_rate(optimizer, 0.1, trunk_rests=True)
+    loss = model(torch.randn(4, 9000), torch.arange(4)).value
+    loss.backward()
+    optimizer.step()
+    for name, value in model.named_parameters():
+        assert torch.equal(value, before[name]) == name.startswith("encoder.trunk"), name

@@ -1,0 +1,202 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import soundfile
+import torch
+import yaml
+
+from speakervlad.config import load_config
+from speakervlad.errors import InputError
+from speakervlad.inference.engine import load_encoder
+from speakervlad.training.checkpoint import TrainingState
+from speakervlad.training.run import train
+from speakervlad.training.run_log import read_metrics
+
+
+def same_states(one, two):
+    assert one.keys() == two.keys()
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_training_learns_and_leaves_a_whole_run_folder(experiment, corpus, tmp_path):
+    trials = f"data.valid_trials=[{corpus / 'dev.trials'}]"
+    folder = train(experiment("train.steps=60", "train.validate_every=20", trials))
+    run = tmp_path / "run"
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "train.log", "metrics.jsonl", "tensorboard", "last.pt"} <= names
+    records = read_metrics(run / "metrics.jsonl")
+    losses = [record["loss"] for record in records if "loss" in record]
+    eers = [record["eer"] for record in records if "eer" in record]
+    assert losses[-1] < losses[0] / 2
+    assert min(eers) < 0.2
+    assert list((run / "tensorboard").glob("events*"))
+    thresholds = json.loads((folder / "thresholds.json").read_text())
+    assert -1 < thresholds["eer"] < 1
+    assert load_encoder(folder, device="cpu").embed(corpus / "s0/u0.wav").shape == (16,)
+
+
+def test_every_step_is_shown(experiment):
+    shown = []
+    train(experiment(), lambda step, total, line: shown.append((step, total, line)))
+    assert [step for step, _, _ in shown] == list(range(1, 7))
+    assert all(total == 6 and "loss" in line for _, total, line in shown)
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_resumed_run_equals_an_unbroken_one(experiment, tmp_path, kind):
+    optim = f"optim.kind={kind}"
+    train(experiment(optim))
+    whole = TrainingState.load(tmp_path / "run" / "last.pt")
+    parts = f"run_dir={tmp_path / 'parts'}"
+    state_path = tmp_path / "parts" / "last.pt"
+    interrupted = Interrupt(after=5)
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment(optim, parts), interrupted)
+    assert TrainingState.load(state_path).step == 3
+    train(experiment(optim, parts, "resume=true"))
+    resumed = TrainingState.load(state_path)
+    assert resumed.step == whole.step == 6
+    assert same_states(whole.model, resumed.model)
+    for key, values in whole.optimizer["state"].items():
+        assert same_states(values, resumed.optimizer["state"][key]) if kind == "adam" else True
+    steps = [record["step"] for record in read_metrics(tmp_path / "parts" / "metrics.jsonl")]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+class Interrupt:
+    """Breaks a run off after some steps, as Ctrl-C would."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def __call__(self, step, total, line):
+        if step == self.after:
+            raise KeyboardInterrupt
+
+
+def test_workers_do_not_change_the_result(experiment, tmp_path):
+    train(experiment("train.steps=2"))
+    train(experiment("train.steps=2", "data.num_workers=2", f"run_dir={tmp_path / 'other'}"))
+    one, two = (TrainingState.load(tmp_path / name / "last.pt") for name in ("run", "other"))
+    assert same_states(one.model, two.model)
+
+
+def test_existing_run_is_not_overwritten(experiment):
+    train(experiment("train.steps=1"))
+    with pytest.raises(InputError, match=r"already holds a run.*resume=true"):
+        train(experiment("train.steps=1"))
+
+
+def test_changed_config_is_refused_with_the_difference(experiment):
+    train(experiment())
+    with pytest.raises(InputError, match=r"optim\.lr was 0\.005, is 0\.1"):
+        train(experiment("resume=true", "optim.lr=0.1"))
+
+
+def test_damaged_state_is_refused(experiment, tmp_path):
+    train(experiment())
+    (tmp_path / "run" / "last.pt").write_bytes(b"not a state")
+    with pytest.raises(InputError, match=r"last\.pt: is no training state"):
+        train(experiment("resume=true"))
+
+
+def test_loss_that_is_not_finite_stops_with_the_utterances(experiment, corpus, tmp_path):
+    with pytest.raises(InputError, match=r"loss is nan at step \d.*s\d/u\d\.wav"):
+        train(experiment("optim.kind=sgd", "optim.lr=1e30", "optim.clip_norm=0"))
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_vlad_init_moves_the_centres_and_nothing_else(experiment, tmp_path):
+    train(experiment("train.steps=1", "optim.lr=0"))
+    run = f"run_dir={tmp_path / 'init'}"
+    train(experiment("train.steps=1", "optim.lr=0", "train.vlad_init_utterances=8", run))
+    one, two = (TrainingState.load(tmp_path / name / "last.pt") for name in ("run", "init"))
+    changed = {name for name in one.model if not torch.equal(one.model[name], two.model[name])}
+    vlad = "encoder.pooling."
+    assert changed == {vlad + "centers", vlad + "assignment.weight", vlad + "assignment.bias"}
+
+
+def test_init_from_starts_at_that_encoder_with_a_new_classifier(experiment, tmp_path):
+    folder = train(experiment())
+    other = (f"run_dir={tmp_path / 'tuned'}", f"init_from={folder}", "train.freeze_trunk_steps=6")
+    tuned = load_encoder(train(experiment(*other)), device="cpu").encoder
+    source = load_encoder(folder, device="cpu").encoder
+    assert same_states(source.trunk.state_dict(), tuned.trunk.state_dict())
+    assert not same_states(source.projection.state_dict(), tuned.projection.state_dict())
+
+
+def test_bfloat16_trains(experiment):
+    train(experiment("train.precision=bfloat16", "train.steps=2"))
+
+
+def test_two_processes_see_the_stream_of_one_and_agree(experiment, corpus, tmp_path):
+    path = tmp_path / "two.yaml"
+    values = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
+    values["run_dir"] = str(tmp_path / "two")
+    path.write_text(yaml.safe_dump(values))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    command += ["--standalone", "-m", "speakervlad", "train", str(path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    two = read_metrics(tmp_path / "two" / "metrics.jsonl")
+    train(experiment())
+    one = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [record["epoch"] for record in two] == [record["epoch"] for record in one]
+    # The batch statistics of half a batch differ; the data and so the losses are nearly the same.
+    assert all(math.isfinite(record["loss"]) for record in two)
+    assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=0.3)
+    assert (tmp_path / "two" / "encoder" / "model.safetensors").is_file()
+
+
+def test_sigterm_saves_and_exits_with_0(experiment, tmp_path):
+    experiment()
+    command = [sys.executable, "-m", "speakervlad", "train", str(tmp_path / "tiny.yaml")]
+    command += ["train.steps=100000", "train.save_every=100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") > 2):
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGTERM)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 0, messages
+    assert TrainingState.load(tmp_path / "run" / "last.pt").step >= 2
+
+
+def test_truncated_audio_names_the_utterance(experiment, tmp_path, corpus):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    soundfile.write(bad / "short.wav", [0.1] * 4000, 16000)
+    rows = "utterance_id,path,speaker,session,num_samples\n"
+    rows += "a,short.wav,one,x,12000\nb,short.wav,two,x,12000\n"
+    (bad / "bad.csv").write_text(rows)
+    with pytest.raises(InputError, match=r"utterance [ab]: .*short\.wav"):
+        train(experiment(f"data.train_manifest={bad / 'bad.csv'}", "train.batch_size=2"))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.batch_size=0", "at least 1"),
+        ("data.train_manifest=''", "train_manifest is not set"),
+        ("data.train_manifest=nowhere.csv", r"nowhere\.csv"),
+        ("encoder.front_end.num_mels=20", "too few"),
+        ("encoder.pooling.assignment=trunk train.vlad_init_utterances=4", "vlad_init"),
+        ("train.device=warp", "device=warp"),
+        ("init_from=nowhere", "nowhere: no such encoder folder"),
+    ],
+)
+def test_unusable_configs_are_refused(experiment, override, words):
+    with pytest.raises((InputError, FileNotFoundError), match=words):
+        train(experiment(*override.split()))
+
+
+def test_config_in_the_run_folder_reads_back(experiment, tmp_path):
+    config = experiment()
+    train(config)
+    assert load_config(tmp_path / "run" / "config.yaml") == config
