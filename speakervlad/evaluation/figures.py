@@ -4,11 +4,14 @@ All read one ``ErrorCurve``, so a bootstrap that reweights the curve gives inter
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.evaluation.curves import ErrorCurve, convex_hull
+
+Rates = TypeVar("Rates", float, np.ndarray)
 
 FIXED_FALSE_ACCEPT = (0.01, 0.001, 0.0001)
 
