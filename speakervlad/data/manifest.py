@@ -1,6 +1,7 @@
 """The manifest: one row per utterance, as columns that hold a million rows in tens of megabytes."""
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,42 +174,45 @@ class Manifest:
 
 
 def _read_columns(path: Path) -> dict[str, list[str]]:
-    """Read the CSV as name -> values (rows,).
-
-    Text without quotes is split as a whole: ten times faster than row by row, for a million rows.
-    """
+    """Read the CSV as name -> values (rows,)."""
     try:
         text = path.read_text(encoding="utf-8-sig").rstrip("\n")
-        split = _split_quoted if '"' in text else _split_plain
-        header, widths, values = split(text)
+        rows = csv.reader(io.StringIO(text, newline=""))
+        header = next(rows, [])
+        _check_header(header, path)
+        if next(rows, None) is None:
+            raise InputError(f"{path}: holds no utterances. Run `speakervlad prepare` again.")
+        columns = _split_plain(text, len(header)) or _split_rows(text, len(header), path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV in UTF-8 ({error}). Export it again.") from error
-    _check_header(header, path)
-    if not widths:
-        raise InputError(f"{path}: holds no utterances. Run `speakervlad prepare` again.")
-    if set(widths) != {len(header)}:
-        row = next(row for row, width in enumerate(widths) if width != len(header))
-        raise InputError(
-            f"{path}, line {row + 2}: {widths[row]} field(s), the header has {len(header)}. "
-            "Correct it."
-        )
-    return {name: values[column :: len(header)] for column, name in enumerate(header)}
+    return dict(zip(header, columns, strict=True))
 
 
-def _split_plain(text: str) -> tuple[list[str], list[int], list[str]]:
-    """(header, number of fields per row, all fields row by row)."""
-    header, _, body = text.partition("\n")
-    if not body:
-        return header.split(","), [], []
-    raw = np.frombuffer(f"{body}\n".encode(), np.uint8)
-    commas = np.searchsorted(np.flatnonzero(raw == ord(",")), np.flatnonzero(raw == ord("\n")))
-    widths = (np.diff(commas, prepend=0) + 1).tolist()
-    return header.split(","), widths, body.replace("\n", ",").split(",")
+def _split_plain(text: str, width: int) -> list[list[str]] | None:
+    """All columns at once, for a million rows; None where there are quotes or ragged rows."""
+    if '"' in text:
+        return None
+    _, _, body = text.partition("\n")
+    fields = body.replace("\n", ",\n,").split(",")
+    stride = width + 1  # every row is followed by a field that is only the line's end
+    if len(fields) % stride != width or set(fields[width::stride]) - {"\n"}:
+        return None
+    return [fields[column::stride] for column in range(width)]
 
 
-def _split_quoted(text: str) -> tuple[list[str], list[int], list[str]]:
-    header, *rows = csv.reader(text.splitlines(keepends=True))
-    return header, list(map(len, rows)), [value for row in rows for value in row]
+def _split_rows(text: str, width: int, path: Path) -> list[list[str]]:
+    """All columns, row by row, naming the line that has too few or too many fields."""
+    rows = csv.reader(io.StringIO(text, newline=""))
+    next(rows)
+    body = []
+    for row in rows:
+        if len(row) != width:
+            raise InputError(
+                f"{path}, line {rows.line_num}: {len(row)} field(s), the header has {width}. "
+                "Correct it."
+            )
+        body.append(row)
+    return [list(column) for column in zip(*body, strict=True)]
 
 
 def _check_header(header: list[str], path: Path) -> None:

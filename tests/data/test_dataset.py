@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from speakervlad.data.audio import read_audio
-from speakervlad.data.dataset import Crop, UtteranceDataset
+from speakervlad.data.dataset import Crop, UtteranceDataset, batches
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.sampler import EndlessSampler
 from speakervlad.errors import InputError
@@ -105,6 +105,67 @@ def test_unreadable_file_names_the_utterance(manifest):
     manifest.path(1).write_text("no audio")
     with pytest.raises(InputError, match=r"utterance u1: .*1\.wav"):
         _ = UtteranceDataset(manifest, crop_samples=4000, seed=1)[0, 1]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_few_unreadable_files_are_replaced_reported_and_counted(manifest, num_workers, caplog):
+    manifest.path(1).write_text("no audio")
+    dataset = UtteranceDataset(manifest, crop_samples=4000, seed=1, max_bad_fraction=0.25)
+    loader = DataLoader(
+        dataset,
+        batch_size=4,
+        sampler=EndlessSampler(4, seed=1),
+        num_workers=num_workers,
+        multiprocessing_context="spawn" if num_workers else None,
+    )
+    indices = torch.stack([batch.index for batch in islice(batches(loader), 8)])
+    assert 1 not in indices
+    speakers = torch.tensor(manifest.speaker_indices)
+    sampled = UtteranceDataset(manifest, crop_samples=4000, seed=1, max_bad_fraction=0.25)
+    for row, (epoch, index) in zip(range(32), EndlessSampler(4, seed=1), strict=False):
+        crop = sampled[epoch, index]
+        assert crop.index == indices.flatten()[row]
+        assert crop.speaker == speakers[crop.index]
+    assert dataset.bad_utterances() == sampled.bad_utterances() == ["u1"]
+    assert caplog.text.count("utterance u1: ") == (1 if num_workers else 2)
+
+
+def test_too_many_unreadable_files_stop_the_training(manifest):
+    for index in (1, 2):
+        manifest.path(index).write_text("no audio")
+    dataset = UtteranceDataset(manifest, crop_samples=4000, seed=1, max_bad_fraction=0.3)
+    with pytest.raises(InputError, match=r"2 of 4 utterances cannot be read, 30\.00% tol"):
+        [dataset[epoch, index] for epoch in range(9) for index in (1, 2)]
+
+
+def test_a_vanished_disk_stops_at_once(tmp_path):
+    names = [f"u{row}" for row in range(1000)]
+    gone = Manifest.of(
+        tmp_path,
+        utterance_ids=names,
+        paths=names,
+        speakers=names,
+        sessions=names,
+        num_samples=[16000] * 1000,
+    )
+    dataset = UtteranceDataset(gone, crop_samples=4000, seed=1, max_bad_fraction=1.0)
+    with pytest.raises(InputError, match="10 utterances in a row cannot be read"):
+        _ = dataset[0, 0]
+
+
+def test_an_error_in_a_worker_stays_one_line(manifest):
+    manifest.path(1).write_text("no audio")
+    loader = DataLoader(
+        UtteranceDataset(manifest, crop_samples=4000, seed=1),
+        batch_size=2,
+        sampler=EndlessSampler(4, seed=1),
+        num_workers=1,
+        multiprocessing_context="spawn",
+    )
+    with pytest.raises(InputError) as caught:
+        list(islice(batches(loader), 4))
+    assert str(caught.value).startswith("utterance u1: ")
+    assert "\n" not in str(caught.value)
 
 
 def test_file_shorter_than_the_manifest_says_is_an_error(manifest, make_wav):

@@ -3,7 +3,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from speakervlad.data.sampler import EndlessSampler
+from speakervlad.data.sampler import BalancedSampler, EndlessSampler
+from speakervlad.errors import InputError
 
 
 def take(count, num_items=7, **options):
@@ -52,3 +53,65 @@ def test_large_epoch_is_drawn_at_once():
     indices = np.array([index for _, index in take(1000, num_items=1_200_000)])
     assert len(np.unique(indices)) == 1000
     assert indices.max() > 1_000_000
+
+
+SPEAKERS = np.array([3, 0, 0, 1, 1, 1, 2, 0, 4, 1, 3])
+
+
+def take_balanced(count, **options):
+    sampler = BalancedSampler(
+        SPEAKERS, speakers_per_block=2, utterances_per_speaker=3, seed=3, **options
+    )
+    return list(islice(sampler, count))
+
+
+def test_balanced_blocks_hold_p_speakers_and_k_utterances():
+    stream = take_balanced(6 * 50)
+    for begin in range(0, len(stream), 6):
+        speakers = [SPEAKERS[index] for _, index in stream[begin : begin + 6]]
+        assert speakers[:2] == speakers[2:4] == speakers[4:]
+        assert speakers[0] != speakers[1]
+    assert len(set(stream)) == len(stream)
+
+
+def test_balanced_stream_uses_every_speaker_and_utterance_alike():
+    indices = np.array([index for _, index in take_balanced(6 * 2 * 500)])
+    per_speaker = np.bincount(SPEAKERS[indices])
+    assert per_speaker.max() < 1.1 * per_speaker.min()
+    per_utterance = np.bincount(indices) * np.bincount(SPEAKERS)[SPEAKERS] / per_speaker[SPEAKERS]
+    np.testing.assert_allclose(per_utterance, 1, atol=0.1)
+
+
+@pytest.mark.parametrize("start", [1, 5, 6, 12, 100])
+def test_balanced_resume_continues_the_unbroken_stream(start):
+    assert take_balanced(30, start=start) == take_balanced(30 + start)[start:]
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+@pytest.mark.parametrize("start", [0, 42])
+def test_balanced_ranks_interleave_to_the_stream_of_one_rank(world_size, start):
+    ranks = [
+        take_balanced(20, start=start, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    interleaved = [item for items in zip(*ranks, strict=True) for item in items]
+    assert interleaved == take_balanced(20 * world_size, start=start)
+
+
+def test_balanced_rank_keeps_the_utterances_of_a_speaker_together():
+    for rank in range(2):
+        items = take_balanced(30, rank=rank, world_size=2)
+        for begin in range(0, 30, 3):
+            assert len({SPEAKERS[index] for _, index in items[begin : begin + 3]}) == 1
+
+
+def test_more_speakers_asked_than_there_are():
+    with pytest.raises(InputError, match="6 speakers per batch asked, the manifest has 5"):
+        BalancedSampler(SPEAKERS, speakers_per_block=6, utterances_per_speaker=2, seed=0)
+
+
+def test_balanced_blocks_of_a_large_corpus_are_cheap():
+    speakers = np.repeat(np.arange(6000), 200)
+    sampler = BalancedSampler(speakers, speakers_per_block=64, utterances_per_speaker=4, seed=0)
+    items = list(islice(sampler, 256 * 4))
+    assert len({index for _, index in items}) == len(items)
