@@ -27,6 +27,7 @@ from speakervlad.models.resnet import TRUNKS
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+CLASSIFIER_NAME = "classifier.safetensors"
 CLASSIFIERS: dict[str, Callable[[ClassifierConfig, int, int], Softmax | MarginSoftmax]] = {
     "softmax": lambda config, dim, count: Softmax(dim, count),
     "am_softmax": lambda config, dim, count: AMSoftmax(
@@ -44,9 +45,32 @@ def build_encoder(config: EncoderConfig) -> SpeakerEncoder:
     Raises:
         InputError: a size or count is out of its range, or the trunk gets too few bins.
     """
-    encoder = _assemble(config)
+    encoder = assemble_encoder(config)
     encoder.apply(_initialise)
     return encoder
+
+
+def assemble_encoder(config: EncoderConfig) -> SpeakerEncoder:
+    """The encoder without the orthogonal start, which takes seconds and loading overwrites."""
+    _check_ranges(config)
+    front_end = build_front_end(config.front_end)
+    try:
+        trunk = TRUNKS[config.trunk.kind](
+            front_end.num_bins,
+            width=config.trunk.width,
+            batch_norm_momentum=config.trunk.batch_norm_momentum,
+        )
+    except ValueError as error:
+        raise InputError(f"encoder.front_end: {error}") from error
+    dim = config.descriptor_dim
+    descriptors = (
+        ColumnDescriptors(trunk.channels, trunk.num_rows, dim) if dim else RowMean(trunk.channels)
+    )
+    guide_dim = trunk.channels * trunk.num_rows if config.pooling.assignment == "trunk" else None
+    pooling = build_pooling(config.pooling, descriptors.dim, guide_dim)
+    projection = Projection(pooling.out_dim, config.embedding_dim, relu=config.embedding_relu)
+    guide = guide_dim is not None and isinstance(pooling, NetVLAD)
+    return SpeakerEncoder(front_end, trunk, descriptors, pooling, projection, guide=guide)
 
 
 def build_front_end(config: FrontEndConfig) -> LinearSpectrogram | LogMelSpectrogram:
@@ -105,16 +129,26 @@ def load_encoder_folder(folder: str | Path) -> tuple[SpeakerEncoder, EncoderConf
     """
     folder = Path(folder)
     config = _read_config(folder)
-    encoder = _assemble(config)
+    encoder = assemble_encoder(config)
     path = folder / WEIGHTS_NAME
-    if not path.is_file():
-        raise InputError(f"{folder}: holds no {WEIGHTS_NAME}. Name a folder that training wrote.")
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: is damaged or no safetensors file ({error}).") from error
-    load_strictly(encoder, state, str(path))
+    load_strictly(encoder, _read_weights(path), str(path))
     return encoder.eval(), config
+
+
+def save_classifier(folder: str | Path, weight: torch.Tensor) -> None:
+    """Keep a classifier's class weights ``(speakers, dim)`` beside its encoder."""
+    with atomic_path(Path(folder) / CLASSIFIER_NAME) as path:
+        save_file({"weight": weight.contiguous()}, path)
+
+
+def load_classifier(folder: str | Path, classifier: nn.Module) -> None:
+    """Give a classifier the class weights that were kept beside an encoder.
+
+    Raises:
+        InputError: there are none, or they are damaged or of another size.
+    """
+    path = Path(folder) / CLASSIFIER_NAME
+    load_strictly(classifier, _read_weights(path), str(path))
 
 
 def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
@@ -131,29 +165,6 @@ def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], where: str)
     if wrong:
         raise InputError(f"{where}: does not fit its config: {first_few(sorted(wrong))}.")
     module.load_state_dict(state)
-
-
-def _assemble(config: EncoderConfig) -> SpeakerEncoder:
-    """The encoder without the orthogonal start, which takes seconds and loading overwrites."""
-    _check_ranges(config)
-    front_end = build_front_end(config.front_end)
-    try:
-        trunk = TRUNKS[config.trunk.kind](
-            front_end.num_bins,
-            width=config.trunk.width,
-            batch_norm_momentum=config.trunk.batch_norm_momentum,
-        )
-    except ValueError as error:
-        raise InputError(f"encoder.front_end: {error}") from error
-    dim = config.descriptor_dim
-    descriptors = (
-        ColumnDescriptors(trunk.channels, trunk.num_rows, dim) if dim else RowMean(trunk.channels)
-    )
-    guide_dim = trunk.channels * trunk.num_rows if config.pooling.assignment == "trunk" else None
-    pooling = build_pooling(config.pooling, descriptors.dim, guide_dim)
-    projection = Projection(pooling.out_dim, config.embedding_dim, relu=config.embedding_relu)
-    guide = guide_dim is not None and isinstance(pooling, NetVLAD)
-    return SpeakerEncoder(front_end, trunk, descriptors, pooling, projection, guide=guide)
 
 
 def _check_ranges(config: EncoderConfig) -> None:
@@ -183,6 +194,15 @@ def _read_config(folder: Path) -> EncoderConfig:
     except ValueError as error:
         raise InputError(f"{path}: is no JSON ({error}).") from error
     return config_from_dict(EncoderConfig, values, str(path))
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise InputError(f"{path.parent}: holds no {path.name}. Name a folder that has one.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: is damaged or no safetensors file ({error}).") from error
 
 
 def _initialise(module: nn.Module) -> None:

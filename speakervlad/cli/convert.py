@@ -1,0 +1,34 @@
+"""``convert``: weights of the published Keras models to an encoder folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speakervlad.cli import app
+from speakervlad.cli.console import console
+from speakervlad.extras import require
+
+
+@app.command()
+def convert(
+    weights: Annotated[
+        list[Path],
+        typer.Argument(help="Keras weights (.h5); layers of later files replace earlier ones."),
+    ],
+    out: Annotated[Path, typer.Option(help="Encoder folder to write.")],
+) -> None:
+    """Turn the published GhostVLAD weights (Keras, .h5) into an encoder folder."""
+    require("torch", "train", "convert")
+    require("h5py", "convert", "convert")
+    from speakervlad.inference.convert import convert_keras
+
+    model = convert_keras(weights, out)
+    config, pooling = model.config, model.config.pooling
+    clusters = f", {pooling.num_clusters}+{pooling.num_ghosts} clusters"
+    classes = f", classifier of {model.num_classes} classes kept" if model.num_classes else ""
+    console.print(
+        f"{config.trunk.kind}, {model.aggregation}"
+        f"{clusters if pooling.kind == 'netvlad' else ''}, "
+        f"{config.embedding_dim} dimensions{classes}: {out}"
+    )
