@@ -1,4 +1,4 @@
-"""Commands that make data ready: ``prepare``."""
+"""Commands that make data ready: ``prepare``, ``pack``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +49,34 @@ def prepare(
         f"{len(manifest)} utterances of {len(manifest.speaker_names)} speakers, {hours:.2f} h, "
         f"{len(preparation.bad_files)} bad files left out: {out}"
     )
+
+
+@app.command()
+def pack(
+    manifest: Annotated[Path, typer.Argument(help="Manifest, as `prepare` writes.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the shards and their manifest.csv.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that the manifest's paths start from.")
+    ] = None,
+    shard_hours: Annotated[float, typer.Option(min=0.01, help="Audio per shard.")] = 9.0,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes; one per core by default.")
+    ] = None,
+) -> None:
+    """Copy a corpus into a few large files, for network storage and slow disks."""
+    check_writable(out / "manifest.csv")
+    from speakervlad.data.manifest import Manifest
+    from speakervlad.data.packing import pack as pack_manifest
+
+    packed = pack_manifest(
+        Manifest.load(manifest, root),
+        out,
+        shard_samples=round(shard_hours * 3600 * 16000),
+        num_workers=workers,
+        track=track,
+    )
+    packed.save(out / "manifest.csv")
+    console.print(f"{len(packed)} utterances packed: {out / 'manifest.csv'}")
 
 
 def parse_fraction(text: str) -> float:

@@ -1,5 +1,6 @@
-"""Two decoders with one face: soundfile, and PyAV for what soundfile refuses (m4a, mp4, webm)."""
+"""Decoders with one face: soundfile, PyAV for what it refuses (m4a, mp4, webm), packed shards."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -13,6 +14,9 @@ from speakervlad.errors import InputError
 
 # AAC and Opus decoders need this long to converge after a seek.
 PREROLL_SECONDS = 0.08
+# A span of a shard that `pack` wrote: file@first sample+number of samples.
+PACKED_PATH = re.compile(r"(?P<shard>.+\.pcm16)@(?P<first>\d+)\+(?P<length>\d+)")
+PACKED_RATE = 16000
 
 
 class Source(Protocol):
@@ -108,6 +112,33 @@ class PyAVSource:
                 position += piece.samples
 
 
+class PackedSource:
+    """A span of a shard: mono 16-bit samples at 16 kHz, little endian, without any header."""
+
+    sample_rate = PACKED_RATE
+    num_channels = 1
+
+    def __init__(self, shard: Path, first: int, length: int) -> None:
+        _check_file(shard)
+        if 2 * (first + length) > shard.stat().st_size:
+            raise InputError(
+                f"{shard}: ends before sample {first + length}, which its manifest names. "
+                "Copy it again, or run `speakervlad pack` again."
+            )
+        self._shard = shard
+        self._first = first
+        self._length = length
+
+    def num_frames(self) -> int:
+        return self._length
+
+    def read(self, start: int, num_frames: int | None) -> np.ndarray:
+        left = max(self._length - start, 0)
+        count = left if num_frames is None else min(num_frames, left)
+        samples = np.fromfile(self._shard, "<i2", count, offset=2 * (self._first + start))
+        return (samples.astype(np.float32) / 32768)[:, None]
+
+
 @contextmanager
 def open_audio(path: Path) -> Iterator[Source]:
     """Open an audio file with the decoder that understands it.
@@ -115,6 +146,10 @@ def open_audio(path: Path) -> Iterator[Source]:
     Raises:
         InputError: no such file, a folder, an empty file, not audio, or damaged while it is read.
     """
+    packed = PACKED_PATH.fullmatch(str(path))
+    if packed is not None:
+        yield PackedSource(Path(packed["shard"]), int(packed["first"]), int(packed["length"]))
+        return
     _check_file(path)
     try:
         file = soundfile.SoundFile(path)

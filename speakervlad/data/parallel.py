@@ -20,6 +20,7 @@ def map_parallel(
     items: Sequence[Item],
     *,
     num_workers: int | None = None,
+    min_items_per_worker: int = MIN_ITEMS_PER_WORKER,
     description: str,
     track: Track = silent,
 ) -> list[Result]:
@@ -28,12 +29,13 @@ def map_parallel(
     Args:
         function: Importable by name.
         items: The inputs.
-        num_workers: Processes; one per core when None. With few items the calling process works.
+        num_workers: Processes; one per core when None.
+        min_items_per_worker: With fewer items the calling process works alone.
         description: Text of the progress bar.
         track: Reports progress.
     """
     wanted = num_workers if num_workers is not None else os.cpu_count() or 1
-    num_processes = min(wanted, len(items) // MIN_ITEMS_PER_WORKER)
+    num_processes = min(wanted, len(items) // min_items_per_worker)
     if num_processes < 2:
         return list(track(map(function, items), description, len(items)))
     chunk = max(1, min(64, len(items) // (8 * num_processes)))

@@ -101,3 +101,21 @@ def test_bad_input_is_one_line_and_code_2(
     assert message in errors
     assert errors.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_pack(run, corpus, tmp_path, capsys):
+    run("prepare", corpus, tmp_path / "m.csv")
+    assert run("pack", tmp_path / "m.csv", tmp_path / "packed") == 0
+    names = sorted(path.name for path in (tmp_path / "packed").iterdir())
+    assert names == ["manifest.csv", "shard-00000.pcm16"]
+    packed = Manifest.load(tmp_path / "packed" / "manifest.csv")
+    assert packed.path(0).name == "shard-00000.pcm16@0+8000"
+    assert "3 utterances packed" in capsys.readouterr().out
+
+
+def test_pack_with_an_unreadable_file(run, corpus, tmp_path, capsys):
+    run("prepare", corpus, tmp_path / "m.csv")
+    (corpus / "speaker0" / "s" / "0.wav").unlink()
+    assert run("pack", tmp_path / "m.csv", tmp_path / "packed") == 2
+    assert "0.wav: no such file" in capsys.readouterr().err
+    assert list((tmp_path / "packed").iterdir()) == []
