@@ -76,11 +76,15 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Paths are relative to the working directory; a root replaces a list's own folder."""
+    """Paths are relative to the working directory; a root replaces a list's own folder.
+
+    The names in ``valid_trials`` are utterance ids of ``valid_manifest``, or else paths.
+    """
 
     train_manifest: str = ""
     train_root: str | None = None
     valid_trials: tuple[str, ...] = ()
+    valid_manifest: str | None = None
     valid_root: str | None = None
     crop_seconds: float = 2.5
     wrap: bool = False

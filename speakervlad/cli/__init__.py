@@ -16,7 +16,7 @@ app = typer.Typer(
 )
 
 # Each module registers its commands on ``app``, so they come after it.
-from speakervlad.cli import convert, data, embed, evaluation, train  # noqa: E402, F401
+from speakervlad.cli import convert, data, embed, evaluation, quickstart, train  # noqa: E402, F401
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from speakervlad.training.preemption import preemption
 from speakervlad.training.run_folder import STATE_NAME, open_run
 from speakervlad.training.run_log import LossWindow, RunLog
 from speakervlad.training.trainer import Trainer
-from speakervlad.training.validation import ValidationList, validate
+from speakervlad.training.validation import ValidationList, read_lists, validate
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +60,7 @@ def train(config: Config, show: Show = no_show) -> Path:
     with join_world(config.train.device) as world:
         check_config(config, world.size)
         manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
-        lists = [
-            ValidationList.read(path, config.data.valid_root) for path in config.data.valid_trials
-        ]
-        Run(config, world, manifest, lists, show).go()
+        Run(config, world, manifest, read_lists(config.data), show).go()
     return Path(config.run_dir) / "encoder"
 
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from speakervlad.config import DataConfig
+from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
 from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.evaluation.metrics import VerificationReport, verification_report
 from speakervlad.evaluation.scoring import cosine_scores
+from speakervlad.evaluation.speakers import required_rows
 from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.inference.engine import Embedder
 from speakervlad.inference.recordings import Recordings, from_names
@@ -24,21 +27,39 @@ class ValidationList:
     recordings: Recordings
 
     @classmethod
-    def read(cls, path: str | Path, root: str | Path | None = None) -> "ValidationList":
-        """Read a list; its own folder is the root unless one is given.
+    def read(
+        cls, path: str | Path, root: str | Path | None = None, manifest: Manifest | None = None
+    ) -> "ValidationList":
+        """Read a list whose names are paths, or what a manifest knows.
+
+        Args:
+            path: the trial list.
+            root: what the paths are relative to; the list's own folder by default.
+            manifest: of the recordings, instead of a root.
 
         Raises:
             InputError: unreadable or blind list, or recordings that are not there.
         """
         trials = read_trials(path)
-        if trials.is_target is None:
-            raise InputError(f"{path}: has no labels. Validation needs a labelled trial list.")
+        trials.labels()
+        if manifest is not None:
+            rows = required_rows(manifest, trials.names)
+            paths = [manifest.path(row) for row in rows.tolist()]
+            return cls(Path(path).stem, trials, Recordings(trials.names.tolist(), paths))
         folder = Path(root) if root else Path(path).parent
         try:
             recordings = from_names(trials.names.tolist(), folder)
         except InputError as error:
             raise InputError(f"{path}: {error} Set data.valid_root.") from error
         return cls(Path(path).stem, trials, recordings)
+
+
+def read_lists(config: DataConfig) -> list[ValidationList]:
+    """The validation lists that a config names."""
+    manifest = (
+        Manifest.load(config.valid_manifest, config.valid_root) if config.valid_manifest else None
+    )
+    return [ValidationList.read(path, config.valid_root, manifest) for path in config.valid_trials]
 
 
 def validate(

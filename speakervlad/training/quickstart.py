@@ -1,0 +1,155 @@
+"""The whole chain on generated voices, by the calls that every recipe uses."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from speakervlad.config import Config, load_config
+from speakervlad.data.manifest import Manifest
+from speakervlad.data.synthesis import make_corpus
+from speakervlad.evaluation.curves import error_curve
+from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.metrics import VerificationReport, verification_report
+from speakervlad.evaluation.plots import det_figure, save_figure
+from speakervlad.evaluation.score_files import write_scores
+from speakervlad.evaluation.scoring import cosine_scores
+from speakervlad.evaluation.trial_making import make_trials
+from speakervlad.evaluation.trials import Trials, read_trials
+from speakervlad.files import atomic_path
+from speakervlad.inference.engine import Embedder, load_encoder
+from speakervlad.models.build import build_encoder
+from speakervlad.progress import Track, silent
+from speakervlad.training.run import Show, no_show, train
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """How many generated people, and how much each of them says."""
+
+    speakers: int
+    sessions: int
+    utterances: int
+    trials_per_speaker: int = 0
+
+
+CORPORA = {
+    "train": Corpus(speakers=40, sessions=4, utterances=4),
+    "valid": Corpus(speakers=8, sessions=3, utterances=2, trials_per_speaker=12),
+    "test": Corpus(speakers=12, sessions=3, utterances=4, trials_per_speaker=60),
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An encoder's embeddings and scores of the test speakers, and what they are worth."""
+
+    embeddings: Embeddings
+    scores: np.ndarray
+    report: VerificationReport
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """The trained encoder, and the test speakers judged without and with training."""
+
+    encoder: Path
+    before: VerificationReport
+    after: VerificationReport
+
+
+def run_quickstart(
+    folder: Path,
+    *,
+    corpora: Mapping[str, Corpus] = CORPORA,
+    overrides: Sequence[str] = (),
+    track: Track = silent,
+    show: Show = no_show,
+) -> Quickstart:
+    """Generate voices, train on some of them, judge on others.
+
+    Leaves a run folder (see ``train``) with ``corpus/``, and of the unseen test speakers
+    ``trials.txt``, ``embeddings.npz``, ``scores.txt``, ``metrics.json`` and ``det.png``. A second
+    call goes on where the first was interrupted.
+
+    Args:
+        folder: the run folder.
+        corpora: sizes of the train, valid and test corpora.
+        overrides: ``key=value`` changes of the experiment.
+        track: reports progress of loops.
+        show: reports progress of training.
+    """
+    manifests = {
+        name: _corpus(folder / "corpus" / name, corpus, track) for name, corpus in corpora.items()
+    }
+    config = quickstart_config(folder, overrides)
+    trials = read_trials(folder / "corpus" / "test.trials")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        untrained = Embedder(build_encoder(config.encoder), torch.device("cpu"))
+    before = judge(untrained, manifests["test"], trials, track)
+    encoder = train(config, show)
+    after = judge(load_encoder(encoder), manifests["test"], trials, track)
+    _write_results(folder, trials, before, after)
+    return Quickstart(encoder, before.report, after.report)
+
+
+def quickstart_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
+    """The experiment of ``quickstart.yaml`` with its paths filled in."""
+    corpus = folder / "corpus"
+    paths = (
+        f"run_dir={folder}",
+        "resume=true",
+        f"data.train_manifest={corpus / 'train.csv'}",
+        f"data.valid_manifest={corpus / 'valid.csv'}",
+        f"data.valid_trials=[{corpus / 'valid.trials'}]",
+    )
+    with as_file(files("speakervlad.training") / "quickstart.yaml") as path:
+        return load_config(path, [*paths, *overrides])
+
+
+def judge(embedder: Embedder, manifest: Manifest, trials: Trials, track: Track = silent) -> Judged:
+    """Embed every utterance of a manifest and judge a trial list by cosine similarity."""
+    rows = range(len(manifest))
+    vectors = embedder.embed_files([manifest.path(row) for row in rows], track=track)
+    embeddings = Embeddings(np.asarray(list(manifest.utterance_ids)), vectors)
+    scores = cosine_scores(embeddings, trials)
+    return Judged(embeddings, scores, verification_report(scores, trials.labels()))
+
+
+def _corpus(folder: Path, corpus: Corpus, track: Track) -> Manifest:
+    """Generate a corpus with its manifest and trials, unless an earlier call finished it."""
+    listed, trials = folder.with_suffix(".csv"), folder.with_suffix(".trials")
+    if listed.exists():
+        return Manifest.load(listed)
+    manifest = make_corpus(
+        folder,
+        num_speakers=corpus.speakers,
+        num_sessions=corpus.sessions,
+        utterances_per_session=corpus.utterances,
+        speaker_prefix=folder.name,
+        num_workers=None,
+        track=track,
+    )
+    if corpus.trials_per_speaker:
+        make_trials(manifest, per_speaker=corpus.trials_per_speaker).write(trials)
+    manifest.save(listed)
+    return manifest
+
+
+def _write_results(folder: Path, trials: Trials, before: Judged, after: Judged) -> None:
+    after.embeddings.save(folder / "embeddings.npz")
+    write_scores(folder / "scores.txt", trials, after.scores)
+    report = {**after.report.to_json(), "eer_before_training": before.report.eer}
+    with atomic_path(folder / "metrics.json") as path:
+        path.write_text(json.dumps(report, indent=2) + "\n")
+    labels = trials.labels()
+    curves = {
+        "before training": error_curve(before.scores, labels),
+        "after training": error_curve(after.scores, labels),
+    }
+    save_figure(det_figure(curves), folder / "det.png")
