@@ -33,10 +33,14 @@ class Source(Protocol):
 
 
 class SoundFileSource:
-    """wav, flac, ogg, opus, mp3 and whatever else libsndfile reads (it prerolls Opus itself)."""
+    """wav, flac, ogg, opus, mp3 and whatever else libsndfile reads (it prerolls Opus itself).
+
+    An mp3 is decoded from its beginning: after a seek, its decoder writes complaints to stderr.
+    """
 
     def __init__(self, file: soundfile.SoundFile) -> None:
         self._file = file
+        self._is_mp3 = file.format == "MP3"
         self.sample_rate: int = file.samplerate
         self.num_channels: int = file.channels
 
@@ -44,21 +48,19 @@ class SoundFileSource:
         return self._file.frames
 
     def read(self, start: int, num_frames: int | None) -> np.ndarray:
-        if start:
-            self._file.seek(min(start, self._file.frames))
-        expected = self._file.frames - start
-        if num_frames is not None:
-            expected = min(num_frames, expected)
-        frames = self._file.read(max(expected, 0), dtype="float32", always_2d=True)
-        if expected - len(frames) > self._tolerance():
+        total = self._file.frames
+        start = min(start, total)
+        stop = total if num_frames is None else min(start + num_frames, total)
+        first = 0 if self._is_mp3 else start
+        if first:
+            self._file.seek(first)
+        frames = self._file.read(stop - first, dtype="float32", always_2d=True)
+        # The length of an mp3 without a header is an estimate, to within a few of its frames.
+        if len(frames) < stop - first - (4 * 1152 if self._is_mp3 else 0):
             raise soundfile.SoundFileRuntimeError(
-                f"ends after {start + len(frames)} of {self._file.frames} samples"
+                f"ends after {first + len(frames)} of {total} samples"
             )
-        return frames
-
-    def _tolerance(self) -> int:
-        """The length of an mp3 without a header is an estimate, to within a few of its frames."""
-        return 4 * 1152 if self._file.format.startswith("MP") else 0
+        return frames[start - first :]
 
 
 class PyAVSource:
