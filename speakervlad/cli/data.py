@@ -1,4 +1,4 @@
-"""Commands that make data ready: ``prepare``, ``pack``."""
+"""Commands that make data ready: ``prepare``, ``convert``, ``pack``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +48,31 @@ def prepare(
     console.print(
         f"{len(manifest)} utterances of {len(manifest.speaker_names)} speakers, {hours:.2f} h, "
         f"{len(preparation.bad_files)} bad files left out: {out}"
+    )
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder of audio in any format.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write, same names below it.")],
+    file_format: Annotated[str, typer.Option("--format", help="flac | wav")] = "flac",
+    max_bad: Annotated[
+        str, typer.Option(help="Fail when more files than this cannot be read.")
+    ] = "1%",
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes; one per core by default.")
+    ] = None,
+) -> None:
+    """Decode a folder once to 16 kHz mono flac or wav; run again to continue."""
+    limit = parse_fraction(max_bad)
+    from speakervlad.data.conversion import convert_folder
+
+    done = convert_folder(
+        source, out, file_format=file_format, max_bad=limit, num_workers=workers, track=track
+    )
+    console.print(
+        f"{done.num_written} files converted, {done.num_skipped} were there already, "
+        f"{len(done.bad_files)} cannot be read: {out}"
     )
 
 

@@ -48,7 +48,7 @@ def read_speaker_folders(source: Path) -> Rows:
         InputError: no such folder, no audio in it, or audio that lies beside the speakers.
     """
     rows = Rows(source)
-    for path in _audio_below(source):
+    for path in audio_below(source):
         parts = PurePosixPath(path).parts
         if len(parts) < 2:
             raise InputError(
@@ -69,7 +69,7 @@ def read_voxceleb(source: Path) -> Rows:
     """
     rows = Rows(source)
     num_others = 0
-    for path in _audio_below(source):
+    for path in audio_below(source):
         parts = PurePosixPath(path).with_suffix("").parts
         if len(parts) >= 3 and VOXCELEB_SPEAKER.fullmatch(parts[-3]):
             rows.add("/".join(parts[-3:]), path, parts[-3], "/".join(parts[-3:-1]))
@@ -156,7 +156,7 @@ LAYOUTS: dict[str, Callable[[Path], Rows]] = {
 }
 
 
-def _audio_below(source: Path) -> list[str]:
+def audio_below(source: Path) -> list[str]:
     """Audio files as sorted paths relative to the folder; what is left out is logged by suffix."""
     if not source.is_dir():
         raise InputError(f"{source}: no such folder. Name the folder of the corpus.")

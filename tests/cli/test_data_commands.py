@@ -119,3 +119,12 @@ def test_pack_with_an_unreadable_file(run, corpus, tmp_path, capsys):
     assert run("pack", tmp_path / "m.csv", tmp_path / "packed") == 2
     assert "0.wav: no such file" in capsys.readouterr().err
     assert list((tmp_path / "packed").iterdir()) == []
+
+
+def test_convert(run, corpus, tmp_path, capsys):
+    assert run("convert", corpus, tmp_path / "flac") == 0
+    assert "3 files converted, 0 were there already" in capsys.readouterr().out
+    assert run("convert", corpus, tmp_path / "flac") == 0
+    assert "0 files converted, 3 were there already" in capsys.readouterr().out
+    assert run("convert", tmp_path / "nowhere", tmp_path / "flac") == 2
+    assert "nowhere: no such folder" in capsys.readouterr().err

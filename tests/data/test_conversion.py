@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import soundfile
+
+from speakervlad.data.audio import read_audio
+from speakervlad.data.conversion import convert_folder
+from speakervlad.errors import InputError
+
+
+@pytest.fixture
+def source(tmp_path, make_wav):
+    make_wav(tmp_path / "in" / "a" / "0.ogg", 0.5, 0)
+    make_wav(tmp_path / "in" / "a" / "v.1.mp3", 0.6, 1)
+    make_wav(tmp_path / "in" / "b" / "c" / "2.wav", 0.7, 2, rate=44100)
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("file_format", ["flac", "wav"])
+def test_folder_keeps_its_names_and_sound(source, tmp_path, file_format):
+    assert convert_folder(source, tmp_path / "out", file_format=file_format) == (3, 0, [])
+    for name, original in [("a/0", "a/0.ogg"), ("a/v.1", "a/v.1.mp3"), ("b/c/2", "b/c/2.wav")]:
+        path = tmp_path / "out" / f"{name}.{file_format}"
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+        np.testing.assert_allclose(read_audio(path), read_audio(source / original), atol=2**-15)
+
+
+def test_interrupted_run_continues(source, tmp_path):
+    convert_folder(source, tmp_path / "out")
+    (tmp_path / "out" / "a" / "0.flac").unlink()
+    kept = (tmp_path / "out" / "a" / "v.1.flac").stat().st_mtime_ns
+    assert convert_folder(source, tmp_path / "out") == (1, 2, [])
+    assert (tmp_path / "out" / "a" / "v.1.flac").stat().st_mtime_ns == kept
+
+
+def test_bad_files_are_counted_and_leave_nothing(source, tmp_path):
+    (source / "a" / "bad.m4a").write_text("no audio")
+    with pytest.raises(InputError, match=r"1 of 4 files cannot be used.*a/bad\.m4a"):
+        convert_folder(source, tmp_path / "out")
+    done = convert_folder(source, tmp_path / "out", max_bad=0.25)
+    assert (done.num_written, done.num_skipped) == (0, 3)
+    assert [bad.utterance_id for bad in done.bad_files] == ["a/bad.m4a"]
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 3
+
+
+def test_clashing_names_and_unknown_formats(source, tmp_path, make_wav):
+    with pytest.raises(InputError, match=r"unknown format 'flak'\. Did you mean 'flac'"):
+        convert_folder(source, tmp_path / "out", file_format="flak")
+    make_wav(source / "a" / "0.wav")
+    with pytest.raises(InputError, match=r"several files would become a/0\.flac"):
+        convert_folder(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
