@@ -16,7 +16,17 @@ app = typer.Typer(
 )
 
 # Each module registers its commands on ``app``, so they come after it.
-from speakervlad.cli import convert, data, embed, evaluation, quickstart, train  # noqa: E402, F401
+from speakervlad.cli import (  # noqa: E402
+    calibration,  # noqa: F401
+    convert,  # noqa: F401
+    data,  # noqa: F401
+    embed,  # noqa: F401
+    evaluation,  # noqa: F401
+    quickstart,  # noqa: F401
+    reporting,  # noqa: F401
+    train,  # noqa: F401
+    trials,  # noqa: F401
+)
 
 
 def main() -> None:

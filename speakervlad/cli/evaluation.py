@@ -1,4 +1,4 @@
-"""Commands that score and judge: ``score``, ``metrics``."""
+"""Commands that score and judge one system: ``score``, ``metrics``."""
 
 import json
 from pathlib import Path
@@ -8,57 +8,139 @@ import typer
 
 from speakervlad.cli import app
 from speakervlad.cli.console import console, track
-from speakervlad.files import atomic_path
+from speakervlad.cli.figures_table import groups_to_json, print_groups, print_report
+from speakervlad.cli.options import (
+    ByOption,
+    KeyOption,
+    ManifestOption,
+    PointOption,
+    ResamplesOption,
+    parse_points,
+)
+from speakervlad.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
+    from speakervlad.evaluation.figures import OperatingPoint
     from speakervlad.evaluation.metrics import VerificationReport
+
+STREAM_BYTES = 500_000_000
 
 
 @app.command()
 def score(
     trials: Annotated[Path, typer.Argument(help="Trial list; its format is recognised.")],
-    embeddings: Annotated[Path, typer.Option(help="Embedding file, as `embed` writes.")],
+    embeddings: Annotated[Path, typer.Option(help="Embeddings: .npz, .ark, .scp, .parquet.")],
     out: Annotated[Path, typer.Option(help="Score file: `enrol test score [1|0]`.")],
+    enrol: Annotated[
+        Path | None, typer.Option(help="Recordings of every model, e.g. enroll.map.")
+    ] = None,
+    mean_of: Annotated[
+        Path | None, typer.Option(help="Embeddings whose mean is subtracted first.")
+    ] = None,
+    cohort: Annotated[Path | None, typer.Option(help="Embeddings for AS-norm.")] = None,
+    cohort_manifest: Annotated[
+        Path | None, typer.Option(help="Average the cohort by the speakers of this manifest.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Nearest cohort members; 0 for all (S-norm).")] = 300,
+    calibration: Annotated[
+        Path | None, typer.Option(help="calibration.json: write log-likelihood ratios.")
+    ] = None,
+    form: Annotated[str, typer.Option(help="speakervlad, kaldi or voxsrc.")] = "speakervlad",
 ) -> None:
-    """Score a trial list by cosine similarity."""
-    from speakervlad.evaluation.embeddings import Embeddings
+    """Score a trial list by cosine similarity, normalised and calibrated if asked."""
+    from speakervlad.evaluation.calibration import load_calibration
+    from speakervlad.evaluation.enrolment import read_enrolment, with_models
+    from speakervlad.evaluation.interchange import load_embeddings
+    from speakervlad.evaluation.normalisation import adaptive_s_norm, load_cohort, subtract_mean
     from speakervlad.evaluation.score_files import write_scores
     from speakervlad.evaluation.scoring import cosine_scores
     from speakervlad.evaluation.trials import read_trials
-    from speakervlad.files import check_writable
 
     check_writable(out)
-    pairs, table = read_trials(trials), Embeddings.load(embeddings)
-    write_scores(out, pairs, cosine_scores(table, pairs, track))
+    pairs, table = read_trials(trials), load_embeddings(embeddings)
+    others = None if cohort is None else load_cohort(cohort, cohort_manifest)
+    if mean_of is not None:
+        origin = load_embeddings(mean_of)
+        table = subtract_mean(table, origin)
+        others = None if others is None else subtract_mean(others, origin)
+    if enrol is not None:
+        table = with_models(table, read_enrolment(enrol), pairs)
+    if others is None:
+        values = cosine_scores(table, pairs, track)
+    else:
+        values = adaptive_s_norm(table, pairs, others, top or None, track).scores
+    if calibration is not None:
+        values = load_calibration(calibration).log_likelihood_ratio(values)
+    write_scores(out, pairs, values, form)
     console.print(f"{len(pairs)} trials scored: {out}")
 
 
 @app.command()
 def metrics(
-    scores: Annotated[Path, typer.Argument(help="Score file with labels.")],
+    scores: Annotated[Path, typer.Argument(help="Score file of any toolkit, or .npy.")],
+    trials: KeyOption = None,
+    manifest: ManifestOption = None,
+    by: ByOption = None,
+    point: PointOption = None,
+    resamples: ResamplesOption = 1000,
     det: Annotated[Path | None, typer.Option(help="Draw the DET curve: .png, .svg, .pdf.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the numbers.")] = None,
 ) -> None:
-    """Print EER and minDCF of scored trials."""
-    from speakervlad.evaluation.curves import error_curve
-    from speakervlad.evaluation.metrics import verification_report
-    from speakervlad.evaluation.score_files import read_scores
+    """Judge scored trials: EER, detection costs, Cllr, fixed false-acceptance rates."""
+    from speakervlad.evaluation.plots import check_picture
+    from speakervlad.evaluation.streaming import stream_score_file, streamed_report
 
-    trials, values = read_scores(scores)
-    report = verification_report(values, trials.labels())
+    for path in filter(None, (det, json_out)):
+        check_writable(path)
+    if det is not None:
+        check_picture(det)
+    points = parse_points(point)
+    if trials is None and scores.suffix != ".npy" and scores.stat().st_size > STREAM_BYTES:
+        console.print("a large file: read as a stream, without intervals, breakdown and pictures")
+        report, parts = streamed_report(stream_score_file(scores), points), {}
+    else:
+        report, parts = judge_file(scores, trials, manifest, by or [], points, resamples, det)
+    print_report(report)
+    for column, groups in parts.items():
+        print_groups(column, groups)
+    if json_out is not None:
+        numbers = report.to_json() | {"breakdown": groups_to_json(parts)}
+        with atomic_path(json_out) as temporary:
+            temporary.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+
+
+def judge_file(
+    scores: Path,
+    trials: Path | None,
+    manifest: Path | None,
+    by: list[str],
+    points: "tuple[OperatingPoint, ...]",
+    resamples: int,
+    det: Path | None,
+) -> "tuple[VerificationReport, dict[str, dict[str, VerificationReport | None]]]":
+    """Read, judge, break down and draw one score file."""
+    from speakervlad.data.manifest import Manifest
+    from speakervlad.errors import InputError
+    from speakervlad.evaluation.breakdown import breakdown, trial_groups
+    from speakervlad.evaluation.curves import check_scores, error_curve
+    from speakervlad.evaluation.scored_lists import judge, read_scored, speakers_if_known
+    from speakervlad.evaluation.trials import read_trials
+
+    pairs, values = read_scored(scores, None if trials is None else read_trials(trials))
+    check_scores(values, pairs.labels())
+    known = None if manifest is None else Manifest.load(manifest)
+    if by and known is None:
+        raise InputError("--by needs --manifest.")
+    speakers = speakers_if_known(pairs, known) if resamples else None
+    judged = judge(pairs, values, speakers, points=points, num_resamples=resamples, track=track)
+    parts = {
+        column: breakdown(values, pairs, trial_groups(pairs, known, column), points)
+        for column in by
+        if known is not None
+    }
     if det is not None:
         from speakervlad.evaluation.plots import det_figure, save_figure
 
-        save_figure(det_figure({scores.stem: error_curve(values, trials.labels())}), det)
-    if json_out is not None:
-        with atomic_path(json_out) as temporary:
-            temporary.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
-    print_report(report)
-
-
-def print_report(report: "VerificationReport") -> None:
-    """The few lines that everybody wants to read."""
-    console.print(f"trials     {report.num_target} target, {report.num_nontarget} non-target")
-    console.print(f"EER        {report.eer:.3%} at threshold {report.threshold:.4f}")
-    for prior, cost in report.min_dcf.items():
-        console.print(f"minDCF     {cost:.4f} (p_target {prior})")
+        curve = error_curve(values, pairs.labels())
+        save_figure(det_figure({scores.stem: curve}, points[0]), det)
+    return judged, parts

@@ -85,7 +85,7 @@ def eer_point(curve: ErrorCurve) -> tuple[float, float]:
     return eer, float(curve.thresholds[left] + share * span)
 
 
-def detection_cost(miss: np.ndarray, false_accept: np.ndarray, point: OperatingPoint) -> np.ndarray:
+def detection_cost(miss: Rates, false_accept: Rates, point: OperatingPoint) -> Rates:
     """Normalised detection cost at every pair of error rates (NIST SRE).
 
     ``(c_miss p_target FRR + c_fa (1 - p_target) FAR) / min(c_miss p_target, c_fa (1 - p_target))``:

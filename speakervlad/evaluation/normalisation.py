@@ -2,12 +2,16 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError, first_few
 from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.interchange import load_embeddings
 from speakervlad.evaluation.scoring import cosine_scores, unit_vectors
+from speakervlad.evaluation.speakers import required_rows
 from speakervlad.evaluation.trials import Trials
 from speakervlad.progress import Track, silent
 
@@ -55,6 +59,20 @@ def speaker_means(embeddings: Embeddings, speakers: np.ndarray) -> Embeddings:
     starts = np.searchsorted(codes[order], np.arange(len(names)))
     sums = np.add.reduceat(unit_vectors(embeddings)[order], starts, axis=0)
     return Embeddings(names, sums / np.linalg.norm(sums, axis=1, keepdims=True))
+
+
+def load_cohort(path: str | Path, manifest_path: str | Path | None = None) -> Embeddings:
+    """Read cohort embeddings, averaged by the speakers of a manifest where one is given.
+
+    Raises:
+        InputError: embeddings that the manifest does not have.
+    """
+    cohort = load_embeddings(path)
+    if manifest_path is None:
+        return cohort
+    manifest = Manifest.load(manifest_path)
+    rows = required_rows(manifest, cohort.ids)
+    return speaker_means(cohort, np.asarray(manifest.speaker_names)[manifest.speaker_indices[rows]])
 
 
 def adaptive_s_norm(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,25 @@ import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.evaluation.curves import ErrorCurve
-from speakervlad.evaluation.figures import REPORTED_POINTS, OperatingPoint, eer_point, min_dcf_point
+from speakervlad.evaluation.figures import (
+    REPORTED_POINTS,
+    OperatingPoint,
+    eer_point,
+    min_dcf_point,
+)
+from speakervlad.evaluation.metrics import VerificationReport
 from speakervlad.files import atomic_path
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DET_TICKS = (0.0001, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
+# Okabe and Ito's colours: told apart by colour-blind readers too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+TARGET_COLOUR, NONTARGET_COLOUR = "#009E73", "#D55E00"
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
+DEVIATE_RESOLUTION = 1 / 200
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -35,6 +47,16 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with one plain pair of axes, sizes in inches."""
+    figure = new_figure(width, height)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.92", zorder=0)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
 def det_figure(
     curves: Mapping[str, ErrorCurve], point: OperatingPoint = REPORTED_POINTS[0]
 ) -> Figure:
@@ -44,57 +66,118 @@ def det_figure(
     """
     from scipy.special import ndtri
 
-    figure = new_figure(6.0, 6.0)
-    axes = figure.add_subplot()
-    for name, curve in curves.items():
-        inside = (curve.false_accept > 0) & (curve.miss > 0)
+    figure, axes = new_axes(6.2, 6.2)
+    for number, (name, curve) in enumerate(curves.items()):
+        colour = COLOURS[number % len(COLOURS)]
         eer, _ = eer_point(curve)
         cost, best = min_dcf_point(curve, point)
         label = f"{name}: EER {eer:.2%}, minDCF({point.name}) {cost:.3f}"
-        (line,) = axes.plot(
-            ndtri(curve.false_accept[inside]), ndtri(curve.miss[inside]), label=label, lw=1.5
-        )
-        axes.plot(*_deviates(eer, eer), "o", color=line.get_color())
-        axes.plot(
-            *_deviates(curve.false_accept[best], curve.miss[best]), "^", color=line.get_color()
-        )
-    lowest = min(_smallest_rate(curve) for curve in curves.values())
-    limits = ndtri(max(lowest / 2, DET_TICKS[0])), ndtri(_largest_shown(curves))
+        axes.plot(*thinned_deviates(curve), color=colour, lw=1.5, label=label)
+        axes.plot(*clipped_deviates(eer, eer), "o", color=colour, ms=5)
+        cheapest = clipped_deviates(curve.false_accept[best], curve.miss[best])
+        axes.plot(*cheapest, "^", color=colour, ms=6)
+    limits = ndtri(det_limits(curves))
     ticks = [tick for tick in DET_TICKS if limits[0] <= ndtri(tick) <= limits[1]]
-    axes.set(
-        xlim=limits,
-        ylim=limits,
-        aspect="equal",
-        xlabel="false acceptance rate (%)",
-        ylabel="false rejection rate (%)",
-    )
+    axes.plot(limits, limits, color="0.8", lw=0.8, zorder=0)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.set(xlabel="false acceptance rate (%)", ylabel="false rejection rate (%)")
     names = [f"{100 * tick:g}" for tick in ticks]
     axes.set_xticks(ndtri(ticks), names)
     axes.set_yticks(ndtri(ticks), names)
-    axes.plot(limits, limits, color="0.8", lw=0.8, zorder=0)
-    axes.grid(color="0.92")
-    axes.legend(loc="upper right", fontsize="small")
+    axes.legend(loc="upper right", fontsize=8, framealpha=0.95)
     return figure
 
 
-def _deviates(false_accept: float, miss: float) -> tuple[np.ndarray, np.ndarray]:
+def thinned_deviates(curve: ErrorCurve) -> tuple[np.ndarray, np.ndarray]:
+    """The curve in normal deviates, without points that no reader could tell apart."""
+    from scipy.special import ndtri
+
+    rates = np.stack([curve.false_accept, curve.miss])
+    inside = ((rates > 0) & (rates < 1)).all(axis=0)
+    x, y = ndtri(curve.false_accept[inside]), ndtri(curve.miss[inside])
+    cells = np.round(np.stack([x, y]) / DEVIATE_RESOLUTION)
+    keep = np.append(True, (np.diff(cells, axis=1) != 0).any(axis=0)) if len(x) else []
+    return x[keep], y[keep]
+
+
+def clipped_deviates(false_accept: float, miss: float) -> tuple[float, float]:
     """A point in normal deviates, kept on the page when a rate is 0 or 1."""
     from scipy.special import ndtri
 
     rates = np.clip([false_accept, miss], DET_TICKS[0], 1 - DET_TICKS[0])
     x, y = ndtri(rates)
-    return x, y
+    return float(x), float(y)
 
 
-def _smallest_rate(curve: ErrorCurve) -> float:
-    """The finest rate that this many trials can show."""
-    return float(min(curve.false_accept[curve.false_accept > 0][0], curve.miss[curve.miss > 0][-1]))
-
-
-def _largest_shown(curves: Mapping[str, ErrorCurve]) -> float:
-    """Upper end of both axes: well above the worst EER."""
+def det_limits(curves: Mapping[str, ErrorCurve]) -> tuple[float, float]:
+    """Lowest and highest rate of both axes: what the trials resolve, and well above the EER."""
+    finest = min(
+        min(curve.false_accept[curve.false_accept > 0][0], curve.miss[curve.miss > 0][-1])
+        for curve in curves.values()
+    )
     worst = max(eer_point(curve)[0] for curve in curves.values())
-    return float(np.clip(4 * worst, 0.2, 0.995))
+    return max(float(finest) / 2, DET_TICKS[0]), float(np.clip(5 * worst, 0.4, 0.995))
+
+
+def histogram_figure(
+    scores: np.ndarray, is_target: np.ndarray, threshold: float, name: str = "score"
+) -> Figure:
+    """Densities of target and non-target scores, and the threshold at the EER."""
+    figure, axes = new_axes(4.6, 2.8)
+    low, high = np.quantile(scores, [0.0005, 0.9995])
+    margin = 0.0 if low < high else 0.5
+    edges = np.linspace(low - margin, high + margin, 81)
+    for chosen, label, colour in (
+        (~is_target, "non-target", NONTARGET_COLOUR),
+        (is_target, "target", TARGET_COLOUR),
+    ):
+        heights, _ = np.histogram(np.clip(scores[chosen], edges[0], edges[-1]), edges, density=True)
+        axes.stairs(heights, edges, fill=True, alpha=0.45, color=colour, label=label)
+        axes.stairs(heights, edges, color=colour, lw=1)
+    axes.axvline(threshold, color="0.25", lw=1, ls="--", label=f"EER threshold {threshold:.3f}")
+    axes.set(xlabel=name, ylabel="density", ylim=(0, None))
+    axes.legend(fontsize=7)
+    return figure
+
+
+def interval_figure(reports: Mapping[str, VerificationReport]) -> Figure:
+    """EER of every system with its confidence interval, the best at the top."""
+    names = sorted(reports, key=lambda name: reports[name].eer, reverse=True)
+    figure, axes = new_axes(6.2, 0.9 + 0.36 * len(names))
+    for row, name in enumerate(names):
+        report = reports[name]
+        if "eer" in report.intervals:
+            low, high = report.intervals["eer"]
+            axes.plot([100 * low, 100 * high], [row, row], color=COLOURS[0], lw=2, alpha=0.5)
+        axes.plot(100 * report.eer, row, "o", color=COLOURS[0])
+    axes.set_yticks(range(len(names)), names)
+    axes.set(ylim=(-0.7, len(names) - 0.3), xlabel="EER (%)", xlim=(0, None))
+    return figure
+
+
+def breakdown_figure(
+    parts: Mapping[str, Mapping[str, VerificationReport | None]], title: str
+) -> Figure:
+    """EER by group, a bar for each system; a group with one class only has none.
+
+    Args:
+        parts: reports by system, then by group.
+        title: what the groups are.
+    """
+    systems = list(parts)
+    groups = list(next(iter(parts.values())))
+    figure, axes = new_axes(max(4.6, 1.2 + 0.22 * len(groups) * (len(systems) + 1)), 3.2)
+    width = 0.8 / len(systems)
+    for number, system in enumerate(systems):
+        reports = [parts[system][group] for group in groups]
+        heights = [np.nan if report is None else 100 * report.eer for report in reports]
+        places = np.arange(len(groups)) + (number - (len(systems) - 1) / 2) * width
+        axes.bar(places, heights, width, color=COLOURS[number % len(COLOURS)], label=system)
+    axes.set_xticks(range(len(groups)), groups, rotation=0 if len(groups) < 7 else 45, fontsize=8)
+    axes.set(ylabel="EER (%)", xlabel=title)
+    if len(systems) > 1:
+        axes.legend(fontsize=7)
+    return figure
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
@@ -104,7 +187,24 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         InputError: another suffix, or a path that cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        raise InputError(f"{path}: unknown picture type. Use {', '.join(PICTURE_SUFFIXES)}.")
+    check_picture(path)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture type that cannot be written, before the work."""
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"{path}: unknown picture type. Use {', '.join(PICTURE_SUFFIXES)}.")
+
+
+def svg_text(figure: Figure, names: Sequence[str]) -> str:
+    """The figure as an ``<svg>`` element for a page, with a text for those who do not see it."""
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": "speakervlad"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    label = ", ".join(names).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

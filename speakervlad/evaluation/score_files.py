@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, did_you_mean
 from speakervlad.evaluation.text_table import (
     TextTable,
     all_in,
@@ -73,20 +73,55 @@ def _not_scores(table: TextTable) -> InputError:
     return table.error(0, f"no score file; expected {expected}.")
 
 
-def write_scores(path: str | Path, trials: Trials, scores: np.ndarray) -> None:
-    """Write ``S.txt``: a trial a line, ``enrol test score`` and ``1|0`` where labels are known."""
+def write_scores(
+    path: str | Path, trials: Trials, scores: np.ndarray, form: str = "speakervlad"
+) -> None:
+    """Write a score file, a trial a line.
+
+    Args:
+        path: where to.
+        trials: the pairs.
+        scores: (num_trials,).
+        form: ``speakervlad`` (``enrol test score`` and ``1|0`` where labels are known), ``kaldi``
+            (``enrol test score``) or ``voxsrc`` (``score enrol test``, scores mapped to [0, 1]).
+
+    Raises:
+        InputError: another number of scores, or an unknown form.
+    """
+    if form not in FORMS:
+        raise InputError(f"unknown score form {form!r}. {did_you_mean(form, FORMS)}")
     if len(trials) != len(scores):
         raise InputError(f"{len(scores)} scores for {len(trials)} trials do not fit.")
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(score_lines(trials, scores)), encoding="utf-8", newline="\n")
+        lines = "".join(FORMS[form](trials, np.asarray(scores)))
+        temporary.write_text(lines, encoding="utf-8", newline="\n")
 
 
-def score_lines(trials: Trials, scores: np.ndarray) -> Iterator[str]:
-    """The lines of a score file; nine digits bring a float32 back exactly."""
+def own_lines(trials: Trials, scores: np.ndarray) -> Iterator[str]:
+    """``enrol test score [1|0]``; nine digits bring a float32 back exactly."""
     labels = [""] * len(trials)
     if trials.is_target is not None:
         labels = np.where(trials.is_target, " 1", " 0").tolist()
+    for (enrol, test, score), label in zip(_rows(trials, scores), labels, strict=True):
+        yield f"{enrol} {test} {score:.9g}{label}\n"
+
+
+def kaldi_lines(trials: Trials, scores: np.ndarray) -> Iterator[str]:
+    """``enrol test score``."""
+    return (f"{enrol} {test} {score:.9g}\n" for enrol, test, score in _rows(trials, scores))
+
+
+def voxsrc_lines(trials: Trials, scores: np.ndarray) -> Iterator[str]:
+    """``score enrol test`` with the lowest score at 0 and the highest at 1."""
+    span = np.ptp(scores) or 1.0
+    rows = _rows(trials, (scores.astype(np.float64) - scores.min()) / span)
+    return (f"{score:.9f} {enrol} {test}\n" for enrol, test, score in rows)
+
+
+def _rows(trials: Trials, scores: np.ndarray) -> Iterator[tuple[str, str, float]]:
     names = trials.names.tolist()
-    columns = (trials.enrol.tolist(), trials.test.tolist(), np.asarray(scores).tolist(), labels)
-    for enrol, test, score, label in zip(*columns, strict=True):
-        yield f"{names[enrol]} {names[test]} {score:.9g}{label}\n"
+    columns = zip(trials.enrol.tolist(), trials.test.tolist(), scores.tolist(), strict=True)
+    return ((names[enrol], names[test], score) for enrol, test, score in columns)
+
+
+FORMS = {"speakervlad": own_lines, "kaldi": kaldi_lines, "voxsrc": voxsrc_lines}

@@ -53,9 +53,9 @@ def report_of_sorted(
 
 
 def _actual_dcf(point: OperatingPoint, targets: np.ndarray, nontargets: np.ndarray) -> float:
-    missed = np.searchsorted(targets, point.bayes_threshold) / len(targets)
-    accepted = 1 - np.searchsorted(nontargets, point.bayes_threshold) / len(nontargets)
-    return float(detection_cost(missed, accepted, point))
+    missed = float(np.searchsorted(targets, point.bayes_threshold) / len(targets))
+    rejected = float(np.searchsorted(nontargets, point.bayes_threshold) / len(nontargets))
+    return detection_cost(missed, 1 - rejected, point)
 
 
 def _miss_at_rate(rate: float, targets: np.ndarray, nontargets: np.ndarray) -> tuple[float, float]:

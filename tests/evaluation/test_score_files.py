@@ -60,3 +60,17 @@ def test_other_number_of_scores_is_refused(tmp_path):
     with pytest.raises(InputError, match="3 scores for 1 trials"):
         write_scores(tmp_path / "S.txt", Trials.from_ids(["a"], ["b"]), np.zeros(3))
     assert not list(tmp_path.iterdir())
+
+
+def test_forms_of_other_toolkits_rank_alike(tmp_path, rng):
+    trials = Trials.from_ids("aab", "bcd", np.array([1, 0, 1]))
+    scores = np.array([-3.5, 0.25, 7.0])
+    for form in ("kaldi", "voxsrc"):
+        write_scores(tmp_path / "S.txt", trials, scores, form)
+        again, values = read_scores(tmp_path / "S.txt")
+        assert again.is_target is None
+        assert again.test_ids.tolist() == ["b", "c", "d"]
+        assert np.argsort(values).tolist() == [0, 1, 2]
+    assert values.tolist() == pytest.approx([0, 3.75 / 10.5, 1])
+    with pytest.raises(InputError, match="Did you mean 'voxsrc'"):
+        write_scores(tmp_path / "S.txt", trials, scores, "voxsrk")

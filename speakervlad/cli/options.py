@@ -1,0 +1,32 @@
+"""Options that several judging commands share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from speakervlad.evaluation.figures import OperatingPoint
+
+KeyOption = Annotated[
+    Path | None, typer.Option("--trials", help="Trial list with the labels, if S has none.")
+]
+ManifestOption = Annotated[
+    Path | None, typer.Option(help="Manifest of the recordings: speakers, columns, durations.")
+]
+ByOption = Annotated[
+    list[str] | None, typer.Option(help="Break down by a manifest column, or by `duration`.")
+]
+PointOption = Annotated[
+    list[str] | None, typer.Option(help="Operating point: p_target or p_target,c_miss,c_fa.")
+]
+ResamplesOption = Annotated[
+    int, typer.Option(min=0, help="Bootstrap resamples of the speakers; 0 for no intervals.")
+]
+
+
+def parse_points(texts: list[str] | None) -> "tuple[OperatingPoint, ...]":
+    """Operating points of the command line, or the usual two."""
+    from speakervlad.evaluation.figures import REPORTED_POINTS, OperatingPoint
+
+    return tuple(map(OperatingPoint.parse, texts)) if texts else REPORTED_POINTS

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from speakervlad.errors import InputError
+from speakervlad.evaluation.score_files import write_scores
+from speakervlad.evaluation.scored_lists import (
+    align,
+    judge,
+    read_scored,
+    speakers_if_known,
+    with_labels,
+)
+from speakervlad.evaluation.trials import Trials
+
+
+@pytest.fixture
+def key():
+    enrol, test = ["a/1", "a/1", "b/1", "a/1"], ["a/2", "b/1", "b/2", "a/2"]
+    return Trials.from_ids(enrol, test, np.array([1, 0, 1, 1]))
+
+
+def test_labels_come_from_the_key_whatever_order_and_spelling(key):
+    scored = Trials.from_ids(["/w/b/1.wav", "/w/a/1.wav"], ["/w/b/2.wav", "/w/b/1.wav"])
+    assert with_labels(scored, key).labels().tolist() == [True, False]
+
+
+def test_trials_outside_the_key_are_counted(key):
+    scored = Trials.from_ids(["b/1", "b/2", "a/1"], ["a/2", "z", "a/2"])
+    with pytest.raises(InputError, match="2 of 3 scored trials are not in the trial list: b/1 a/2"):
+        with_labels(scored, key)
+
+
+def test_arrays_are_in_the_order_of_the_key(tmp_path, key):
+    np.save(tmp_path / "s.npy", np.arange(4.0))
+    trials, scores = read_scored(tmp_path / "s.npy", key)
+    assert trials is key
+    assert scores.tolist() == [0, 1, 2, 3]
+    with pytest.raises(InputError, match="Give the trial list with --trials"):
+        read_scored(tmp_path / "s.npy")
+    np.save(tmp_path / "short.npy", np.arange(3.0))
+    with pytest.raises(InputError, match=r"shape \(3,\) for 4 trials"):
+        read_scored(tmp_path / "short.npy", key)
+
+
+def test_a_score_file_without_labels_and_a_key(tmp_path, key):
+    write_scores(tmp_path / "S.txt", Trials(key.names, key.enrol, key.test), np.arange(4.0))
+    trials, _ = read_scored(tmp_path / "S.txt", key)
+    assert trials.labels().tolist() == key.labels().tolist()
+
+
+def test_systems_are_brought_into_one_order(key):
+    order = np.array([2, 0, 3, 1])
+    second = Trials.from_ids(key.enrol_ids[order], key.test_ids[order], key.labels()[order])
+    scores = np.array([5.0, 6.0, 7.0, 5.0])
+    trials, columns = align([(key, scores), (second, scores[order])])
+    assert trials is key
+    np.testing.assert_array_equal(columns, np.column_stack([scores, scores]))
+
+
+def test_systems_on_other_trials_are_refused(key):
+    other = Trials.from_ids(["a/1", "a/1", "b/1", "x"], ["a/2", "b/1", "b/2", "a/2"])
+    with pytest.raises(InputError, match="score files 2, 3 hold other trials"):
+        align([(key, np.zeros(4)), (other, np.zeros(4)), (key.select(np.arange(3)), np.zeros(3))])
+
+
+def test_intervals_only_where_speakers_are_known(rng):
+    names = [f"{speaker}/{n}" for speaker in range(8) for n in range(4)]
+    pairs = [(a, b) for a in names for b in names if a < b]
+    is_target = np.array([a[0] == b[0] for a, b in pairs])
+    scores = rng.normal(size=len(pairs)) + is_target
+    trials = Trials.from_ids(*zip(*pairs, strict=True), is_target)
+    speakers = speakers_if_known(trials, None)
+    assert judge(trials, scores, speakers, num_resamples=20).intervals
+    assert not judge(trials, scores, speakers, num_resamples=0).intervals
+    renamed = Trials(np.array([f"u{n}" for n in range(32)]), trials.enrol, trials.test, is_target)
+    assert speakers_if_known(renamed, None) is None
+    few = trials.select(np.flatnonzero((trials.enrol < 16) & (trials.test < 16)))
+    assert speakers_if_known(few, None) is None
