@@ -1,0 +1,165 @@
+"""From the archives of VoxCeleb to manifests: check, unpack, convert, count. Fetches nothing.
+
+python recipes/voxceleb/prepare.py ARCHIVES OUT [--part vox1_dev ...]
+"""
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from speakervlad.cli.console import console, track
+from speakervlad.cli.data import parse_fraction
+from speakervlad.cli.recipe import run_recipe
+from speakervlad.errors import InputError, did_you_mean, first_few
+from speakervlad.files import atomic_path
+
+CHUNK = 2**24
+
+
+class Part(NamedTuple):
+    """One part of the corpus: its archive in pieces with their MD5 sums, and what it holds."""
+
+    pieces: dict[str, str]
+    num_utterances: int
+    num_speakers: int
+
+
+PARTS = {
+    "vox1_dev": Part(
+        {
+            "vox1_dev_wav_partaa": "e395d020928bc15670b570a21695ed96",
+            "vox1_dev_wav_partab": "bbfaaccefab65d82b21903e81a8a8020",
+            "vox1_dev_wav_partac": "017d579a2a96a077f40042ec33e51512",
+            "vox1_dev_wav_partad": "7bb1e9f70fddc7a678fa998ea8b3ba19",
+        },
+        148_642,
+        1_211,
+    ),
+    "vox1_test": Part({"vox1_test_wav.zip": "185fdc63c3c739954633d50379a3d102"}, 4_874, 40),
+    "vox2_dev": Part(
+        {
+            "vox2_dev_aac_partaa": "da070494c573e5c0564b1d11c3b20577",
+            "vox2_dev_aac_partab": "17fe6dab2b32b48abaf1676429cdd06f",
+            "vox2_dev_aac_partac": "1de58e086c5edf63625af1cb6d831528",
+            "vox2_dev_aac_partad": "5a043eb03e15c5a918ee6a52aad477f9",
+            "vox2_dev_aac_partae": "cea401b624983e2d0b2a87fb5d59aa60",
+            "vox2_dev_aac_partaf": "fc886d9ba90ab88e7880ee98effd6ae9",
+            "vox2_dev_aac_partag": "d160ecc3f6ee3eed54d55349531cb42e",
+            "vox2_dev_aac_partah": "6b84a81b9af72a9d9eecbb3b1f602e65",
+        },
+        1_092_009,
+        5_994,
+    ),
+    "vox2_test": Part({"vox2_test_aac.zip": "0d2b3ea430a821c33263b5ea37ede312"}, 36_237, 118),
+}
+
+
+def main(
+    archives: Annotated[Path, typer.Argument(help="Folder with the downloaded archives.")],
+    out: Annotated[Path, typer.Argument(help="Folder for audio and manifests.")],
+    part: Annotated[list[str] | None, typer.Option(help="vox1_dev, ...; all by default.")] = None,
+    file_format: Annotated[str, typer.Option("--format", help="flac | wav")] = "flac",
+    max_bad: Annotated[str, typer.Option(help="Tolerated share of bad files.")] = "0.1%",
+    keep_archive: Annotated[bool, typer.Option(help="Keep the joined zip.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; one per core.")] = None,
+) -> None:
+    """Check, unpack and convert the archives of VoxCeleb, and write a manifest per part."""
+    from speakervlad.data.conversion import convert_folder
+    from speakervlad.data.prepare import prepare
+
+    names = part or list(PARTS)
+    for name in names:
+        if name not in PARTS:
+            raise InputError(f"unknown part {name!r}. {did_you_mean(name, PARTS)}")
+        check_pieces(archives, name, PARTS[name].pieces)
+    limit = parse_fraction(max_bad)
+    for name in names:
+        audio = out / name
+        if not (out / f"{name}.unpacked").exists():
+            joined = join(archives, out / f"{name}.zip", PARTS[name].pieces)
+            unpack(joined, out / "archive" / name)
+            if not keep_archive:
+                joined.unlink()
+            (out / f"{name}.unpacked").touch()
+        convert_folder(
+            out / "archive" / name,
+            audio,
+            file_format=file_format,
+            max_bad=limit,
+            num_workers=workers,
+            track=track,
+        )
+        manifest = prepare(
+            audio, layout="voxceleb", max_bad=limit, num_workers=workers, track=track
+        ).manifest
+        check_counts(name, len(manifest), len(manifest.speaker_names), limit)
+        manifest.save(out / f"{name}.csv")
+        console.print(f"{name}: {len(manifest)} utterances: {out / name}.csv")
+
+
+def check_pieces(archives: Path, name: str, pieces: dict[str, str]) -> None:
+    """Refuse to begin with an incomplete download."""
+    missing = [piece for piece in pieces if not (archives / piece).is_file()]
+    if missing:
+        raise InputError(
+            f"{archives}: {len(missing)} of {len(pieces)} archives of {name} are missing: "
+            f"{first_few(missing, 8)}. Download them, or leave {name} out with --part."
+        )
+
+
+def join(archives: Path, out: Path, pieces: dict[str, str]) -> Path:
+    """Join the pieces of a zip, checking the MD5 sum of each on the way.
+
+    Raises:
+        InputError: a piece has another sum.
+    """
+    if out.exists():
+        return out
+    with atomic_path(out) as temporary, temporary.open("wb") as joined:
+        for piece in track(list(pieces), f"Checking and joining {out.stem}"):
+            checksum = hashlib.md5(usedforsecurity=False)
+            with (archives / piece).open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    checksum.update(chunk)
+                    joined.write(chunk)
+            if checksum.hexdigest() != pieces[piece]:
+                raise InputError(
+                    f"{archives / piece}: MD5 sum {checksum.hexdigest()}, expected "
+                    f"{pieces[piece]}. Download it again."
+                )
+    return out
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip; members that are there with their full size are skipped."""
+    try:
+        with zipfile.ZipFile(archive) as file:
+            members = [member for member in file.infolist() if not member.is_dir()]
+            for member in track(members, f"Unpacking {archive.stem}", len(members)):
+                target = folder / member.filename
+                if not target.is_file() or target.stat().st_size != member.file_size:
+                    file.extract(member, folder)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{archive}: not a whole zip ({error}). Join its pieces again.") from error
+
+
+def check_counts(name: str, num_utterances: int, num_speakers: int, max_bad: float) -> None:
+    """Compare with the published totals.
+
+    Raises:
+        InputError: speakers or too many utterances are missing.
+    """
+    known = PARTS[name]
+    too_few = num_utterances < (1 - max_bad) * known.num_utterances
+    if too_few or num_speakers != known.num_speakers:
+        raise InputError(
+            f"{name}: {num_utterances} utterances of {num_speakers} speakers, published are "
+            f"{known.num_utterances} of {known.num_speakers}. Unpack its archive again."
+        )
+
+
+if __name__ == "__main__":
+    run_recipe(main)

@@ -1,0 +1,164 @@
+import hashlib
+import importlib.util
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from speakervlad.data.manifest import Manifest
+from speakervlad.errors import InputError
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"{name}_recipe", RECIPES / name / "prepare.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def voxceleb(tmp_path, make_wav, monkeypatch):
+    """The recipe with a tiny part of two pieces, as the real one has."""
+    for name in ("id00012/abc/00001", "id00012/def/00002", "id00013/ghi/00001"):
+        make_wav(tmp_path / "raw" / "dev" / "aac" / f"{name}.wav", 0.5)
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        for path in (tmp_path / "raw").rglob("*.wav"):
+            archive.write(path, path.relative_to(tmp_path / "raw"))
+    whole = (tmp_path / "whole.zip").read_bytes()
+    pieces = {"tiny_partaa": whole[:20000], "tiny_partab": whole[20000:]}
+    (tmp_path / "archives").mkdir()
+    for name, content in pieces.items():
+        (tmp_path / "archives" / name).write_bytes(content)
+    module = load("voxceleb")
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in pieces.items()}
+    monkeypatch.setattr(module, "PARTS", {"tiny": module.Part(sums, 3, 2)})
+    return module
+
+
+def test_voxceleb_from_pieces_to_manifest(voxceleb, tmp_path):
+    voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
+    manifest = Manifest.load(tmp_path / "out" / "tiny.csv")
+    assert manifest.utterance_ids[0] == "id00012/abc/00001"
+    assert manifest.speaker_names == ["id00012", "id00013"]
+    assert manifest.path(0).suffix == ".flac"
+    assert manifest.path(0).exists()
+    assert not (tmp_path / "out" / "tiny.zip").exists()
+    before = manifest.path(0).stat().st_mtime_ns
+    voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
+    assert manifest.path(0).stat().st_mtime_ns == before
+
+
+def test_voxceleb_archives_missing_or_damaged(voxceleb, tmp_path):
+    piece = tmp_path / "archives" / "tiny_partab"
+    content = piece.read_bytes()
+    piece.write_bytes(content[:-1])
+    with pytest.raises(InputError, match=r"tiny_partab: MD5 sum .* expected"):
+        voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
+    assert list((tmp_path / "out").iterdir()) == []
+    piece.unlink()
+    with pytest.raises(InputError, match="1 of 2 archives of tiny are missing: tiny_partab"):
+        voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
+    with pytest.raises(InputError, match="Did you mean 'tiny'"):
+        voxceleb.main(tmp_path / "archives", tmp_path / "out", part=["tinny"])
+
+
+def test_voxceleb_with_utterances_missing(voxceleb, tmp_path, monkeypatch):
+    part = voxceleb.PARTS["tiny"]._replace(num_utterances=4)
+    monkeypatch.setitem(voxceleb.PARTS, "tiny", part)
+    with pytest.raises(InputError, match="tiny: 3 utterances of 2 speakers, published are 4 of 2"):
+        voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
+    assert not (tmp_path / "out" / "tiny.csv").exists()
+
+
+def test_known_totals_of_voxceleb():
+    parts = load("voxceleb").PARTS
+    assert sum(parts[name].num_utterances for name in ("vox1_dev", "vox1_test")) == 153_516
+    assert sum(parts[name].num_utterances for name in ("vox2_dev", "vox2_test")) == 1_128_246
+    assert all(len(md5) == 32 for part in parts.values() for md5 in part.pieces.values())
+
+
+@pytest.fixture
+def librispeech(tmp_path, make_wav):
+    folder = tmp_path / "LibriSpeech"
+    make_wav(folder / "train-clean-100" / "19" / "198" / "19-198-0000.flac", 0.5)
+    make_wav(folder / "train-other-500" / "20" / "205" / "20-205-0000.flac", 0.5)
+    make_wav(folder / "dev-clean" / "84" / "121123" / "84-121123-0000.flac", 0.5)
+    (folder / "SPEAKERS.TXT").write_text(
+        ";ID  |SEX| SUBSET           |MINUTES| NAME\n19   | F | train-clean-100  | 25.19 | K\n"
+        "20   | M | train-other-500  | 30.07 | G\n84   | F | dev-clean  | 8.02 | C | D\n"
+    )
+    return folder
+
+
+def test_librispeech(librispeech, tmp_path):
+    load("librispeech").main(librispeech, tmp_path / "out", workers=0)
+    train = Manifest.load(tmp_path / "out" / "train.csv")
+    assert list(train.utterance_ids) == ["19-198-0000", "20-205-0000"]
+    assert list(train.sessions) == ["19/198", "20/205"]
+    assert train.column("sex").tolist() == ["F", "M"]
+    assert train.column("subset").tolist() == ["train-clean-100", "train-other-500"]
+    assert train.path(1).exists()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dev.csv", "train.csv"]
+
+
+def test_librispeech_half_downloaded(librispeech, tmp_path):
+    recipe = load("librispeech")
+    (librispeech / "SPEAKERS.TXT").write_text("19 | F | train-clean-100 | 25 | K\n")
+    with pytest.raises(InputError, match=r"SPEAKERS\.TXT: reader 20 is not listed"):
+        recipe.main(librispeech, tmp_path / "out", workers=0)
+    (librispeech / "SPEAKERS.TXT").unlink()
+    with pytest.raises(InputError, match=r"SPEAKERS\.TXT: no such file"):
+        recipe.main(librispeech, tmp_path / "out", workers=0)
+
+
+@pytest.fixture
+def cnceleb(tmp_path, make_wav):
+    folder = tmp_path / "CN-Celeb_flac"
+    make_wav(folder / "data" / "id00000" / "singing-01-001.flac", 0.5)
+    make_wav(folder / "data" / "id00000" / "singing-01-002.flac", 0.5)
+    make_wav(folder / "data" / "id00800" / "drama-01-001.flac", 0.5)
+    make_wav(folder / "eval" / "enroll" / "id00800-enroll.flac", 0.5)
+    make_wav(folder / "eval" / "test" / "id00800-drama-01-001.flac", 0.5)
+    (folder / "dev").mkdir()
+    (folder / "dev" / "dev.lst").write_text("id00000\n")
+    return folder
+
+
+def test_cnceleb(cnceleb, tmp_path):
+    load("cnceleb").main(cnceleb, tmp_path / "out", workers=0)
+    train = Manifest.load(tmp_path / "out" / "train.csv")
+    assert train.speaker_names == ["id00000"]
+    assert train.sessions.names[0] == "id00000/singing-01"
+    assert train.column("genre").tolist() == ["singing", "singing"]
+    evaluation = Manifest.load(tmp_path / "out" / "eval.csv")
+    assert list(evaluation.utterance_ids) == ["enroll/id00800-enroll", "test/id00800-drama-01-001"]
+    assert evaluation.speaker_names == ["id00800"]
+
+
+def test_cnceleb_half_downloaded(cnceleb, tmp_path):
+    recipe = load("cnceleb")
+    (cnceleb / "dev" / "dev.lst").write_text("id00000\nid00001\n")
+    with pytest.raises(InputError, match=r"1 speaker\(s\) without audio, such as id00001"):
+        recipe.main(cnceleb, tmp_path / "out", workers=0)
+    (cnceleb / "dev" / "dev.lst").unlink()
+    with pytest.raises(InputError, match=r"dev\.lst: not there"):
+        recipe.main(cnceleb, tmp_path / "out", workers=0)
+
+
+@pytest.mark.parametrize("name", ["voxceleb", "librispeech", "cnceleb"])
+def test_recipe_is_a_command_with_manners(name, tmp_path):
+    command = [
+        sys.executable,
+        RECIPES / name / "prepare.py",
+        tmp_path / "nowhere",
+        tmp_path / "out",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "nowhere" in done.stderr
