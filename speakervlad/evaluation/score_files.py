@@ -33,7 +33,7 @@ def read_scores(path: str | Path) -> tuple[Trials, np.ndarray]:
     """
     table = read_table(path)
     score, enrol, test, label = _layout(table)
-    values = np.array(table.columns[score], dtype=np.float64)
+    values = np.array([float(cell) for cell in table.columns[score]])
     bad = np.flatnonzero(~np.isfinite(values)).tolist()
     if bad:
         raise InputError(

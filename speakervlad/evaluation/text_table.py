@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import numpy as np
-
 from speakervlad.errors import InputError, first_few
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -130,7 +128,8 @@ def name_rows(table: TextTable, indices: list[int]) -> str:
 def all_numbers(column: tuple[str, ...]) -> bool:
     """Whether every cell reads as a number (``nan`` and ``inf`` do)."""
     try:
-        np.array(column, dtype=np.float64)
+        for cell in column:
+            float(cell)
     except ValueError:
         return False
     return True

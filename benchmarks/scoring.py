@@ -1,0 +1,216 @@
+"""Time and memory of scoring and judging at VoxCeleb sizes, beside scikit-learn and SpeechBrain.
+
+    python benchmarks/scoring.py              # all
+    python benchmarks/scoring.py stream_text  # one
+
+Scores and embeddings are random; each part runs in its own process, which has its own peak memory.
+SpeechBrain is measured when it is installed (``pip install --no-deps speechbrain hyperpyyaml
+ruamel.yaml`` suffices).
+"""
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+NUM_STREAMED = 100_000_000
+
+
+def timed(what: str, work: Callable[[], object]) -> object:
+    """Run, print seconds, return the result."""
+    start = time.perf_counter()
+    result = work()
+    print(f"  {time.perf_counter() - start:8.2f} s  {what}", flush=True)
+    return result
+
+
+def simulated(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(num,) float32 scores with an EER near 4 %, and their labels, half of them targets."""
+    rng = np.random.default_rng(seed)
+    is_target = rng.random(num, dtype=np.float32) < np.float32(0.5)
+    scores = rng.standard_normal(num, dtype=np.float32)
+    scores += np.where(is_target, np.float32(3.5), np.float32(0))
+    return scores, is_target
+
+
+def score() -> None:
+    """VoxCeleb1-E: 580,000 trials over 145,000 embeddings of 512."""
+    from speakervlad.evaluation.embeddings import Embeddings
+    from speakervlad.evaluation.metrics import verification_report
+    from speakervlad.evaluation.score_files import read_scores, write_scores
+    from speakervlad.evaluation.scoring import cosine_scores
+    from speakervlad.evaluation.trials import Trials, read_trials
+
+    rng = np.random.default_rng(0)
+    ids = np.array([f"id{row // 120:05d}/session/{row:06d}.wav" for row in range(145_000)])
+    vectors = rng.standard_normal((145_000, 512), dtype=np.float32)
+    enrol, test = (ids[rng.integers(len(ids), size=580_000)].tolist() for _ in range(2))
+    trials = Trials.from_ids(enrol, test, rng.random(580_000) < 0.5)
+    table = Embeddings(ids, vectors)
+    with tempfile.TemporaryDirectory() as folder:
+        listed, scored = Path(folder) / "E.txt", Path(folder) / "S.txt"
+        trials.write(listed)
+        again = timed("read 580,000 trials", lambda: read_trials(listed))
+        assert isinstance(again, Trials)
+        values = timed("cosine scores", lambda: cosine_scores(table, again))
+        assert isinstance(values, np.ndarray)
+        timed("write the score file", lambda: write_scores(scored, again, values))
+        timed("read the score file", lambda: read_scores(scored))
+    scores, is_target = simulated(580_000)
+    timed("EER and minDCF of 580,000", lambda: eer_and_min_dcf(scores, is_target))
+    timed("all figures of 580,000", lambda: verification_report(scores, is_target))
+
+
+def eer_and_min_dcf(scores: np.ndarray, is_target: np.ndarray) -> tuple[float, float]:
+    """What a validation during training asks for."""
+    from speakervlad.evaluation.curves import error_curve
+    from speakervlad.evaluation.figures import REPORTED_POINTS, eer_point, min_dcf_point
+
+    curve = error_curve(scores, is_target)
+    return eer_point(curve)[0], min_dcf_point(curve, REPORTED_POINTS[0])[0]
+
+
+def as_norm() -> None:
+    """AS-norm statistics of 20,000 utterances against 6,000 cohort speakers, top 300."""
+    from speakervlad.evaluation.normalisation import cohort_statistics
+
+    rng = np.random.default_rng(0)
+    vectors, cohort = (
+        rng.standard_normal((num, 512), dtype=np.float32) / np.float32(512**0.5)
+        for num in (20_000, 6_000)
+    )
+    timed("20,000 x 6,000, top 300", lambda: cohort_statistics(vectors, cohort, 300))
+
+
+def bootstrap() -> None:
+    """1,000 resamples of 40 speakers, all figures of 37,720 trials each."""
+    from speakervlad.evaluation.bootstrap import resampled_figures
+    from speakervlad.evaluation.speakers import TrialSpeakers
+
+    rng = np.random.default_rng(0)
+    scores, is_target = simulated(37_720)
+    enrol = rng.integers(40, size=len(scores))
+    test = np.where(is_target, enrol, (enrol + rng.integers(1, 40, size=len(scores))) % 40)
+    speakers = TrialSpeakers(enrol, test, 40)
+    timed("1,000 resamples of 37,720", lambda: resampled_figures([scores], is_target, speakers))
+
+
+def stream_arrays() -> None:
+    """100 million trials from two .npy files."""
+    from speakervlad.evaluation import streaming
+
+    with tempfile.TemporaryDirectory() as folder:
+        scores, labels = Path(folder) / "scores.npy", Path(folder) / "labels.npy"
+        write_arrays(scores, labels)
+        blocks = streaming.stream_arrays(scores, labels)
+        report = timed("all figures of 100,000,000", lambda: streaming.streamed_report(blocks))
+        print(f"             {report}")
+
+
+def stream_text() -> None:
+    """100 million trials from one text file of `enrol test score 1|0`."""
+    from speakervlad.evaluation import streaming
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "S.txt"
+        in_own_process(write_text, path)
+        print(f"             {path.stat().st_size / 1e9:.1f} GB of text")
+        blocks = streaming.stream_score_file(path)
+        timed("all figures of 100,000,000", lambda: streaming.streamed_report(blocks))
+
+
+def write_arrays(scores_path: Path, labels_path: Path) -> None:
+    """The streamed list as two arrays, written block by block."""
+    kinds = ((scores_path, np.float32), (labels_path, np.uint8))
+    arrays = [
+        np.lib.format.open_memmap(path, "w+", dtype, (NUM_STREAMED,)) for path, dtype in kinds
+    ]
+    for start in range(0, NUM_STREAMED, 10_000_000):
+        scores, is_target = simulated(10_000_000, seed=start)
+        arrays[0][start : start + len(scores)] = scores
+        arrays[1][start : start + len(scores)] = is_target
+
+
+def write_text(path: Path) -> None:
+    """The streamed list as text: a million different lines, over and over."""
+    scores, is_target = simulated(1_000_000)
+    rows = zip(scores.tolist(), is_target.tolist(), strict=True)
+    text = "".join(
+        f"id{n % 1251:05d}/{n % 997:03d}.wav id{n % 1249:05d}/{n % 991:03d}.wav {s:.6f} {t:d}\n"
+        for n, (s, t) in enumerate(rows)
+    )
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(NUM_STREAMED // 1_000_000):
+            file.write(text)
+
+
+def others() -> None:
+    """EER only: this toolkit, scikit-learn's roc_curve with brentq, SpeechBrain's EER."""
+    from scipy.interpolate import interp1d
+    from scipy.optimize import brentq
+    from sklearn.metrics import roc_curve
+
+    from speakervlad.evaluation.metrics import equal_error_rate
+
+    def by_scikit_learn(scores: np.ndarray, is_target: np.ndarray) -> object:
+        false_accept, hit, _ = roc_curve(is_target, scores)
+        return brentq(lambda x: 1.0 - x - interp1d(false_accept, hit)(x), 0.0, 1.0)
+
+    for num in (10_000, 37_720, 580_000, 10_000_000):
+        data = simulated(num)
+        ours = timed(f"{num:>10,}  speakervlad", lambda data=data: equal_error_rate(*data))
+        theirs = timed(f"{num:>10,}  scikit-learn", lambda data=data: by_scikit_learn(*data))
+        assert isinstance(ours, float)
+        assert isinstance(theirs, float)
+        assert abs(ours - theirs) < 1e-9
+        if num <= 37_720:
+            time_speechbrain(*data)
+    print("             SpeechBrain's time grows with the square of the trials; not run beyond.")
+
+
+def time_speechbrain(scores: np.ndarray, is_target: np.ndarray) -> None:
+    """SpeechBrain's EER of the same scores, if it is installed."""
+    try:
+        import torch
+        from speechbrain.utils.metric_stats import EER  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        print(f"             SpeechBrain is not installed ({error})")
+        return
+    targets, nontargets = (torch.from_numpy(scores[chosen]) for chosen in (is_target, ~is_target))
+    timed(f"{len(scores):>10,}  SpeechBrain", lambda: EER(targets, nontargets))
+
+
+def in_own_process(work: Callable[..., object], *arguments: object) -> None:
+    """Run in a fresh process, so that memory and caches are its own."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(process.exitcode)
+
+
+def measured(name: str) -> None:
+    """Run one part and print its peak memory."""
+    print(f"{name}: {PARTS[name].__doc__}", flush=True)
+    PARTS[name]()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"  {peak:8.2f} GB peak memory\n", flush=True)
+
+
+PARTS = {
+    "score": score,
+    "as_norm": as_norm,
+    "bootstrap": bootstrap,
+    "stream_arrays": stream_arrays,
+    "stream_text": stream_text,
+    "others": others,
+}
+
+if __name__ == "__main__":
+    for part in sys.argv[1:] or PARTS:
+        in_own_process(measured, part)
