@@ -46,10 +46,11 @@ def read_scores(path: str | Path) -> tuple[Trials, np.ndarray]:
 
 def _layout(table: TextTable) -> tuple[int, int, int, int | None]:
     """Column numbers of score, enrol, test and label."""
-    if table.width == 3 and all_numbers(table.columns[2]):
-        return 2, 0, 1, None
-    if table.width == 3 and all_numbers(table.columns[0]):
-        return 0, 1, 2, None
+    for score, enrol, test in ((2, 0, 1), (0, 1, 2)):
+        if table.width == 3 and all_numbers(table.columns[score]):
+            if all_in(table.columns[score], "01"):
+                raise table.error(0, "a trial list, not a score file: labels, but no scores.")
+            return score, enrol, test, None
     if table.width >= 4:
         third, fourth = table.columns[2], table.columns[3]
         if all_numbers(third) and all_in(fourth, LABELS):

@@ -3,21 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from speakervlad.cli import main
 from speakervlad.evaluation.embeddings import Embeddings
-
-
-@pytest.fixture
-def run(monkeypatch):
-    """Run the command line in this process; returns the exit code."""
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["speakervlad", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return stopped.value.code or 0
-
-    return call
 
 
 @pytest.fixture

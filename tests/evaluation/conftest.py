@@ -1,18 +1,7 @@
 """Fixtures of the evaluation floor."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-REFERENCE = Path(__file__).parents[2] / "../shared/reference"
-
-
-@pytest.fixture(scope="session")
-def reference_folder():
-    if not REFERENCE.is_dir():
-        pytest.skip("no ../shared/reference beside this checkout")
-    return REFERENCE
 
 
 @pytest.fixture

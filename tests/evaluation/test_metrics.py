@@ -57,9 +57,9 @@ def test_extreme_systems(scores, labels, eer, threshold):
         assert report.threshold == pytest.approx(threshold)
 
 
-def test_equals_the_original_function(reference_folder):
-    sets = np.load(reference_folder / "eer/eer_sets.npz")
-    expected = json.loads((reference_folder / "eer/eer.json").read_text())["py311"]["eer"]
+def test_equals_the_original_function(shared_reference):
+    sets = np.load(shared_reference / "eer/eer_sets.npz")
+    expected = json.loads((shared_reference / "eer/eer.json").read_text())["py311"]["eer"]
     for name, (eer, _) in expected.items():
         name = name.removesuffix("__nodrop")
         ours = verification_report(sets[f"{name}__scores"], sets[f"{name}__labels"])
@@ -78,9 +78,9 @@ def test_equals_the_original_function(reference_folder):
         ("sm_vlad12", 3.9767),
     ],
 )
-def test_published_scores_of_voxceleb1(reference_folder, name, percent):
-    labels = np.load(reference_folder / "vox1_scores/labels.npy")
-    scores = np.load(reference_folder / f"vox1_scores/{name}.npy")
+def test_published_scores_of_voxceleb1(shared_reference, name, percent):
+    labels = np.load(shared_reference / "vox1_scores/labels.npy")
+    scores = np.load(shared_reference / f"vox1_scores/{name}.npy")
     assert 100 * equal_error_rate(scores, labels) == pytest.approx(percent, abs=1e-3)
 
 

@@ -46,6 +46,8 @@ def test_recognises_other_toolkits_files(tmp_path, line, label):
         ("a b 0.1 1\na c high 0\n", "line 2: 'high' is no score"),
         ("a b 0.1 1\na c 0.2 yes\n", "line 2: 'yes' is no label"),
         ("a b\n", "no score file"),
+        ("1 a b\n0 a c\n", "a trial list, not a score file"),
+        ("a b 1\na c 0\n", "a trial list, not a score file"),
         ("", "is empty"),
     ],
 )

@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pytest
+
+from speakervlad.evaluation.calibration import load_calibration
+from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.metrics import cllr, equal_error_rate
+from speakervlad.evaluation.score_files import read_scores, write_scores
+from speakervlad.evaluation.trials import Trials
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two score files on the trials of 12 speakers, embeddings, a cohort and an enrolment map."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(4)
+    ids = [f"s{speaker:02}/{n}.wav" for speaker in range(12) for n in range(4)]
+    pairs = [(a, b) for a in ids for b in ids if a < b]
+    is_target = np.array([a[:3] == b[:3] for a, b in pairs])
+    trials = Trials.from_ids(*zip(*pairs, strict=True), is_target)
+    for name in "AB":
+        scores = 0.1 * (rng.normal(size=len(pairs)) + 2 * is_target)
+        write_scores(f"{name}.txt", trials, scores)
+    trials.write("list.txt")
+    voices = np.repeat(rng.normal(size=(12, 16)), 4, axis=0)
+    Embeddings(np.array(ids), voices + rng.normal(size=(48, 16))).save("E.npz")
+    cohort = rng.normal(size=(40, 16))
+    cohort /= np.linalg.norm(cohort, axis=1, keepdims=True)
+    Embeddings(np.array([f"c{n}" for n in range(40)]), cohort).save("C.npz")
+    return tmp_path
+
+
+def test_calibrate_then_fuse(run, folder):
+    assert run("calibrate", "A.txt", "B.txt", "--out", "both.json") == 0
+    assert run("fuse", "A.txt", "B.txt", "--calibration", "both.json", "--out", "F.txt") == 0
+    fused, alone = read_scores("F.txt"), read_scores("A.txt")
+    labels = fused[0].labels()
+    assert equal_error_rate(fused[1], labels) < 0.9 * equal_error_rate(alone[1], labels)
+    assert cllr(fused[1], labels) < 0.4 < 0.8 < cllr(alone[1], labels)
+    assert load_calibration("both.json").num_systems == 2
+
+
+def test_calibrate_with_quality_measures(run, folder):
+    sources = ["--embeddings", "E.npz", "--cohort", "C.npz"]
+    kinds = ["--quality", "magnitude", "--quality", "cohort"]
+    assert run("calibrate", "A.txt", *kinds, *sources, "--out", "q.json") == 0
+    assert len(load_calibration("q.json").quality) == 4
+    assert run("fuse", "A.txt", "--calibration", "q.json", *sources, "--out", "F.txt") == 0
+    assert run("fuse", "A.txt", "--calibration", "q.json", "--out", "G.txt") == 2
+    assert not (folder / "G.txt").exists()
+
+
+def test_score_normalises_and_calibrates(run, folder):
+    basic = ["score", "list.txt", "--embeddings", "E.npz"]
+    assert run(*basic, "--out", "cosine.txt") == 0
+    assert run(*basic, "--cohort", "C.npz", "--top", 20, "--out", "asnorm.txt") == 0
+    assert run(*basic, "--cohort", "C.npz", "--top", 0, "--mean-of", "C.npz", "--out", "s.txt") == 0
+    assert run("calibrate", "cosine.txt", "--out", "c.json") == 0
+    assert run(*basic, "--calibration", "c.json", "--out", "llr.txt") == 0
+    values = {name: read_scores(f"{name}.txt")[1] for name in ("cosine", "asnorm", "s", "llr")}
+    labels = read_scores("cosine.txt")[0].labels()
+    assert values["asnorm"].std() > 2 * values["cosine"].std()
+    assert not np.allclose(values["asnorm"], values["s"])
+    assert cllr(values["llr"], labels) < cllr(values["cosine"], labels)
+
+
+def test_score_with_models_of_several_recordings(run, folder):
+    (folder / "enroll.map").write_text("m0 s00/0.wav s00/1.wav\nm1 s01/0.wav s01/1.wav\n")
+    (folder / "models.txt").write_text("m0 s00/2.wav target\nm0 s01/2.wav nontarget\n")
+    arguments = ["--embeddings", "E.npz", "--enrol", "enroll.map", "--out", "M.txt"]
+    assert run("score", "models.txt", *arguments) == 0
+    trials, values = read_scores("M.txt")
+    assert trials.enrol_ids.tolist() == ["m0", "m0"]
+    assert values[0] > values[1]
+
+
+def test_metrics_with_labels_from_a_list_and_intervals(run, folder, capsys):
+    assert run("convert-scores", "A.txt", "K.txt", "--form", "kaldi") == 0
+    assert run("metrics", "K.txt") == 2
+    arguments = [
+        "--trials",
+        "list.txt",
+        "--resamples",
+        20,
+        "--json",
+        "m.json",
+        "--point",
+        "0.1,5,1",
+    ]
+    assert run("metrics", "K.txt", *arguments) == 0
+    report = json.loads((folder / "m.json").read_text())
+    assert set(report["min_dcf"]) == {"0.1,5,1"}
+    low, high = report["intervals"]["eer"]
+    assert low < report["eer"] < high
+    assert "EER" in capsys.readouterr().out
+
+
+def test_compare_and_report(run, folder, capsys):
+    assert run("compare", "A.txt", "B.txt", "--resamples", 20) == 0
+    assert "min_dcf 0.01" in capsys.readouterr().out
+    assert run("report", "A.txt", "B.txt", "--resamples", 20, "--out", "r.html") == 0
+    page = (folder / "r.html").read_text()
+    assert page.count("<svg") == 4
+    assert "EER minus that of" in page
+
+
+@pytest.mark.parametrize("suffix", ["ark", "scp", "parquet", "npz"])
+def test_convert_embeddings(run, folder, suffix):
+    assert run("convert-embeddings", "E.npz", f"F.{suffix}") == 0
+    arguments = ["--embeddings", f"F.{suffix}", "--out", "S.txt"]
+    assert run("score", "list.txt", *arguments) == 0
+
+
+def test_large_files_are_streamed(run, folder, monkeypatch, capsys):
+    pytest.importorskip("pyarrow")
+    assert run("metrics", "A.txt", "--resamples", 0, "--json", "small.json") == 0
+    monkeypatch.setattr("speakervlad.cli.evaluation.STREAM_BYTES", 10)
+    assert run("metrics", "A.txt", "--json", "large.json") == 0
+    assert "read as a stream" in capsys.readouterr().out
+    small, large = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("small", "large")
+    )
+    assert large["eer"] == pytest.approx(small["eer"])
+    assert large["min_dcf"] == pytest.approx(small["min_dcf"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["metrics", "A.txt", "--by", "gender"], "--by needs --manifest"),
+        (["metrics", "A.txt", "--point", "2"], "operating point 2"),
+        (["metrics", "A.npy"], "A.npy: scores without names"),
+        (["report", "A.txt", "list.txt", "--out", "x.html"], "a trial list, not a score file"),
+        (["compare", "A.txt", "half.txt"], "score files 2 hold other trials"),
+        (["fuse", "A.txt", "--calibration", "E.npz", "--out", "x.txt"], "E.npz: no calibration"),
+        (["score", "list.txt", "--embeddings", "E.h5", "--out", "x.txt"], "unknown kind"),
+        (["convert-scores", "A.txt", "x.txt", "--form", "kaldy"], "Did you mean 'kaldi'"),
+        (
+            ["score", "list.txt", "--embeddings", "E.npz", "--cohort", "C.npz", "--out", "x.txt"],
+            "top 300 of a cohort of 40",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(run, folder, capsys, arguments, message):
+    (folder / "half.txt").write_text("s00/0.wav s00/1.wav 0.5 1\ns00/0.wav s01/1.wav 0.5 0\n")
+    assert run(*arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+    assert err.strip().count("\n") == 0
+    assert not list(folder.glob("x.*"))
