@@ -52,7 +52,7 @@ def prepare(
 
 
 @app.command()
-def convert(
+def convert_audio(
     source: Annotated[Path, typer.Argument(help="Folder of audio in any format.")],
     out: Annotated[Path, typer.Argument(help="Folder to write, same names below it.")],
     file_format: Annotated[str, typer.Option("--format", help="flac | wav")] = "flac",

@@ -37,3 +37,10 @@ def test_a_head_replaces_layers_and_the_folder_loads(shared_reference, tmp_path)
         shared_reference / "wav/x_3.wav"
     )
     assert vector.shape == (512,)
+
+
+def test_no_command_hides_another():
+    from speakervlad.cli import app
+
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert len(names) == len(set(names))

@@ -122,9 +122,9 @@ def test_pack_with_an_unreadable_file(run, corpus, tmp_path, capsys):
 
 
 def test_convert(run, corpus, tmp_path, capsys):
-    assert run("convert", corpus, tmp_path / "flac") == 0
+    assert run("convert-audio", corpus, tmp_path / "flac") == 0
     assert "3 files converted, 0 were there already" in capsys.readouterr().out
-    assert run("convert", corpus, tmp_path / "flac") == 0
+    assert run("convert-audio", corpus, tmp_path / "flac") == 0
     assert "0 files converted, 3 were there already" in capsys.readouterr().out
-    assert run("convert", tmp_path / "nowhere", tmp_path / "flac") == 2
+    assert run("convert-audio", tmp_path / "nowhere", tmp_path / "flac") == 2
     assert "nowhere: no such folder" in capsys.readouterr().err
