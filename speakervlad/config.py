@@ -135,11 +135,16 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One complete experiment."""
+    """One complete experiment.
+
+    ``init_from`` starts from an encoder folder; ``init_classifier`` takes the classifier kept there
+    as well, whose classes must be numbered as the manifest numbers its speakers: by sorted name.
+    """
 
     run_dir: str = "runs/unnamed"
     resume: bool = False
     init_from: str | None = None
+    init_classifier: bool = False
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     data: DataConfig = field(default_factory=DataConfig)

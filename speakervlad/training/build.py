@@ -16,6 +16,7 @@ from speakervlad.models.build import (
     WEIGHTS_NAME,
     build_classifier,
     build_encoder,
+    load_classifier,
     load_encoder_folder,
     load_strictly,
 )
@@ -54,6 +55,8 @@ def check_config(config: Config, world_size: int) -> None:
             "train.vlad_init_utterances needs encoder.pooling.kind=netvlad and "
             "encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
         )
+    if config.init_classifier and config.init_from is None:
+        raise InputError("init_classifier needs init_from. Name the folder that holds one.")
     check_schedule(config.schedule)
     with torch.device("meta"):
         build_classifier(config.classifier, build_encoder(config.encoder).dim, 2)
@@ -69,6 +72,8 @@ def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
         source, _ = load_encoder_folder(config.init_from)
         where = str(Path(config.init_from) / WEIGHTS_NAME)
         load_strictly(encoder, source.state_dict(), where)
+        if config.init_classifier:
+            load_classifier(config.init_from, classifier)
     return SpeakerClassifier(encoder, classifier)
 
 
