@@ -95,14 +95,17 @@ def convert_embeddings(
 
 @app.command()
 def convert_scores(
-    source: Annotated[Path, typer.Argument(help="Score file of any toolkit.")],
+    source: Annotated[Path, typer.Argument(help="Score file of any toolkit, or .npy.")],
     out: Annotated[Path, typer.Argument(help="Score file.")],
+    trials: KeyOption = None,
     form: Annotated[str, typer.Option(help="speakervlad, kaldi or voxsrc.")] = "speakervlad",
 ) -> None:
     """Bring scores into the form of another toolkit."""
-    from speakervlad.evaluation.score_files import read_scores, write_scores
+    from speakervlad.evaluation.score_files import write_scores
+    from speakervlad.evaluation.scored_lists import read_scored
+    from speakervlad.evaluation.trials import read_trials
 
-    pairs, values = read_scores(source)
+    pairs, values = read_scored(source, None if trials is None else read_trials(trials))
     write_scores(out, pairs, values, form)
     console.print(f"{len(pairs)} trials: {out}")
 

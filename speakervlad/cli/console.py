@@ -28,7 +28,8 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors, transient=True) as progress:
+    silent = not errors.is_terminal
+    with Progress(*columns, console=errors, transient=True, disable=silent) as progress:
         yield from progress.track(items, total=total, description=description)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.curves import RankedTrials
+from speakervlad.evaluation.curves import RankedTrials, error_curve
 from speakervlad.evaluation.figures import (
     FIXED_FALSE_ACCEPT,
     REPORTED_POINTS,
@@ -61,9 +61,16 @@ def with_intervals(
     draws = resampled_figures(
         [scores], is_target, speakers, points, num_resamples=num_resamples, seed=seed, track=track
     )
+    return attach_intervals(report, of_system(draws, 0), confidence)
+
+
+def attach_intervals(
+    report: VerificationReport, draws: dict[str, np.ndarray], confidence: float = CONFIDENCE
+) -> VerificationReport:
+    """The report with percentile intervals from (num_resamples,) figures by name."""
     kept = {f"frr at far {rate}" for rate in report.frr_at_far}
     intervals = {
-        name: percentile_interval(values[0], confidence)
+        name: percentile_interval(values, confidence)
         for name, values in draws.items()
         if not name.startswith("frr at far") or name in kept
     }
@@ -96,19 +103,39 @@ def compare_systems(
         seed=seed,
         track=track,
     )
-    measured = [
-        all_figures(RankedTrials(scores, is_target).curve(), points) for scores in (first, second)
-    ]
-    return {
-        name: Comparison(
-            first=measured[0][name],
-            second=measured[1][name],
-            difference=measured[1][name] - measured[0][name],
-            interval=percentile_interval(values[1] - values[0], confidence),
-            p_value=two_sided_p_value(values[1] - values[0]),
+    return paired(
+        all_figures(error_curve(first, is_target), points),
+        all_figures(error_curve(second, is_target), points),
+        of_system(draws, 0),
+        of_system(draws, 1),
+        confidence,
+    )
+
+
+def paired(
+    first: dict[str, float],
+    second: dict[str, float],
+    first_draws: dict[str, np.ndarray],
+    second_draws: dict[str, np.ndarray],
+    confidence: float = CONFIDENCE,
+) -> dict[str, Comparison]:
+    """Compare figures of two systems, given both on the same (num_resamples,) resamples."""
+    comparisons = {}
+    for name in first:
+        differences = second_draws[name] - first_draws[name]
+        comparisons[name] = Comparison(
+            first=first[name],
+            second=second[name],
+            difference=second[name] - first[name],
+            interval=percentile_interval(differences, confidence),
+            p_value=two_sided_p_value(differences),
         )
-        for name, values in draws.items()
-    }
+    return comparisons
+
+
+def of_system(draws: dict[str, np.ndarray], system: int) -> dict[str, np.ndarray]:
+    """The draws of one system."""
+    return {name: values[system] for name, values in draws.items()}
 
 
 def resampled_figures(

@@ -68,8 +68,8 @@ class Embeddings:
 
     def save(self, path: str | Path) -> None:
         """Write ``E.npz``: ``ids`` (strings) and ``vectors`` (float32, N x D)."""
-        with atomic_path(Path(path).with_suffix(".npz")) as temporary:
-            np.savez(temporary, ids=self.ids, vectors=self.vectors)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, ids=self.ids, vectors=self.vectors)
 
     def rows(self, names: Iterable[str]) -> np.ndarray:
         """(num_names,) int: the row of every name, which may differ as ``NameIndex`` allows.

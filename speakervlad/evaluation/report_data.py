@@ -1,16 +1,24 @@
 """What a report page shows about each system, computed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
-from speakervlad.evaluation.bootstrap import compare_systems
+from speakervlad.evaluation.bootstrap import (
+    attach_intervals,
+    of_system,
+    paired,
+    resampled_figures,
+)
 from speakervlad.evaluation.breakdown import breakdown, trial_groups
-from speakervlad.evaluation.figures import REPORTED_POINTS, OperatingPoint
+from speakervlad.evaluation.curves import error_curve
+from speakervlad.evaluation.figures import REPORTED_POINTS, OperatingPoint, all_figures
+from speakervlad.evaluation.metrics import verification_report
 from speakervlad.evaluation.report import SystemResult
-from speakervlad.evaluation.scored_lists import judge, speakers_if_known
+from speakervlad.evaluation.scored_lists import speakers_if_known
 from speakervlad.evaluation.trials import Trials
 from speakervlad.progress import Track, silent
 
@@ -41,32 +49,53 @@ def system_results(
     """
     if by and manifest is None:
         raise InputError("a breakdown needs the manifest of the recordings. Give --manifest.")
-    speakers = speakers_if_known(trials, manifest) if num_resamples else None
-    reports = {
-        name: judge(
-            trials, scores, speakers, points=points, num_resamples=num_resamples, track=track
-        )
-        for name, scores in systems.items()
-    }
+    labels = trials.labels()
     groups = {
         column: trial_groups(trials, manifest, column) for column in by if manifest is not None
     }
-    best = min(reports, key=lambda name: reports[name].eer)
-    results = []
-    for name, scores in systems.items():
-        against_best = {}
-        if speakers is not None and name != best:
-            against_best = compare_systems(
-                systems[best],
-                scores,
-                trials.labels(),
-                speakers,
-                points=points,
-                num_resamples=num_resamples,
-                track=track,
+    results = [
+        SystemResult(
+            name,
+            scores,
+            verification_report(scores, labels, points),
+            {by: breakdown(scores, trials, values, points) for by, values in groups.items()},
+        )
+        for name, scores in systems.items()
+    ]
+    speakers = speakers_if_known(trials, manifest) if num_resamples else None
+    if speakers is None:
+        return results
+    draws = resampled_figures(
+        list(systems.values()), labels, speakers, points, num_resamples=num_resamples, track=track
+    )
+    return with_spread(results, draws, labels, points)
+
+
+def with_spread(
+    results: list[SystemResult],
+    draws: dict[str, np.ndarray],
+    labels: np.ndarray,
+    points: tuple[OperatingPoint, ...],
+) -> list[SystemResult]:
+    """Add intervals, and the paired difference of every system to the best one.
+
+    Args:
+        results: one per system.
+        draws: (num_systems, num_resamples) figures by name, all of the same resamples.
+        labels: (num_trials,) bool.
+        points: operating points.
+    """
+    best = min(range(len(results)), key=lambda system: results[system].report.eer)
+    figures = [all_figures(error_curve(result.scores, labels), points) for result in results]
+    spread = []
+    for system, result in enumerate(results):
+        own = of_system(draws, system)
+        against = paired(figures[best], figures[system], of_system(draws, best), own)
+        spread.append(
+            replace(
+                result,
+                report=attach_intervals(result.report, own),
+                against_best={} if system == best else against,
             )
-        parts = {
-            column: breakdown(scores, trials, values, points) for column, values in groups.items()
-        }
-        results.append(SystemResult(name, scores, reports[name], parts, against_best))
-    return results
+        )
+    return spread

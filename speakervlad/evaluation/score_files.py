@@ -14,16 +14,26 @@ from speakervlad.evaluation.text_table import (
     name_rows,
     read_table,
 )
-from speakervlad.evaluation.trial_formats import LABELS, parse_labels
+from speakervlad.evaluation.trial_formats import (
+    LABELS,
+    NIST_MODEL,
+    has_nist_header,
+    nist_body,
+    nist_segments,
+    parse_labels,
+)
 from speakervlad.evaluation.trials import Trials
 from speakervlad.files import atomic_path
+
+NIST_SCORE = "llr"
 
 
 def read_scores(path: str | Path) -> tuple[Trials, np.ndarray]:
     """Read scored trials, recognised by their columns.
 
     Known: ours and Kaldi's ``enrol test score [label]``, wespeaker's (the same and more numbers
-    behind), 3D-Speaker's ``enrol test label score``, VoxSRC submissions ``score enrol test``.
+    behind), 3D-Speaker's ``enrol test label score``, VoxSRC submissions ``score enrol test``, NIST
+    submissions headed ``modelid segmentid side LLR``.
 
     Returns:
         The trials (without labels where the file has none) and (num_trials,) float64 scores.
@@ -32,16 +42,33 @@ def read_scores(path: str | Path) -> tuple[Trials, np.ndarray]:
         InputError: no score file, or scores that are NaN or infinite (named by line).
     """
     table = read_table(path)
-    score, enrol, test, label = _layout(table)
-    values = np.array([float(cell) for cell in table.columns[score]])
-    bad = np.flatnonzero(~np.isfinite(values)).tolist()
-    if bad:
+    enrol, test, cells, is_target = _nist(table) if has_nist_header(table) else _columns(table)
+    values = np.array([float(cell) for cell in cells])
+    bad = np.flatnonzero(~np.isfinite(values)) + len(table) - len(values)
+    if len(bad):
         raise InputError(
             f"{path}: {len(bad)} of {len(values)} scores are NaN or infinite: "
-            f"{name_rows(table, bad)}. Score these trials again."
+            f"{name_rows(table, bad.tolist())}. Score these trials again."
         )
+    return Trials.from_ids(enrol, test, is_target), values
+
+
+Columns = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], np.ndarray | None]
+
+
+def _columns(table: TextTable) -> Columns:
+    """Enrolment, test, scores and labels of a file without a header."""
+    score, enrol, test, label = _layout(table)
     is_target = None if label is None else parse_labels(table.columns[label])
-    return Trials.from_ids(table.columns[enrol], table.columns[test], is_target), values
+    return table.columns[enrol], table.columns[test], table.columns[score], is_target
+
+
+def _nist(table: TextTable) -> Columns:
+    """Enrolment, test and scores of a NIST submission; it never has labels."""
+    body = nist_body(table)
+    if NIST_SCORE not in body or not all_numbers(body[NIST_SCORE]):
+        raise table.error(0, "the header names no LLR column of numbers. Add one.")
+    return body[NIST_MODEL], nist_segments(body), body[NIST_SCORE], None
 
 
 def _layout(table: TextTable) -> tuple[int, int, int, int | None]:

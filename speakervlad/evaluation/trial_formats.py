@@ -40,7 +40,7 @@ def trial_columns(path: str | Path) -> TrialColumns:
         InputError: the file is no trial list, or one of its lines does not fit the others.
     """
     table = read_table(path)
-    if NIST_MODEL in (cell.lower() for cell in table_row(table, 0)):
+    if has_nist_header(table):
         return nist_columns(table)
     if table.width == 2:
         return TrialColumns(*table.columns, is_target=None, format="blind")
@@ -109,15 +109,8 @@ def nist_columns(table: TextTable) -> TrialColumns:
     Raises:
         InputError: a column is missing, or a label is not known.
     """
-    header = [cell.lower() for cell in table_row(table, 0)]
-    body = {name: cells[1:] for name, cells in zip(header, table.columns, strict=True)}
-    if NIST_SEGMENT not in body:
-        raise table.error(0, f"the header names no {NIST_SEGMENT!r} column. Add one.")
-    if len(table) == 1:
-        raise InputError(f"{table.path}: a header and no trial. Add trials below it.")
-    test, sides = body[NIST_SEGMENT], body.get(NIST_SIDE, ())
-    if len(set(sides)) > 1:
-        test = tuple(f"{segment}:{side}" for segment, side in zip(test, sides, strict=True))
+    body = nist_body(table)
+    test = nist_segments(body)
     label_name = next((name for name in NIST_LABELS if name in body), None)
     if label_name is None:
         return TrialColumns(body[NIST_MODEL], test, None, "nist")
@@ -125,6 +118,34 @@ def nist_columns(table: TextTable) -> TrialColumns:
         index = first_not_in(body[label_name], LABELS) + 1
         raise table.error(index, f"the label is not {LABELS_IN_WORDS}.")
     return TrialColumns(body[NIST_MODEL], test, parse_labels(body[label_name]), "nist")
+
+
+def has_nist_header(table: TextTable) -> bool:
+    """Whether the first line names NIST columns."""
+    return NIST_MODEL in (cell.lower() for cell in table_row(table, 0))
+
+
+def nist_body(table: TextTable) -> dict[str, tuple[str, ...]]:
+    """Columns below the header by lower-case name.
+
+    Raises:
+        InputError: no segment column, or nothing below the header.
+    """
+    header = [cell.lower() for cell in table_row(table, 0)]
+    body = {name: cells[1:] for name, cells in zip(header, table.columns, strict=True)}
+    if NIST_SEGMENT not in body:
+        raise table.error(0, f"the header names no {NIST_SEGMENT!r} column. Add one.")
+    if len(table) == 1:
+        raise InputError(f"{table.path}: a header and no trial. Add trials below it.")
+    return body
+
+
+def nist_segments(body: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Names of the test side; ``segment:side`` where both channels of recordings occur."""
+    segments, sides = body[NIST_SEGMENT], body.get(NIST_SIDE, ())
+    if len(set(sides)) < 2:
+        return segments
+    return tuple(f"{segment}:{side}" for segment, side in zip(segments, sides, strict=True))
 
 
 def parse_labels(column: tuple[str, ...]) -> np.ndarray:

@@ -39,6 +39,14 @@ def test_recognises_other_toolkits_files(tmp_path, line, label):
     assert len(trials.names) == 2
 
 
+def test_reads_nist_submissions(tmp_path):
+    path = tmp_path / "scores.tsv"
+    path.write_text("modelid\tsegmentid\tside\tLLR\n1001\tx.sph\ta\t-1.5\n1001\ty.sph\ta\t2\n")
+    trials, values = read_scores(path)
+    assert values.tolist() == [-1.5, 2]
+    assert trials.test_ids.tolist() == ["x.sph", "y.sph"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -46,6 +54,8 @@ def test_recognises_other_toolkits_files(tmp_path, line, label):
         ("a b 0.1 1\na c high 0\n", "line 2: 'high' is no score"),
         ("a b 0.1 1\na c 0.2 yes\n", "line 2: 'yes' is no label"),
         ("a b\n", "no score file"),
+        ("modelid\tsegmentid\tLLR\n1\tx\tnan\n", r"line 2 \(1 x nan\)"),
+        ("modelid\tsegmentid\tside\n1\tx\ta\n", "no LLR column"),
         ("1 a b\n0 a c\n", "a trial list, not a score file"),
         ("a b 1\na c 0\n", "a trial list, not a score file"),
         ("", "is empty"),
