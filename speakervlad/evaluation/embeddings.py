@@ -1,5 +1,6 @@
 """The embedding file: one vector per utterance, found again by its name."""
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,9 @@ import numpy as np
 from speakervlad.errors import InputError, first_few
 from speakervlad.evaluation.names import NameIndex
 from speakervlad.files import atomic_path
+
+# What numpy and zipfile raise on bytes that are no such file; RuntimeError: "encrypted".
+UNREADABLE = (KeyError, ValueError, TypeError, EOFError, BadZipFile, RuntimeError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Embeddings:
                 return cls(arrays["ids"], arrays["vectors"])
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except (KeyError, ValueError, BadZipFile, EOFError, TypeError) as error:
+        except UNREADABLE as error:
             raise InputError(
                 f"{path}: no embedding file ({error}). Expected an .npz with `ids` and `vectors`, "
                 "as `speakervlad embed` writes."

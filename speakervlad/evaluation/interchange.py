@@ -1,5 +1,6 @@
 """Embeddings of other toolkits: npz, Kaldi ark and scp, Parquet."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -8,11 +9,12 @@ import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.text_table import read_text
 from speakervlad.files import atomic_path, check_writable
 
 ID_COLUMNS = ("id", "ids", "utterance_id", "utt_id")
 # What kaldiio raises on bytes that are no ark.
-UNREADABLE = (ValueError, EOFError, AssertionError, IndexError, RuntimeError)
+UNREADABLE = (ValueError, EOFError, AssertionError, IndexError, RuntimeError, struct.error)
 VECTOR_COLUMNS = ("embedding", "vector", "vectors")
 
 
@@ -54,7 +56,7 @@ def read_scp(path: Path) -> Embeddings:
     """
     kaldiio = _import_kaldiio()
     pairs: list[tuple[str, np.ndarray]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         name, _, place = line.strip().partition(" ")
         if "|" in place or not place.strip():
             raise InputError(
