@@ -1,4 +1,4 @@
-"""Whatever happens to a file on its way, the reader answers with one error that users understand."""
+"""Whatever happens to a file on its way, the reader answers with one error users understand."""
 
 import gzip
 

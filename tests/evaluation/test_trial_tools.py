@@ -9,7 +9,7 @@ from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.evaluation.quality import quality_measures
 from speakervlad.evaluation.trial_checks import check_trials, content_digest
 from speakervlad.evaluation.trial_making import make_trials
-from speakervlad.evaluation.trials import Trials
+from speakervlad.evaluation.trials import Trials, read_trials
 
 
 @pytest.fixture
@@ -196,3 +196,14 @@ def test_quality_measures_are_lower_and_higher_of_both_sides(manifest, rng):
 def test_quality_measures_name_their_source(measure, message):
     with pytest.raises(InputError, match=message):
         quality_measures(Trials.from_ids(["a"], ["b"]), [measure])
+
+
+def test_development_lists_of_real_speech_agree_with_their_manifest(shared_speech):
+    manifest = Manifest.load(shared_speech / "dev.csv")
+    train = Manifest.load(shared_speech / "train.csv")
+    lists = sorted((shared_speech / "dev").glob("*.trials"))
+    assert lists
+    for path in lists:
+        found = check_trials(read_trials(path), manifest, train)
+        assert found.num_speakers, path
+        assert not [problem for problem in found.problems if "do not exist" not in problem], path
