@@ -57,6 +57,7 @@ class EncoderConfig:
     pooling: PoolingConfig = field(default_factory=PoolingConfig)
     embedding_dim: int = 512
     embedding_relu: bool = True
+    embedding_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class DataConfig:
     """Paths are relative to the working directory; a root replaces a list's own folder.
 
     The names in ``valid_trials`` are utterance ids of ``valid_manifest``, or else paths.
+    ``speakers_per_batch`` > 0 makes every batch of that many speakers with
+    ``utterances_per_speaker`` each; ``max_bad_fraction`` of the files may be unreadable.
     """
 
     train_manifest: str = ""
@@ -89,6 +92,9 @@ class DataConfig:
     crop_seconds: float = 2.5
     wrap: bool = False
     reverse_probability: float = 0.0
+    speakers_per_batch: int = 0
+    utterances_per_speaker: int = 1
+    max_bad_fraction: float = 0.0
     num_workers: int = 2
 
 

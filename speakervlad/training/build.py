@@ -5,15 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
 
 from speakervlad.config import Config
 from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
-from speakervlad.data.sampler import EndlessSampler
 from speakervlad.errors import InputError
 from speakervlad.models.build import (
     WEIGHTS_NAME,
+    assemble_encoder,
     build_classifier,
     build_encoder,
     load_classifier,
@@ -23,7 +22,7 @@ from speakervlad.models.build import (
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.frontend import SAMPLE_RATE
 from speakervlad.models.pooling import NetVLAD
-from speakervlad.training.distributed import World
+from speakervlad.training.loading import check_batches
 from speakervlad.training.schedule import check_schedule, margin_share, rate_factor
 from speakervlad.training.trainer import StepPlan
 
@@ -58,15 +57,17 @@ def check_config(config: Config, world_size: int) -> None:
     if config.init_classifier and config.init_from is None:
         raise InputError("init_classifier needs init_from. Name the folder that holds one.")
     check_schedule(config.schedule)
+    check_batches(config)
     with torch.device("meta"):
         build_classifier(config.classifier, build_encoder(config.encoder).dim, 2)
 
 
 def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
     """A model whose start depends on ``train.seed`` alone, or on the encoder of ``init_from``."""
+    build = build_encoder if config.init_from is None else assemble_encoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        encoder = build_encoder(config.encoder)
+        encoder = build(config.encoder)
         classifier = build_classifier(config.classifier, encoder.dim, num_speakers)
     if config.init_from is not None:
         source, _ = load_encoder_folder(config.init_from)
@@ -101,24 +102,7 @@ def build_dataset(config: Config, manifest: Manifest, model: SpeakerClassifier) 
         seed=config.train.seed,
         wrap=config.data.wrap,
         reverse_probability=config.data.reverse_probability,
-    )
-
-
-def build_loader(config: Config, dataset: UtteranceDataset, step: int, world: World) -> DataLoader:
-    """This process's share of the one endless stream of batches, from ``step`` on."""
-    sampler = EndlessSampler(
-        len(dataset),
-        seed=config.train.seed,
-        start=step * config.train.batch_size,
-        rank=world.rank,
-        world_size=world.size,
-    )
-    return DataLoader(
-        dataset,
-        batch_size=config.train.batch_size // world.size,
-        sampler=sampler,
-        num_workers=config.data.num_workers,
-        pin_memory=world.device.type == "cuda",
+        max_bad_fraction=config.data.max_bad_fraction,
     )
 
 

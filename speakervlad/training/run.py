@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from speakervlad.config import Config
+from speakervlad.data.dataset import batches
 from speakervlad.data.manifest import Manifest
+from speakervlad.errors import first_few
 from speakervlad.evaluation.metrics import VerificationReport
 from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder
@@ -19,7 +21,6 @@ from speakervlad.inference.thresholds import THRESHOLDS_NAME
 from speakervlad.models.build import save_encoder
 from speakervlad.training.build import (
     build_dataset,
-    build_loader,
     build_model,
     build_plan,
     check_config,
@@ -27,6 +28,7 @@ from speakervlad.training.build import (
 )
 from speakervlad.training.checkpoint import TrainingState
 from speakervlad.training.distributed import World, join_world
+from speakervlad.training.loading import build_loader
 from speakervlad.training.optim import build_optimizer
 from speakervlad.training.preemption import preemption
 from speakervlad.training.run_folder import STATE_NAME, open_run
@@ -110,6 +112,7 @@ class Run:
             with preemption() as preempted:
                 self._loop(preempted)
         finally:
+            self._report_bad_files()
             if self.log:
                 self.log.close()
 
@@ -119,8 +122,8 @@ class Run:
             logger.info("nothing left to do: step %d of %d", self.step, train.steps)
             return
         leave = False
-        loader = build_loader(self.config, self.dataset, self.step, self.world)
-        for waveforms, speakers, _, rows in loader:
+        loader = build_loader(self.config, self.dataset, self.manifest, self.step, self.world)
+        for waveforms, speakers, _, rows in batches(loader):
             self._train_on(waveforms, speakers, rows)
             if self._due(train.log_every):
                 self._report()
@@ -133,6 +136,12 @@ class Run:
                 break
         if self.step < train.steps:
             logger.info("stopped at step %d of %d; resume=true goes on", self.step, train.steps)
+
+    def _report_bad_files(self) -> None:
+        bad = self.dataset.bad_utterances()
+        if bad:
+            count = len(self.manifest)
+            logger.warning("%d of %d files cannot be read: %s", len(bad), count, first_few(bad))
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.train.steps

@@ -19,6 +19,7 @@ FREE_KEYS = (
     "resume",
     "run_dir",
     "data.num_workers",
+    "data.max_bad_fraction",
     "train.device",
     "train.compile",
     "train.log_every",

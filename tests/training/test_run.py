@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import soundfile
@@ -154,15 +155,16 @@ def test_two_processes_see_the_stream_of_one_and_agree(experiment, corpus, tmp_p
     assert (tmp_path / "two" / "encoder" / "model.safetensors").is_file()
 
 
-def test_sigterm_saves_and_exits_with_0(experiment, tmp_path):
+def test_sigterm_to_the_whole_process_group_saves_and_exits_with_0(experiment, tmp_path):
     experiment()
     command = [sys.executable, "-m", "speakervlad", "train", str(tmp_path / "tiny.yaml")]
-    command += ["train.steps=100000", "train.save_every=100000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command += ["train.steps=100000", "train.save_every=100000", "data.num_workers=1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") > 2):
         assert process.poll() is None, process.communicate()
-    process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 0, messages
     assert TrainingState.load(tmp_path / "run" / "last.pt").step >= 2

@@ -1,0 +1,86 @@
+"""The stream of batches: which crops, in which order, by which processes."""
+
+import signal
+from collections.abc import Iterator
+
+from torch.utils.data import DataLoader, Dataset
+
+from speakervlad.config import Config
+from speakervlad.data.manifest import Manifest
+from speakervlad.data.sampler import BalancedSampler, EndlessSampler
+from speakervlad.errors import InputError
+from speakervlad.training.distributed import World
+
+Stream = Iterator[tuple[int, int]]
+
+
+def check_batches(config: Config) -> None:
+    """Refuse batches that cannot be made of the speakers and utterances asked for.
+
+    Raises:
+        InputError: as said, or a tolerated fraction that is none.
+    """
+    data = config.data
+    if not 0 <= data.max_bad_fraction < 1:
+        raise InputError(
+            f"data.max_bad_fraction={data.max_bad_fraction}: must be at least 0 and below 1."
+        )
+    if data.speakers_per_batch == 0:
+        return
+    if data.speakers_per_batch < 0 or data.utterances_per_speaker < 1:
+        raise InputError(
+            f"data.speakers_per_batch={data.speakers_per_batch}, "
+            f"data.utterances_per_speaker={data.utterances_per_speaker}: must not be negative."
+        )
+    size = data.speakers_per_batch * data.utterances_per_speaker
+    if config.train.batch_size != size:
+        raise InputError(
+            f"train.batch_size={config.train.batch_size} is not data.speakers_per_batch x "
+            f"data.utterances_per_speaker = {size}. Make them agree."
+        )
+
+
+def build_sampler(
+    config: Config, manifest: Manifest, step: int, world: World
+) -> EndlessSampler | BalancedSampler:
+    """This process's share of the one endless stream of ``(epoch, index)``, from ``step`` on."""
+    start = step * config.train.batch_size
+    seed, data = config.train.seed, config.data
+    if data.speakers_per_batch:
+        return BalancedSampler(
+            manifest.speaker_indices,
+            speakers_per_block=data.speakers_per_batch,
+            utterances_per_speaker=data.utterances_per_speaker,
+            seed=seed,
+            start=start,
+            rank=world.rank,
+            world_size=world.size,
+        )
+    return EndlessSampler(
+        len(manifest), seed=seed, start=start, rank=world.rank, world_size=world.size
+    )
+
+
+def build_loader(
+    config: Config, dataset: Dataset, manifest: Manifest, step: int, world: World
+) -> DataLoader:
+    """This process's share of the batches, read by spawned workers.
+
+    Workers are spawned: a fork would inherit CUDA, gloo and OpenMP threads in any state, and a fork
+    server would die of the SIGTERM that a scheduler sends to the whole process group.
+    """
+    num_workers = config.data.num_workers
+    return DataLoader(
+        dataset,
+        batch_size=config.train.batch_size // world.size,
+        sampler=build_sampler(config, manifest, step, world),
+        num_workers=num_workers,
+        multiprocessing_context="spawn" if num_workers else None,
+        worker_init_fn=_outlive_sigterm if num_workers else None,
+        pin_memory=world.device.type == "cuda",
+    )
+
+
+def _outlive_sigterm(worker: int) -> None:
+    """SIGTERM is the trainer's to answer: it saves, leaves, and takes its workers along."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
