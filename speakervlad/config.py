@@ -99,6 +99,37 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class AugmentConfig:
+    """What is done to crops; every effect is drawn by ``(train.seed, epoch, index)`` alone.
+
+    Every speed makes its own classes, the first must be 1. Noise has kinds (``noise``, ``music``,
+    ``speech``, which makes babble), told by the manifest's speaker column as the layout ``musan``
+    writes it. Ranges are ``[lowest, highest]``; a mask is at most as wide as said.
+    """
+
+    speeds: tuple[float, ...] = (1.0,)
+    noise_manifest: str | None = None
+    noise_root: str | None = None
+    noise_probability: float = 0.0
+    noise_snr_db: tuple[float, ...] = (0.0, 15.0)
+    music_snr_db: tuple[float, ...] = (5.0, 15.0)
+    babble_snr_db: tuple[float, ...] = (13.0, 20.0)
+    babble_speakers: tuple[int, ...] = (3, 8)
+    rir_manifest: str | None = None
+    rir_root: str | None = None
+    rir_probability: float = 0.0
+    rir_seconds: float = 1.0
+    codec_probability: float = 0.0
+    codecs: tuple[Literal["opus", "mp3"], ...] = ("opus", "mp3")
+    telephone_probability: float = 0.0
+    gain_db: float = 0.0
+    time_masks: int = 0
+    time_mask_frames: int = 10
+    freq_masks: int = 0
+    freq_mask_bins: int = 8
+
+
+@dataclass(frozen=True)
 class OptimConfig:
     """Decay reaches kernels and their biases, never batch norm or cluster centres."""
 
@@ -154,6 +185,7 @@ class Config:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -24,6 +24,7 @@ from speakervlad.cli import (  # noqa: E402
     evaluation,  # noqa: F401
     quickstart,  # noqa: F401
     reporting,  # noqa: F401
+    rooms,  # noqa: F401
     train,  # noqa: F401
     trials,  # noqa: F401
 )

@@ -17,7 +17,7 @@ def prepare(
     source: Annotated[Path, typer.Argument(help="Folder of the corpus, or a CSV.")],
     out: Annotated[Path, typer.Argument(help="Manifest to write (.csv).")],
     layout: Annotated[
-        str, typer.Option(help="speaker-folders | voxceleb | kaldi | csv")
+        str, typer.Option(help="speaker-folders | voxceleb | kaldi | csv | musan | rirs")
     ] = "speaker-folders",
     max_bad: Annotated[
         str, typer.Option(help="Fail when more files than this cannot be used.")

@@ -14,6 +14,7 @@ from speakervlad.errors import InputError, did_you_mean, first_few
 
 logger = logging.getLogger(__name__)
 
+NOISE_KINDS = ("noise", "music", "speech")
 VOXCELEB_SPEAKER = re.compile(r"id\d{5}")
 
 
@@ -119,6 +120,45 @@ def read_kaldi(source: Path) -> Rows:
     return rows
 
 
+def read_musan(source: Path) -> Rows:
+    """MUSAN: ``[musan/]noise|music|speech/collection/file``; the speaker column holds the kind.
+
+    Raises:
+        InputError: no such folder, or none of the three kinds in it.
+    """
+    rows = Rows(source)
+    for path in audio_below(source):
+        parts = PurePosixPath(path).with_suffix("").parts
+        kinds = [part for part in parts[:-1] if part in NOISE_KINDS]
+        if kinds:
+            rows.add("/".join(parts), path, kinds[0], "/".join(parts[:-1]))
+    if not rows.paths:
+        raise InputError(
+            f"{source}: no audio below noise, music or speech. Name the folder that holds them."
+        )
+    return rows
+
+
+def read_rirs(source: Path) -> Rows:
+    """Room impulse responses, one a file, at any depth; the speaker column holds the folder.
+
+    Of OpenSLR 28 (``RIRS_NOISES``) the noises are left out: ``pointsource_noises`` and all files
+    with ``noise`` in their name.
+
+    Raises:
+        InputError: no such folder, or no response in it.
+    """
+    rows = Rows(source)
+    for path in audio_below(source):
+        file = PurePosixPath(path)
+        if "noise" in file.stem.lower() or "pointsource_noises" in file.parts:
+            continue
+        rows.add(str(file.with_suffix("")), path, file.parent.name or file.stem, str(file.parent))
+    if not rows.paths:
+        raise InputError(f"{source}: holds noises only. Name the folder of impulse responses.")
+    return rows
+
+
 def read_csv(source: Path) -> Rows:
     """A CSV with the columns ``path`` and ``speaker``; ``utterance_id``, ``session`` if known.
 
@@ -153,6 +193,8 @@ LAYOUTS: dict[str, Callable[[Path], Rows]] = {
     "voxceleb": read_voxceleb,
     "kaldi": read_kaldi,
     "csv": read_csv,
+    "musan": read_musan,
+    "rirs": read_rirs,
 }
 
 

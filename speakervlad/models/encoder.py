@@ -1,7 +1,8 @@
 """The network that users keep, and the network that is trained."""
 
+import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from speakervlad.models.classifier import Loss, MarginSoftmax, Softmax
@@ -9,6 +10,8 @@ from speakervlad.models.frontend import LinearSpectrogram, LogMelSpectrogram
 from speakervlad.models.pooling import NetVLAD, StatisticsPooling, TemporalAveragePooling
 from speakervlad.models.resnet import BottleneckResNet
 
+# False where augmentation hides the spectrogram behind its mean.
+SpectrogramMask = Bool[Tensor, "batch freq time"] | None
 FeatureMap = Float[Tensor, "batch channel row frame"]
 
 
@@ -36,17 +39,26 @@ class RowMean(nn.Module):
 
 
 class Projection(nn.Module):
-    """Pooled vector to embedding, optionally through the ReLU of the release's ``fc6``."""
+    """Pooled vector to embedding.
 
-    def __init__(self, in_dim: int, dim: int, *, relu: bool) -> None:
+    Args:
+        in_dim: size of the pooled vector.
+        dim: size of the embedding.
+        relu: pass it through the ReLU of the release's ``fc6``.
+        batch_norm: centre and scale every dimension over the batch, as most modern recipes do:
+            pooled vectors share a large mean, and learning is slow until it is gone.
+    """
+
+    def __init__(self, in_dim: int, dim: int, *, relu: bool, batch_norm: bool = False) -> None:
         super().__init__()
         self.dim = dim
         self.linear = nn.Linear(in_dim, dim)
         self.relu = relu
+        self.norm = nn.BatchNorm1d(dim, affine=False) if batch_norm else nn.Identity()
 
     def forward(self, pooled: Float[Tensor, "batch in_dim"]) -> Float[Tensor, "batch dim"]:
         embedding = self.linear(pooled)
-        return F.relu(embedding) if self.relu else embedding
+        return self.norm(F.relu(embedding) if self.relu else embedding)
 
 
 class SpeakerEncoder(nn.Module):
@@ -79,15 +91,27 @@ class SpeakerEncoder(nn.Module):
         """Size of an embedding."""
         return self.projection.dim
 
-    def forward(self, waveforms: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
-        frames, guide = self.frames(waveforms)
+    def forward(
+        self, waveforms: Float[Tensor, "batch samples"], keep: SpectrogramMask = None
+    ) -> Float[Tensor, "batch dim"]:
+        frames, guide = self.frames(waveforms, keep)
         return self.projection(self.pooling(frames, guide))
 
     def frames(
-        self, waveforms: Float[Tensor, "batch samples"]
+        self, waveforms: Float[Tensor, "batch samples"], keep: SpectrogramMask = None
     ) -> tuple[Float[Tensor, "batch dim frame"], Float[Tensor, "batch guide_dim frame"] | None]:
         """Frame descriptors, and what the soft assignment looks at if that is something else."""
-        feature_map = self.trunk(self.front_end(waveforms))
+        spectrograms = self.front_end(waveforms)
+        if keep is not None:
+            mean = spectrograms.mean(dim=(1, 2), keepdim=True)
+            spectrograms = torch.where(keep, spectrograms, mean)
+        return self.describe(spectrograms)
+
+    def describe(
+        self, spectrograms: Float[Tensor, "batch freq time"]
+    ) -> tuple[Float[Tensor, "batch dim frame"], Float[Tensor, "batch guide_dim frame"] | None]:
+        """The same from spectrograms."""
+        feature_map = self.trunk(spectrograms)
         return self.descriptors(feature_map), feature_map.flatten(1, 2) if self.guide else None
 
 
@@ -100,6 +124,9 @@ class SpeakerClassifier(nn.Module):
         self.classifier = classifier
 
     def forward(
-        self, waveforms: Float[Tensor, "batch samples"], speakers: Int[Tensor, " batch"]
+        self,
+        waveforms: Float[Tensor, "batch samples"],
+        speakers: Int[Tensor, " batch"],
+        keep: SpectrogramMask = None,
     ) -> Loss:
-        return self.classifier(self.encoder(waveforms), speakers)
+        return self.classifier(self.encoder(waveforms, keep), speakers)

@@ -20,8 +20,9 @@ from speakervlad.models.build import (
     load_strictly,
 )
 from speakervlad.models.encoder import SpeakerClassifier
-from speakervlad.models.frontend import SAMPLE_RATE
 from speakervlad.models.pooling import NetVLAD
+from speakervlad.training.augment.build import build_crops, check_augment, crop_frames, read_samples
+from speakervlad.training.augment.crops import DrawnCrops
 from speakervlad.training.loading import check_batches
 from speakervlad.training.schedule import check_schedule, margin_share, rate_factor
 from speakervlad.training.trainer import StepPlan
@@ -58,6 +59,7 @@ def check_config(config: Config, world_size: int) -> None:
         raise InputError("init_classifier needs init_from. Name the folder that holds one.")
     check_schedule(config.schedule)
     check_batches(config)
+    check_augment(config.augment)
     with torch.device("meta"):
         build_classifier(config.classifier, build_encoder(config.encoder).dim, 2)
 
@@ -92,18 +94,25 @@ def build_plan(config: Config) -> Callable[[int], StepPlan]:
     return plan
 
 
-def build_dataset(config: Config, manifest: Manifest, model: SpeakerClassifier) -> UtteranceDataset:
-    """Crops that are just long enough for ``data.crop_seconds`` of frames."""
+def num_classes(config: Config, manifest: Manifest) -> int:
+    """Every speaker at every speed is a class."""
+    return len(manifest.speaker_names) * len(config.augment.speeds)
+
+
+def build_dataset(config: Config, manifest: Manifest, model: SpeakerClassifier) -> DrawnCrops:
+    """Crops just long enough for ``data.crop_seconds`` of frames, with their augmentation."""
     front_end = model.encoder.front_end
-    num_frames = round(config.data.crop_seconds * SAMPLE_RATE / front_end.hop_length)
-    return UtteranceDataset(
+    num_frames = crop_frames(config, front_end)
+    crop_samples = front_end.crop_samples(num_frames)
+    crops = UtteranceDataset(
         manifest,
-        crop_samples=front_end.crop_samples(num_frames),
+        crop_samples=read_samples(crop_samples, config.augment.speeds),
         seed=config.train.seed,
         wrap=config.data.wrap,
         reverse_probability=config.data.reverse_probability,
         max_bad_fraction=config.data.max_bad_fraction,
     )
+    return build_crops(config.augment, crops, (front_end.num_bins, num_frames))
 
 
 @torch.no_grad()

@@ -3,12 +3,13 @@
 import signal
 from collections.abc import Iterator
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from speakervlad.config import Config
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.sampler import BalancedSampler, EndlessSampler
 from speakervlad.errors import InputError
+from speakervlad.training.augment.crops import DrawnCrops, collate
 from speakervlad.training.distributed import World
 
 Stream = Iterator[tuple[int, int]]
@@ -61,9 +62,7 @@ def build_sampler(
     )
 
 
-def build_loader(
-    config: Config, dataset: Dataset, manifest: Manifest, step: int, world: World
-) -> DataLoader:
+def build_loader(config: Config, dataset: DrawnCrops, step: int, world: World) -> DataLoader:
     """This process's share of the batches, read by spawned workers.
 
     Workers are spawned: a fork would inherit CUDA, gloo and OpenMP threads in any state, and a fork
@@ -73,7 +72,8 @@ def build_loader(
     return DataLoader(
         dataset,
         batch_size=config.train.batch_size // world.size,
-        sampler=build_sampler(config, manifest, step, world),
+        sampler=build_sampler(config, dataset.crops.manifest, step, world),
+        collate_fn=collate,
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,
         worker_init_fn=_outlive_sigterm if num_workers else None,

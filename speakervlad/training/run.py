@@ -4,11 +4,11 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor
 
 from speakervlad.config import Config
 from speakervlad.data.dataset import batches
@@ -19,12 +19,15 @@ from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder
 from speakervlad.inference.thresholds import THRESHOLDS_NAME
 from speakervlad.models.build import save_encoder
+from speakervlad.training.augment.build import build_augmenter
+from speakervlad.training.augment.crops import DrawnBatch
 from speakervlad.training.build import (
     build_dataset,
     build_model,
     build_plan,
     check_config,
     init_vlad,
+    num_classes,
 )
 from speakervlad.training.checkpoint import TrainingState
 from speakervlad.training.distributed import World, join_world
@@ -80,15 +83,20 @@ class Run:
         self.config, self.world, self.manifest, self.lists = config, world, manifest, lists
         self.show = show
         self.folder = Path(config.run_dir)
-        model = build_model(config, len(manifest.speaker_names))
+        model = build_model(config, num_classes(config, manifest))
         self.dataset = build_dataset(config, manifest, model)
+        self.augmenter = build_augmenter(
+            config, model.encoder.front_end, len(manifest.speaker_names), world.device
+        )
         optimizer = build_optimizer(model, config.optim)
         state = open_run(config, world)
         self.step, self.best_eer = (state.step, state.best_eer) if state else (0, math.inf)
         if state:
             model.load_state_dict(state.model)
         elif config.train.vlad_init_utterances:
-            init_vlad(model, self.dataset, config.train.vlad_init_utterances, config.train.seed)
+            init_vlad(
+                model, self.dataset.crops, config.train.vlad_init_utterances, config.train.seed
+            )
         self.trainer = Trainer(
             model,
             optimizer,
@@ -122,9 +130,9 @@ class Run:
             logger.info("nothing left to do: step %d of %d", self.step, train.steps)
             return
         leave = False
-        loader = build_loader(self.config, self.dataset, self.manifest, self.step, self.world)
-        for waveforms, speakers, _, rows in batches(loader):
-            self._train_on(waveforms, speakers, rows)
+        loader = build_loader(self.config, self.dataset, self.step, self.world)
+        for batch in cast("Iterator[DrawnBatch]", batches(loader)):
+            self._train_on(batch)
             if self._due(train.log_every):
                 self._report()
                 leave = self.world.any(preempted())
@@ -138,7 +146,7 @@ class Run:
             logger.info("stopped at step %d of %d; resume=true goes on", self.step, train.steps)
 
     def _report_bad_files(self) -> None:
-        bad = self.dataset.bad_utterances()
+        bad = self.dataset.crops.bad_utterances()
         if bad:
             count = len(self.manifest)
             logger.warning("%d of %d files cannot be read: %s", len(bad), count, first_few(bad))
@@ -146,14 +154,9 @@ class Run:
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.train.steps
 
-    def _train_on(self, waveforms: Tensor, speakers: Tensor, rows: Tensor) -> None:
-        device = self.world.device
-        loss = self.trainer.step(
-            self.step,
-            waveforms.to(device, non_blocking=True),
-            speakers.to(device, non_blocking=True),
-        )
-        self.window.add(self.step, loss, rows)
+    def _train_on(self, batch: DrawnBatch) -> None:
+        loss = self.trainer.step(self.step, *self.augmenter(batch))
+        self.window.add(self.step, loss, batch.index)
         self.step += 1
 
     def _report(self) -> None:

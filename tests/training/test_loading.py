@@ -10,6 +10,7 @@ import torch
 from speakervlad.data.dataset import UtteranceDataset, batches
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
+from speakervlad.training.augment.build import build_crops
 from speakervlad.training.checkpoint import TrainingState
 from speakervlad.training.distributed import World
 from speakervlad.training.loading import build_loader
@@ -34,8 +35,8 @@ def broken_corpus(corpus, tmp_path):
 
 
 def loaded(config, manifest, step, world, count):
-    dataset = UtteranceDataset(manifest, crop_samples=800, seed=0)
-    loader = build_loader(config, dataset, manifest, step, world)
+    crops = UtteranceDataset(manifest, crop_samples=800, seed=0)
+    loader = build_loader(config, build_crops(config.augment, crops, (40, 50)), step, world)
     return list(islice(batches(loader), count))
 
 

@@ -1,0 +1,1 @@
+"""Augmentation: workers read noise, rooms and codecs; the device that trains applies them."""

@@ -1,0 +1,91 @@
+"""Effects on batches of waveforms, on whatever device they are; no randomness in here."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.fft import next_fast_len
+from torch import Tensor
+from torchaudio.functional import mu_law_decoding, mu_law_encoding, resample
+
+SAMPLE_RATE = 16000
+# Samples kept before the strongest one of an impulse response: its filter rings a little ahead.
+RIR_LEAD = 40
+TELEPHONE_BAND_HERTZ = (300.0, 3400.0)
+MU_LAW_LEVELS = 256
+
+Waveforms = Float[Tensor, "batch samples"]
+
+
+def change_speed(
+    waveforms: Float[Tensor, "batch longer"], speed: float, num_samples: int
+) -> Waveforms:
+    """Play faster (``speed > 1``) or slower, tempo and pitch together; the first ``num_samples``.
+
+    Needs ``ceil(num_samples * speed)`` samples.
+    """
+    needed = -int(-num_samples * speed // 1)
+    if speed == 1:
+        return waveforms[:, :num_samples]
+    played = resample(waveforms[:, :needed], round(SAMPLE_RATE * speed), SAMPLE_RATE)
+    return played[:, :num_samples]
+
+
+def reverberate(waveforms: Waveforms, responses: Float[Tensor, "batch rir_samples"]) -> Waveforms:
+    """Put each waveform into its own room, at its old level, length and place.
+
+    Args:
+        waveforms: dry signals.
+        responses: impulse responses whose direct path is sample ``RIR_LEAD``; longer than the
+            waveforms if they like.
+    """
+    num_samples = waveforms.shape[1]
+    size = next_fast_len(num_samples + responses.shape[1] - 1, real=True)
+    spectra = torch.fft.rfft(waveforms, size) * torch.fft.rfft(responses, size)
+    wet = torch.fft.irfft(spectra, size)[:, RIR_LEAD : RIR_LEAD + num_samples]
+    return wet * (power(waveforms) / power(wet)).sqrt()
+
+
+def add_noise(waveforms: Waveforms, noise: Waveforms, snr_db: Float[Tensor, " batch"]) -> Waveforms:
+    """Add noise at a ratio of mean powers over the whole crop; silent noise adds nothing."""
+    ratio = power(waveforms) / power(noise)
+    return waveforms + noise * (ratio * 10 ** (-snr_db[:, None] / 10)).sqrt()
+
+
+def telephone(waveforms: Waveforms) -> Waveforms:
+    """Through a telephone line: 300 to 3400 Hz, 8 kHz, 8-bit mu-law (ITU-T G.711), at full swing.
+
+    The signal is brought to full scale for the quantisation, as a line's level control does, and
+    back afterwards.
+    """
+    num_samples = waveforms.shape[1]
+    narrow = _band_pass(resample(waveforms, SAMPLE_RATE, SAMPLE_RATE // 2), SAMPLE_RATE // 2)
+    peak = narrow.abs().amax(dim=1, keepdim=True).clamp(min=1e-8)
+    codes = mu_law_encoding(narrow / peak, MU_LAW_LEVELS)
+    narrow = mu_law_decoding(codes, MU_LAW_LEVELS) * peak
+    return resample(narrow, SAMPLE_RATE // 2, SAMPLE_RATE)[:, :num_samples]
+
+
+def scale(waveforms: Waveforms, gain_db: Float[Tensor, " batch"]) -> Waveforms:
+    """Louder or softer; what leaves [-1, 1] is clipped, as a converter does."""
+    return (waveforms * 10 ** (gain_db[:, None] / 20)).clamp(-1, 1)
+
+
+def kept(spans: Int[Tensor, "batch masks 2"], size: int) -> Bool[Tensor, "batch size"]:
+    """Places outside of all ``(start, length)`` spans."""
+    places = torch.arange(size, device=spans.device)
+    starts, lengths = spans[:, :, :1], spans[:, :, 1:]
+    return ~((places >= starts) & (places < starts + lengths)).any(dim=1)
+
+
+def power(waveforms: Waveforms) -> Float[Tensor, "batch 1"]:
+    """Mean square, never zero."""
+    return waveforms.square().mean(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def _band_pass(waveforms: Waveforms, rate: int) -> Waveforms:
+    """Cut the spectrum outside of the telephone band, with slopes of 100 Hz."""
+    low, high = TELEPHONE_BAND_HERTZ
+    num_samples = waveforms.shape[1]
+    size = next_fast_len(num_samples, real=True)
+    hertz = torch.fft.rfftfreq(size, 1 / rate, device=waveforms.device)
+    gain = (torch.minimum(hertz - low, high - hertz) / 100 + 0.5).clamp(0, 1)
+    return torch.fft.irfft(torch.fft.rfft(waveforms, size) * gain, size)[:, :num_samples]

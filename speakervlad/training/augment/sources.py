@@ -1,0 +1,111 @@
+"""Noise and rooms from manifests: read by workers, one seek a crop."""
+
+import numpy as np
+
+from speakervlad.data.audio import read_audio
+from speakervlad.data.manifest import Manifest
+from speakervlad.errors import InputError
+from speakervlad.training.augment.effects import RIR_LEAD
+
+KINDS = ("noise", "music", "speech")
+MAX_DRAWS = 10
+# Below this mean power (-90 dB of full scale) a crop of noise is silence.
+SILENCE = 1e-9
+
+
+class NoiseSource:
+    """Crops of noise, music and babble; the kinds of the manifest are equally likely.
+
+    Args:
+        manifest: its speaker column holds the kind, one of ``KINDS``.
+        snr_db: lowest and highest ratio of each kind.
+        babble_speakers: fewest and most voices of babble.
+
+    Raises:
+        InputError: the manifest has another kind.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        snr_db: dict[str, tuple[float, ...]],
+        babble_speakers: tuple[int, ...],
+    ) -> None:
+        self.manifest, self.snr_db, self.babble_speakers = manifest, snr_db, babble_speakers
+        self.kinds = manifest.speaker_names
+        unknown = sorted(set(self.kinds) - set(KINDS))
+        if unknown:
+            raise InputError(
+                f"augment.noise_manifest: kind {unknown[0]!r} in the speaker column, known are "
+                f"{', '.join(KINDS)}. Write it with `speakervlad prepare --layout musan`."
+            )
+        codes = manifest.speakers.codes
+        self.rows = [np.flatnonzero(codes == code) for code in range(len(self.kinds))]
+
+    def draw(self, rng: np.random.Generator, num_samples: int) -> tuple[np.ndarray, float]:
+        """Noise, float32 (num_samples,), and the signal-to-noise ratio to mix it at in dB.
+
+        Raises:
+            InputError: a file cannot be read, or ten crops in a row are silent.
+        """
+        code = int(rng.integers(len(self.kinds)))
+        kind = self.kinds[code]
+        voices = 1
+        if kind == "speech":
+            voices = int(rng.integers(self.babble_speakers[0], self.babble_speakers[1] + 1))
+        noise = np.zeros(num_samples, np.float32)
+        for _ in range(voices):
+            noise += self._crop(self.rows[code], rng, num_samples)
+        lowest, highest = self.snr_db[kind]
+        return noise, float(rng.uniform(lowest, highest))
+
+    def _crop(self, rows: np.ndarray, rng: np.random.Generator, num_samples: int) -> np.ndarray:
+        """A crop of unit power; shorter recordings are repeated, silent stretches drawn anew."""
+        row = 0
+        for _ in range(MAX_DRAWS):
+            row = int(rng.choice(rows))
+            length = int(self.manifest.num_samples[row])
+            start = int(rng.integers(max(length - num_samples, 0) + 1))
+            count = min(length, num_samples)
+            crop = read_audio(self.manifest.path(row), start=start, num_samples=count)
+            power = float(np.mean(np.square(crop)))
+            if power > SILENCE:
+                return np.resize(crop, num_samples) / np.float32(power**0.5)
+        raise InputError(
+            f"{self.manifest.path(row)}: {MAX_DRAWS} crops of noise in a row are silent. "
+            "Remove silent recordings from augment.noise_manifest."
+        )
+
+
+class RoomSource:
+    """Impulse responses, brought to one length with the direct path at one place.
+
+    Args:
+        manifest: one response a file; of several channels the first is taken.
+        num_samples: length after the alignment; the rest is cut, what lacks is zero.
+    """
+
+    def __init__(self, manifest: Manifest, num_samples: int) -> None:
+        self.manifest, self.num_samples = manifest, num_samples
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """A response, float32 (num_samples,).
+
+        Raises:
+            InputError: the file cannot be read, or is silent.
+        """
+        path = self.manifest.path(int(rng.integers(len(self.manifest))))
+        response = read_audio(path, channel=0)
+        if not response.any():
+            raise InputError(f"{path}: a silent impulse response. Remove it from the manifest.")
+        return aligned(response, self.num_samples)
+
+
+def aligned(response: np.ndarray, num_samples: int) -> np.ndarray:
+    """Move the direct path, the strongest sample, to ``RIR_LEAD``: (any,) -> (num_samples,)."""
+    first = int(np.abs(response).argmax()) - RIR_LEAD
+    moved = np.zeros(num_samples, np.float32)
+    source = response[max(first, 0) :][: num_samples + min(first, 0)]
+    begin = max(-first, 0)
+    moved[begin : begin + len(source)] = source
+    return moved

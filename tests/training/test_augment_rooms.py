@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from speakervlad.data.audio import read_audio
+from speakervlad.data.manifest import Manifest
+
+pytest.importorskip("pyroomacoustics")
+
+from speakervlad.training.augment.rooms import REVERB_SECONDS, simulate_room, simulate_rooms
+from speakervlad.training.augment.sources import RoomSource
+
+
+def decay_seconds(response):
+    """Time of a 60 dB decay, from the -5 to -25 dB of Schroeder's integral."""
+    energy = np.cumsum(np.square(response[::-1].astype(float)))[::-1]
+    level = 10 * np.log10(energy / energy[0] + 1e-12)
+    return 3 * float((level < -25).argmax() - (level < -5).argmax()) / 16000
+
+
+def test_rooms_ring_as_long_as_rooms_do():
+    seconds = [decay_seconds(simulate_room(np.random.default_rng(n))) for n in range(6)]
+    assert all(0.3 * REVERB_SECONDS[0] < value < 2 * REVERB_SECONDS[1] for value in seconds)
+    assert max(seconds) > 1.5 * min(seconds)
+
+
+def test_a_bank_is_a_manifest_and_a_larger_one_contains_it(tmp_path):
+    small = simulate_rooms(tmp_path / "small", num_rooms=2, num_workers=0)
+    large = simulate_rooms(tmp_path / "large", num_rooms=3, num_workers=0)
+    small.save(tmp_path / "small/manifest.csv")
+    again = Manifest.load(tmp_path / "small/manifest.csv")
+    for row in range(2):
+        np.testing.assert_array_equal(read_audio(again.path(row)), read_audio(large.path(row)))
+    response = RoomSource(again, 4000).draw(np.random.default_rng(0))
+    assert np.abs(response).max() == pytest.approx(1)
