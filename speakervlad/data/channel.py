@@ -36,15 +36,15 @@ class Channel:
         """A random session: response with ripple and tilt, sometimes a narrow band."""
         position = np.linspace(0, 1, NUM_BANDS)
         ripple = gaussian_filter1d(rng.standard_normal(NUM_BANDS + 16), 2.0)[8:-8]
-        gains_db = rng.uniform(0.5, 2.5) * ripple / ripple.std()
-        gains_db += rng.normal(0, 4) * (position - 0.5)
-        gains_db -= 60 * np.maximum(position - rng.uniform(0.85, 1.2), 0) / 0.2
-        gains_db -= 40 * np.maximum(rng.uniform(-0.05, 0.05) - position, 0) / 0.08
+        gains_db = rng.uniform(0.25, 1.25) * ripple / ripple.std()
+        gains_db += rng.normal(0, 2) * (position - 0.5)
+        gains_db -= 30 * np.maximum(position - rng.uniform(0.85, 1.2), 0) / 0.2
+        gains_db -= 20 * np.maximum(rng.uniform(-0.05, 0.05) - position, 0) / 0.08
         return cls(
             gains_db=gains_db,
-            reverb_seconds=rng.uniform(0.08, 0.4),
-            direct_db=rng.uniform(3, 15),
-            snr_db=rng.uniform(15, 35),
+            reverb_seconds=rng.uniform(0.05, 0.25),
+            direct_db=rng.uniform(6, 18),
+            snr_db=rng.uniform(20, 40),
             noise_slope=rng.uniform(-6, 0),
             level_db=rng.uniform(-32, -20),
         )

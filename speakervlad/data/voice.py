@@ -89,22 +89,26 @@ class Voice:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Voice":
-        """A random speaker; tract and pitch go together as in women and men."""
+        """A random speaker; tract and pitch go together as in women and men.
+
+        Speakers spread somewhat wider than people do, so that a network can learn to tell them
+        apart within minutes.
+        """
         high = rng.random() < 0.5
-        tract = rng.normal(1.16 if high else 1.0, 0.07)
+        tract = rng.normal(1.16 if high else 1.0, 0.1)
         return cls(
             tract=tract,
-            formants=np.exp(rng.normal(0, 0.06, NUM_FORMANTS)),
+            formants=np.exp(rng.normal(0, 0.1, NUM_FORMANTS)),
             vowels=np.exp(rng.normal(0, 0.05, VOWELS.shape)),
             pitch_hertz=(200 if high else 115) * np.exp(rng.normal(0, 0.2)),
             pitch_range=rng.uniform(0.8, 3.5),
             open_quotient=rng.uniform(0.4, 0.8),
-            tilt_hertz=np.exp(rng.uniform(np.log(700), np.log(5000))),
+            tilt_hertz=np.exp(rng.uniform(np.log(400), np.log(8000))),
             breath=np.exp(rng.uniform(np.log(0.01), np.log(0.25))),
             jitter=rng.uniform(0.002, 0.015),
             shimmer=rng.uniform(0.01, 0.08),
             bandwidth=rng.uniform(0.7, 1.5),
-            hiss=np.exp(rng.normal(0, 0.12)),
+            hiss=np.exp(rng.normal(0, 0.2)),
             phone_seconds=rng.uniform(0.065, 0.12),
             pause=rng.uniform(0.03, 0.15),
             coarticulation=rng.uniform(0.2, 0.45),

@@ -22,6 +22,7 @@ from speakervlad.evaluation.trial_making import make_trials
 from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder, load_encoder
+from speakervlad.inference.torch_backend import TorchBackend
 from speakervlad.models.build import build_encoder
 from speakervlad.progress import Track, silent
 from speakervlad.training.run import Show, no_show, train
@@ -38,7 +39,7 @@ class Corpus:
 
 
 CORPORA = {
-    "train": Corpus(speakers=40, sessions=4, utterances=4),
+    "train": Corpus(speakers=120, sessions=3, utterances=2),
     "valid": Corpus(speakers=8, sessions=3, utterances=2, trials_per_speaker=12),
     "test": Corpus(speakers=12, sessions=3, utterances=4, trials_per_speaker=60),
 }
@@ -90,7 +91,7 @@ def run_quickstart(
     trials = read_trials(folder / "corpus" / "test.trials")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        untrained = Embedder(build_encoder(config.encoder), torch.device("cpu"))
+        untrained = Embedder(TorchBackend(build_encoder(config.encoder), torch.device("cpu")))
     before = judge(untrained, manifests["test"], trials, track)
     encoder = train(config, show)
     after = judge(load_encoder(encoder), manifests["test"], trials, track)
