@@ -13,6 +13,8 @@ from speakervlad.extras import require
 if TYPE_CHECKING:
     from speakervlad.inference.recordings import Recordings
 
+CALIBRATION_NAME = "calibration.json"
+
 EncoderOption = Annotated[Path, typer.Option(help="Encoder folder, as `train` writes.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 ChannelOption = Annotated[int | None, typer.Option(help="Channel to take; the mean by default.")]
@@ -56,10 +58,16 @@ def verify(
     threshold: Annotated[
         float | None, typer.Option(help="Decide here instead of at the encoder's EER threshold.")
     ] = None,
+    p_target: Annotated[
+        float, typer.Option(help="Prior of the probability that a calibrated encoder states.")
+    ] = 0.5,
     channel: ChannelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Say whether two recordings are of one speaker: exit code 0 same, 1 different, 2 error."""
+    """Say whether two recordings are of one speaker: exit code 0 same, 1 different, 2 error.
+
+    With the file that `calibrate` writes beside the encoder, also how likely that is.
+    """
     require("torch", "train", "verify")
     from speakervlad.inference.engine import load_encoder
     from speakervlad.inference.thresholds import read_threshold
@@ -72,7 +80,20 @@ def verify(
     console.print(f"score      {score:.4f}")
     console.print(f"threshold  {threshold:.4f}")
     console.print(f"decision   {'same speaker' if same else 'different speakers'}")
+    if (encoder / CALIBRATION_NAME).is_file():
+        print_calibrated(encoder / CALIBRATION_NAME, score, p_target)
     raise typer.Exit(0 if same else 1)
+
+
+def print_calibrated(path: Path, score: float, p_target: float) -> None:
+    """What a calibration makes of one score."""
+    from speakervlad.evaluation.calibration import load_calibration
+
+    calibration = load_calibration(path)
+    ratio = float(calibration.log_likelihood_ratio(score))
+    probability = float(calibration.probability(ratio, p_target))
+    console.print(f"log-likelihood ratio {ratio:.3f} (natural logarithm)")
+    console.print(f"probability {probability:.2%} of the same speaker, at a prior of {p_target:g}")
 
 
 def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
