@@ -1,26 +1,79 @@
 """Audio in, unit embeddings out: the one engine behind ``embed``, ``verify`` and the Python API."""
 
 import logging
+import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
-from speakervlad.data.audio import check_speech, read_speech
+from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError, first_few
-from speakervlad.models.build import load_encoder_folder
-from speakervlad.models.encoder import SpeakerEncoder
+from speakervlad.inference.chunks import FrameGrid
+from speakervlad.inference.waves import Wave, open_wave
 from speakervlad.progress import Track, silent
 
 logger = logging.getLogger(__name__)
 
 READERS = 2
 READ_AHEAD = 8
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Backend(Protocol):
+    """What computes embeddings: torch, onnxruntime, openvino."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def num_streams(self) -> int: ...
+
+    @property
+    def grid(self) -> FrameGrid: ...
+
+    def streams(self, count: int) -> AbstractContextManager[Executor]:
+        """``count`` workers that share the cores out among them."""
+        ...
+
+    def embed(self, wave: Wave) -> np.ndarray:
+        """Unit vector (dim,) of a recording."""
+        ...
+
+    def enrol(self, waves: Sequence[Wave]) -> np.ndarray:
+        """Unit vector (dim,) of all frames of some recordings."""
+        ...
+
+    def embed_windows(self, wave: Wave, windows: np.ndarray) -> np.ndarray:
+        """Unit vectors (windows, dim) of spans, given as frames (windows, 2)."""
+        ...
+
+
+class Windows(NamedTuple):
+    """Sliding windows instead of whole recordings, in seconds."""
+
+    length: float
+    hop: float
+
+
+class Embedded(NamedTuple):
+    """One recording.
+
+    Attributes:
+        vectors: float32 unit vectors (windows, dim); one row without windows.
+        spans: float64 (windows, 2), begin and end of each in seconds.
+        seconds: duration of the recording.
+    """
+
+    vectors: np.ndarray
+    spans: np.ndarray
+    seconds: float
 
 
 class Embedder:
@@ -30,22 +83,18 @@ class Embedder:
     else is embedded with it.
 
     Args:
-        encoder: the network; it is put into evaluation mode on ``device``.
-        device: where to compute.
-        folder: the encoder's folder, if it came from one.
+        backend: what computes.
+        folder: where the encoder came from, if from disk.
     """
 
-    def __init__(
-        self, encoder: SpeakerEncoder, device: torch.device, folder: Path | None = None
-    ) -> None:
-        self.encoder = encoder.to(device).eval()
-        self.device = device
+    def __init__(self, backend: Backend, folder: Path | None = None) -> None:
+        self.backend = backend
         self.folder = folder
 
     @property
     def dim(self) -> int:
         """Size of an embedding."""
-        return self.encoder.dim
+        return self.backend.dim
 
     def embed(self, audio: str | Path | np.ndarray, *, channel: int | None = None) -> np.ndarray:
         """Embed one utterance.
@@ -60,11 +109,35 @@ class Embedder:
         Raises:
             InputError: the audio is missing, damaged, empty, silent or shorter than 25 ms.
         """
-        if isinstance(audio, np.ndarray):
-            waveform = _as_waveform(audio)
-        else:
-            waveform = read_speech(audio, channel=channel)
-        return self._compute(waveform)
+        return self.backend.embed(open_wave(audio, channel))
+
+    def embed_windows(
+        self, audio: str | Path | np.ndarray, windows: Windows, *, channel: int | None = None
+    ) -> Embedded:
+        """Embed sliding windows of one recording; its frames are computed once.
+
+        A frame sees about 0.9 s to either side, so a window knows a little of its surroundings,
+        as a window that is cut out of the recording does not.
+
+        Raises:
+            InputError: as ``embed``, or the windows are too short, or ``hop`` is not positive.
+        """
+        return self._embed_wave(open_wave(audio, channel), windows)
+
+    def enrol(
+        self, recordings: Sequence[str | Path | np.ndarray], *, channel: int | None = None
+    ) -> np.ndarray:
+        """One embedding for a speaker: as if all frames of the recordings were of one.
+
+        Returns:
+            float32 unit vector of shape ``(dim,)``.
+
+        Raises:
+            InputError: as ``embed``, or there is no recording.
+        """
+        if not recordings:
+            raise InputError("enrolment: no recording was given.")
+        return self.backend.enrol([open_wave(audio, channel) for audio in recordings])
 
     def embed_files(
         self, paths: Sequence[Path], *, channel: int | None = None, track: Track = silent
@@ -77,70 +150,119 @@ class Embedder:
         Raises:
             InputError: some files cannot be embedded; all are tried, counted, the first few named.
         """
-        vectors = np.empty((len(paths), self.dim), np.float32)
-        failures: list[InputError] = []
-        with ThreadPoolExecutor(READERS) as readers:
-            waveforms = _read_ahead(readers, paths, channel)
-            for row, waveform in enumerate(track(waveforms, "embedding", len(paths))):
-                if isinstance(waveform, InputError):
-                    failures.append(waveform)
-                else:
-                    vectors[row] = self._compute(waveform)
+        return np.concatenate(
+            [item.vectors for item in self.embed_each(paths, channel=channel, track=track)]
+            or [np.empty((0, self.dim), np.float32)]
+        )
+
+    def embed_each(
+        self,
+        paths: Sequence[Path],
+        *,
+        windows: Windows | None = None,
+        channel: int | None = None,
+        track: Track = silent,
+    ) -> list[Embedded]:
+        """Embed many files or their windows, in the order of ``paths``.
+
+        As many files as there are cores are computed at once, one on each; fewer files get all
+        cores one after the other.
+
+        Raises:
+            InputError: as ``embed_files``.
+        """
+        count = self.backend.num_streams if len(paths) >= self.backend.num_streams else 1
+
+        def read(path: Path) -> Wave | InputError:
+            return _or_error(lambda: open_wave(path, channel))
+
+        def compute(wave: Wave | InputError) -> Embedded | InputError:
+            if isinstance(wave, InputError):
+                return wave
+            return _or_error(lambda: self._embed_wave(wave, windows))
+
+        with ThreadPoolExecutor(READERS) as readers, self.backend.streams(count) as streams:
+            waves = _map_ahead(readers, read, paths, READ_AHEAD)
+            results = _map_ahead(streams, compute, waves, 4 * count)
+            items = list(track(results, "embedding", len(paths)))
+        failures = [item for item in items if isinstance(item, InputError)]
         if failures:
             raise InputError(_describe(failures, len(paths)))
-        return vectors
+        return [item for item in items if isinstance(item, Embedded)]
 
-    def _compute(self, waveform: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            batch = torch.from_numpy(waveform)[None].to(self.device)
-            return F.normalize(self.encoder(batch), dim=1)[0].cpu().numpy()
+    def _embed_wave(self, wave: Wave, windows: Windows | None) -> Embedded:
+        seconds = wave.num_samples / SAMPLE_RATE
+        if windows is None:
+            return Embedded(self.backend.embed(wave)[None], np.array([[0, seconds]]), seconds)
+        spans = window_spans(seconds, windows)
+        frames = _frames_of(spans, wave.num_samples, self.backend.grid)
+        return Embedded(self.backend.embed_windows(wave, frames), spans, seconds)
 
 
-def load_encoder(folder: str | Path, *, device: str = "auto") -> Embedder:
-    """Load an encoder folder.
+def load_encoder(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "float32",
+) -> Embedder:
+    """Load an encoder.
 
     Args:
-        folder: what training wrote: ``config.json`` and ``model.safetensors``.
+        path: the folder that training wrote: ``config.json`` and ``model.safetensors``.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1`` ...
+        precision: of the trunk: ``float32``, or ``bfloat16`` where that is faster.
 
     Raises:
         InputError: the folder, its files or the device are not there or damaged.
     """
-    encoder, _ = load_encoder_folder(folder)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return Embedder(encoder, torch.device(device), Path(folder))
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device={device}: not available here. Use auto or cpu.") from error
+    from speakervlad.inference.torch_backend import load_torch_backend
+
+    return Embedder(load_torch_backend(Path(path), device, precision), Path(path))
 
 
-def _as_waveform(samples: np.ndarray) -> np.ndarray:
-    if samples.ndim != 1:
-        raise InputError(f"waveform of shape {samples.shape}: expected one dimension of samples.")
-    if not np.isfinite(samples).all():
-        raise InputError("waveform: some samples are not finite.")
-    waveform = np.ascontiguousarray(samples, dtype=np.float32)
-    check_speech(waveform, "waveform")
-    return waveform
+def window_spans(seconds: float, windows: Windows) -> np.ndarray:
+    """(windows, 2) seconds: as many as cover the recording; the last ends with it.
+
+    Raises:
+        InputError: windows below 0.2 s, or a hop that is not positive.
+    """
+    if windows.length < 0.2 or not windows.hop > 0:
+        raise InputError(
+            f"window={windows.length}, hop={windows.hop}: windows last 0.2 s at least, and their "
+            "hop is positive."
+        )
+    count = 1 + math.ceil(max(0.0, seconds - windows.length) / windows.hop - 1e-9)
+    starts = np.arange(count) * windows.hop
+    starts = starts[starts < seconds]
+    return np.stack([starts, np.minimum(starts + windows.length, seconds)], axis=1)
 
 
-def _read_ahead(
-    readers: ThreadPoolExecutor, paths: Iterable[Path], channel: int | None
-) -> Iterator[np.ndarray | InputError]:
-    def read(path: Path) -> np.ndarray | InputError:
-        try:
-            return read_speech(path, channel=channel)
-        except InputError as error:
-            return error
+def _frames_of(spans: np.ndarray, num_samples: int, grid: FrameGrid) -> np.ndarray:
+    """Output frames (windows, 2) whose centres lie in the spans, at least one each."""
+    first_to_stop = np.rint(spans * SAMPLE_RATE / grid.hop / grid.stride).astype(int)
+    frames_for_sure = max(1, (1 + num_samples // grid.hop) // grid.stride)
+    first = np.minimum(first_to_stop[:, 0], frames_for_sure - 1)
+    return np.stack([first, np.maximum(first_to_stop[:, 1], first + 1)], axis=1)
 
-    remaining = iter(paths)
-    pending: deque[Future] = deque(
-        readers.submit(read, path) for path in islice(remaining, READ_AHEAD)
+
+def _map_ahead(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], depth: int
+) -> Iterator[Result]:
+    """``map`` in a pool, in order, with at most ``depth`` items under way."""
+    remaining = iter(items)
+    pending: deque[Future[Result]] = deque(
+        pool.submit(function, item) for item in islice(remaining, depth)
     )
     while pending:
         yield pending.popleft().result()
-        pending.extend(readers.submit(read, path) for path in islice(remaining, 1))
+        pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
+
+
+def _or_error(function: Callable[[], Result]) -> Result | InputError:
+    try:
+        return function()
+    except InputError as error:
+        return error
 
 
 def _describe(failures: list[InputError], total: int) -> str:

@@ -74,6 +74,7 @@ class ShortTimeFourier(nn.Module):
         self.hop_length = hop_length
         self.mirror = mirror
         self.min_samples = max(n_fft, round(min_seconds * SAMPLE_RATE))
+        self.normalisation = normalise
         self.normalise = NORMALISATIONS[normalise]
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
         self.window: Tensor
@@ -87,9 +88,16 @@ class ShortTimeFourier(nn.Module):
         """Samples of a training crop that yields ``num_frames`` frames."""
         return (num_frames - 1) * self.hop_length + self.n_fft
 
+    def forward(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
+        with torch.autocast(waveforms.device.type, enabled=False):
+            return self.normalise(self.features(self.extend(at_least_float32(waveforms))))
+
+    def features(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
+        """The spectrogram of the signal as it is: neither extended nor normalised."""
+        return self.magnitudes(waveforms)
+
     def magnitudes(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
         """|STFT|, unscaled: a full-scale sine peaks near ``win_length / 4``."""
-        waveforms = self.extend(waveforms)
         spectrum = torch.stft(
             waveforms,
             self.n_fft,
@@ -119,10 +127,6 @@ class LinearSpectrogram(ShortTimeFourier):
     Xie et al., "Utterance-level aggregation for speaker recognition in the wild", ICASSP 2019:
     257 bins, 25 ms periodic Hann window, 10 ms hop, every frame standardised over frequency.
     """
-
-    def forward(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
-        with torch.autocast(waveforms.device.type, enabled=False):
-            return self.normalise(self.magnitudes(at_least_float32(waveforms)))
 
 
 class LogMelSpectrogram(ShortTimeFourier):
@@ -173,10 +177,9 @@ class LogMelSpectrogram(ShortTimeFourier):
     def num_bins(self) -> int:
         return self.num_mels
 
-    def forward(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
-        with torch.autocast(waveforms.device.type, enabled=False):
-            powers = self.magnitudes(at_least_float32(waveforms)).square()
-            return self.normalise(torch.log(self.filters @ powers + self.log_floor))
+    def features(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
+        powers = self.magnitudes(waveforms).square()
+        return torch.log(self.filters @ powers + self.log_floor)
 
 
 def mel_filters(

@@ -15,6 +15,7 @@ from speakervlad.models.vlad_init import vlad_parameters
 
 # tf.nn.l2_normalize: x * rsqrt(max(sum x^2, 1e-12))
 L2_EPSILON = 1e-6
+VARIANCE_FLOOR = 1e-7
 
 Frames = Float[Tensor, "batch dim *positions"]
 Pooled = Float[Tensor, "batch out"]
@@ -40,7 +41,7 @@ class StatisticsPooling(nn.Module):
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         variance, mean = torch.var_mean(at_least_float32(frames.flatten(2)), dim=2, correction=0)
-        return torch.cat([mean, (variance + 1e-7).sqrt()], dim=1)
+        return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1)
 
 
 class NetVLAD(nn.Module):

@@ -79,6 +79,8 @@ class BottleneckResNet(nn.Module):
     Attributes:
         channels: channels of the feature map.
         num_rows: frequency rows of the feature map.
+        frame_stride: spectrogram frames per frame of the feature map.
+        frame_context: spectrogram frames that one of its frames sees on either side.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class BottleneckResNet(nn.Module):
             channels = out
         self.channels = channels
         self.num_rows = self._rows(num_bins, stages)
+        self.frame_stride, self.frame_context = _reach(stages, stem_stride)
 
     def forward(
         self, spectrogram: Float[Tensor, "batch freq time"]
@@ -157,6 +160,15 @@ def _build_stage(
     first = Bottleneck(in_channels, inner, out, stage.stride, project=True, momentum=momentum)
     rest = [Bottleneck(out, inner, out, momentum=momentum) for _ in range(stage.num_blocks - 1)]
     return nn.Sequential(first, *rest)
+
+
+def _reach(stages: Sequence[Stage], stem_stride: int) -> tuple[int, int]:
+    """Step and one-sided reach in frames: 3 of the stem, 1 of its pooling, 1 of every 3x3."""
+    stride, reach = 2 * stem_stride, 3 + stem_stride
+    for stage in stages:
+        stride *= stage.stride
+        reach += stage.num_blocks * stride
+    return stride, reach
 
 
 def _convolution(in_channels: int, out: int, kernel: int, stride: int = 1) -> nn.Conv2d:

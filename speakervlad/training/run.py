@@ -18,6 +18,7 @@ from speakervlad.evaluation.metrics import VerificationReport
 from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder
 from speakervlad.inference.thresholds import THRESHOLDS_NAME
+from speakervlad.inference.torch_backend import TorchBackend
 from speakervlad.models.build import save_encoder
 from speakervlad.training.augment.build import build_augmenter
 from speakervlad.training.augment.crops import DrawnBatch
@@ -180,7 +181,7 @@ class Run:
     @torch.no_grad()
     def _validate(self) -> None:
         if self.log:
-            embedder = Embedder(self.trainer.model.encoder, self.world.device)
+            embedder = Embedder(TorchBackend(self.trainer.model.encoder, self.world.device))
             reports = validate(embedder, self.lists)
             mean_eer = sum(report.eer for report in reports.values()) / len(reports)
             record = {f"eer/{name}": report.eer for name, report in reports.items()}

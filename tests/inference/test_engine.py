@@ -4,7 +4,8 @@ import torch
 
 from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
 from speakervlad.errors import InputError
-from speakervlad.inference.engine import Embedder, load_encoder
+from speakervlad.inference.engine import Embedder, Windows, load_encoder, window_spans
+from speakervlad.inference.torch_backend import TorchBackend
 from speakervlad.models.build import build_encoder, save_encoder
 
 CONFIG = EncoderConfig(
@@ -18,14 +19,19 @@ CONFIG = EncoderConfig(
 
 
 @pytest.fixture(scope="module")
-def embedder():
+def encoder():
     torch.manual_seed(0)
-    return Embedder(build_encoder(CONFIG), torch.device("cpu"))
+    return build_encoder(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def embedder(encoder):
+    return Embedder(TorchBackend(encoder, torch.device("cpu")))
 
 
 @pytest.fixture
-def folder(embedder, tmp_path):
-    save_encoder(tmp_path / "encoder", embedder.encoder, CONFIG, {})
+def folder(encoder, tmp_path):
+    save_encoder(tmp_path / "encoder", encoder, CONFIG, {})
     return tmp_path / "encoder"
 
 
@@ -43,14 +49,72 @@ def test_file_equals_its_samples(embedder, make_wav, tmp_path):
     np.testing.assert_array_equal(embedder.embed(path), embedder.embed(read_audio(path)))
 
 
-def test_companions_and_order_do_not_matter(embedder, make_wav, tmp_path):
-    lengths = np.random.default_rng(0).uniform(0.1, 3, 12)
-    paths = [make_wav(tmp_path / f"{i}.wav", seconds=s, seed=i) for i, s in enumerate(lengths)]
+def assert_companions_do_not_matter(embedder, make_wav, folder, count, longest):
+    rng = np.random.default_rng(0)
+    lengths = 0.1 * (longest / 0.1) ** rng.random(count)
+    paths = [make_wav(folder / f"{i}.wav", seconds=s, seed=i) for i, s in enumerate(lengths)]
     together = embedder.embed_files(paths)
-    backwards = embedder.embed_files(paths[::-1])[::-1]
+    order = rng.permutation(count)
+    shuffled = embedder.embed_files([paths[i] for i in order])
+    np.testing.assert_array_equal(shuffled, together[order])
+    # One thread or several: sums of convolutions in another order.
     alone = np.stack([embedder.embed(path) for path in paths])
-    np.testing.assert_array_equal(together, alone)
-    np.testing.assert_array_equal(backwards, alone)
+    np.testing.assert_allclose(np.linalg.norm(together - alone, axis=1), 0, atol=1e-5)
+
+
+def test_companions_and_order_do_not_matter(embedder, make_wav, tmp_path):
+    assert_companions_do_not_matter(embedder, make_wav, tmp_path, 12, 3)
+
+
+@pytest.mark.slow
+def test_companions_do_not_matter_for_a_hundred_lengths(embedder, make_wav, tmp_path):
+    assert_companions_do_not_matter(embedder, make_wav, tmp_path, 100, 60)
+
+
+def test_bfloat16_keeps_the_direction(encoder, embedder, make_waveform):
+    half = Embedder(TorchBackend(encoder, torch.device("cpu"), "bfloat16"))
+    waveform = make_waveform(2.0)
+    assert half.embed(waveform) @ embedder.embed(waveform) > 0.999
+
+
+def test_folding_leaves_the_network_as_it_was_and_its_numbers_too(make_waveform):
+    torch.manual_seed(1)
+    encoder = build_encoder(CONFIG)
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.3, 3)
+            torch.nn.init.normal_(module.weight, 1, 0.3)
+            torch.nn.init.normal_(module.bias, 0, 0.3)
+    encoder.eval()
+    waveform = make_waveform(1.7)
+    plain = torch.nn.functional.normalize(encoder(torch.from_numpy(waveform)[None]), dim=1)
+    backend = TorchBackend(encoder, torch.device("cpu"))
+    ours = Embedder(backend).embed(waveform)
+    np.testing.assert_allclose(ours, plain[0].detach().numpy(), atol=2e-6)
+    again = torch.nn.functional.normalize(encoder(torch.from_numpy(waveform)[None]), dim=1)
+    assert torch.equal(plain, again)
+    norms = [m for m in backend.encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert not norms
+
+
+def test_threads_are_given_back(embedder, make_wav, tmp_path):
+    threads = torch.get_num_threads()
+    embedder.embed_files([make_wav(tmp_path / f"{i}.wav", 0.2, seed=i) for i in range(6)])
+    assert torch.get_num_threads() == threads
+
+
+def test_windows_cover_the_recording():
+    spans = window_spans(4.0, Windows(1.5, 0.75))
+    np.testing.assert_allclose(spans, [[0, 1.5], [0.75, 2.25], [1.5, 3], [2.25, 3.75], [3, 4]])
+    np.testing.assert_allclose(window_spans(1.5, Windows(1.5, 0.75)), [[0, 1.5]])
+    np.testing.assert_allclose(window_spans(0.3, Windows(1.5, 0.75)), [[0, 0.3]])
+
+
+@pytest.mark.parametrize("windows", [Windows(0.1, 1), Windows(1, 0), Windows(1, -1)])
+def test_impossible_windows_are_refused(windows):
+    with pytest.raises(InputError, match="hop"):
+        window_spans(4.0, windows)
 
 
 @pytest.mark.parametrize("samples", [400, 401, 512, 700, 16000])
@@ -84,6 +148,11 @@ def test_all_failures_are_counted(embedder, make_wav, tmp_path):
 def test_samples_that_hold_no_speech_are_refused(embedder, waveform, words):
     with pytest.raises(InputError, match=words):
         embedder.embed(waveform)
+
+
+def test_unknown_precision_is_refused(folder):
+    with pytest.raises(InputError, match="precision=bfloat61: Did you mean 'bfloat16'"):
+        load_encoder(folder, precision="bfloat61")
 
 
 def test_absent_device_is_refused(folder):

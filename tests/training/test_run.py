@@ -14,6 +14,7 @@ import yaml
 from speakervlad.config import load_config
 from speakervlad.errors import InputError
 from speakervlad.inference.engine import load_encoder
+from speakervlad.models.build import load_encoder_folder
 from speakervlad.training.checkpoint import TrainingState
 from speakervlad.training.run import train
 from speakervlad.training.run_log import read_metrics
@@ -125,8 +126,8 @@ def test_vlad_init_moves_the_centres_and_nothing_else(experiment, tmp_path):
 def test_init_from_starts_at_that_encoder_with_a_new_classifier(experiment, tmp_path):
     folder = train(experiment())
     other = (f"run_dir={tmp_path / 'tuned'}", f"init_from={folder}", "train.freeze_trunk_steps=6")
-    tuned = load_encoder(train(experiment(*other)), device="cpu").encoder
-    source = load_encoder(folder, device="cpu").encoder
+    tuned = load_encoder_folder(train(experiment(*other)))[0]
+    source = load_encoder_folder(folder)[0]
     assert same_states(source.trunk.state_dict(), tuned.trunk.state_dict())
     assert not same_states(source.projection.state_dict(), tuned.projection.state_dict())
 

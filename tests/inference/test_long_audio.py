@@ -1,0 +1,201 @@
+"""Long recordings: chunks give what one pass gives, in bounded memory."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
+from speakervlad.errors import InputError
+from speakervlad.inference import waves
+from speakervlad.inference.engine import Embedder, Windows
+from speakervlad.inference.state import VladState, empty_state
+from speakervlad.inference.torch_backend import TorchBackend
+from speakervlad.inference.waves import FileWave, MirroredWave, SampleWave, open_wave
+from speakervlad.models.build import build_encoder, save_encoder
+from speakervlad.models.pooling import NetVLAD, StatisticsPooling, TemporalAveragePooling
+
+
+def encoder_of(**changes):
+    settings = {
+        "trunk": TrunkConfig(width=0.125),
+        "descriptor_dim": 16,
+        "pooling": PoolingConfig(num_clusters=3, num_ghosts=1),
+        "embedding_dim": 12,
+        "embedding_relu": False,
+    }
+    torch.manual_seed(0)
+    return build_encoder(EncoderConfig(**(settings | changes))).eval()
+
+
+def backend_of(encoder, chunk_frames=10_000):
+    backend = TorchBackend(encoder, torch.device("cpu"))
+    backend.chunk_frames = chunk_frames
+    return backend
+
+
+VARIANTS = {
+    "as released": {},
+    "mirrored": {"front_end": FrontEndConfig(mirror=True)},
+    "mean over time": {"front_end": FrontEndConfig("log_mel", 40, "time_mean")},
+    "deviation over time": {"front_end": FrontEndConfig("linear", normalise="time", mirror=True)},
+    "not normalised": {"front_end": FrontEndConfig("log_mel", 40, "none")},
+    "average": {"pooling": PoolingConfig(kind="average")},
+    "statistics": {"pooling": PoolingConfig(kind="statistics")},
+    "wide trunk": {"trunk": TrunkConfig(kind="wide_resnet34", width=0.125)},
+    "plain assignment": {"pooling": PoolingConfig(assignment="descriptors")},
+}
+
+
+@pytest.mark.parametrize("seconds", [7.0, 11.111, 12.34567])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_chunks_equal_one_pass(make_waveform, variant, seconds):
+    encoder = encoder_of(**VARIANTS[variant])
+    waveform = make_waveform(seconds)
+    with torch.inference_mode():
+        batch = torch.from_numpy(waveform)[None]
+        whole = torch.nn.functional.normalize(encoder(batch), dim=1)[0].numpy()
+    chunked = Embedder(backend_of(encoder, chunk_frames=11)).embed(waveform)
+    np.testing.assert_allclose(chunked, whole, atol=5e-6)
+
+
+@pytest.mark.slow
+def test_five_minutes_equal_one_pass_at_full_width(make_waveform):
+    encoder = build_encoder(EncoderConfig())
+    wave = SampleWave(make_waveform(300.0))
+    chunked = TorchBackend(encoder, torch.device("cpu"))
+    np.testing.assert_allclose(
+        chunked.embed(wave), backend_of(encoder).embed(wave), rtol=0, atol=1e-4
+    )
+
+
+def frames_of(batch=1, dim=6, count=20, seed=0):
+    return torch.randn(batch, dim, count, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        NetVLAD(6, num_clusters=3, num_ghosts=2, vector_norm=True),
+        TemporalAveragePooling(6),
+        StatisticsPooling(6),
+    ],
+    ids=lambda pooling: type(pooling).__name__,
+)
+def test_states_add_up_in_any_order(pooling):
+    frames = frames_of(batch=2)
+    whole = pooling(frames)
+    empty = empty_state(pooling)
+    first, second = empty.add(frames[..., :7]), empty.add(frames[..., 7:])
+    assert second.merge(first).num_frames == 20
+    for state in (first.merge(second), second.merge(first), first.add(frames[..., 7:])):
+        torch.testing.assert_close(state.finish(), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(first.merge(empty).finish(), pooling(frames[..., :7]))
+
+
+def test_empty_state_has_no_vector():
+    with pytest.raises(ValueError, match="no frames"):
+        VladState.empty(NetVLAD(4, num_clusters=2)).finish()
+
+
+def test_merged_recordings_embed_as_all_their_frames(make_waveform):
+    encoder = encoder_of()
+    embedder = Embedder(backend_of(encoder))
+    recordings = [make_waveform(s, seed=i) for i, s in enumerate((1.0, 2.3, 0.7))]
+    with torch.inference_mode():
+        maps = [encoder.frames(torch.from_numpy(samples)[None]) for samples in recordings]
+        frames, guide = (torch.cat(parts, dim=2) for parts in zip(*maps, strict=True))
+        expected = encoder.projection(encoder.pooling(frames, guide))
+        expected = torch.nn.functional.normalize(expected, dim=1)[0].numpy()
+    np.testing.assert_allclose(embedder.enrol(recordings), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        embedder.enrol(recordings[:1]), embedder.embed(recordings[0]), atol=1e-6
+    )
+
+
+def test_nobody_is_enrolled_from_nothing():
+    with pytest.raises(InputError, match="no recording"):
+        Embedder(backend_of(encoder_of())).enrol([])
+
+
+@pytest.mark.parametrize("chunk_frames", [10_000, 13])
+def test_windows_pool_their_frames(make_waveform, chunk_frames):
+    encoder = encoder_of()
+    waveform = make_waveform(9.7)
+    embedded = Embedder(backend_of(encoder, chunk_frames)).embed_windows(
+        waveform, Windows(1.6, 0.8)
+    )
+    assert embedded.spans[2].tolist() == pytest.approx([1.6, 3.2])
+    with torch.inference_mode():
+        frames, guide = encoder.frames(torch.from_numpy(waveform)[None])
+        part = slice(10, 20)
+        expected = encoder.projection(encoder.pooling(frames[..., part], guide[..., part]))
+        expected = torch.nn.functional.normalize(expected, dim=1)[0].numpy()
+    np.testing.assert_allclose(embedded.vectors[2], expected, atol=5e-6)
+    assert len(embedded.vectors) == len(embedded.spans) == 12
+
+
+@pytest.mark.parametrize("seconds", [0.025, 0.1, 0.31, 1.49, 1.51, 2.26, 3.33])
+def test_every_window_has_a_vector(make_waveform, seconds):
+    embedder = Embedder(backend_of(encoder_of(), chunk_frames=5))
+    vectors = embedder.embed_windows(make_waveform(seconds), Windows(0.2, 0.05)).vectors
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_mirror_reads_any_span(make_waveform):
+    samples = make_waveform(0.1)
+    mirrored = MirroredWave(SampleWave(samples))
+    both = np.concatenate([samples, samples[::-1]])
+    for start, stop in ((0, 3200), (10, 20), (1500, 1700), (1600, 1601), (1700, 3200)):
+        np.testing.assert_array_equal(mirrored.read(start, stop), both[start:stop])
+
+
+@pytest.fixture
+def spans_from_one_second(monkeypatch):
+    monkeypatch.setattr(waves, "SPAN_BYTES", 1000)
+    monkeypatch.setattr(waves, "SPAN_SECONDS", 1)
+
+
+@pytest.mark.parametrize("name", ["long.wav", "long.flac"])
+def test_long_files_are_read_in_spans(spans_from_one_second, make_wav, tmp_path, name):
+    path = make_wav(tmp_path / name, seconds=13.0)
+    embedder = Embedder(backend_of(encoder_of(), chunk_frames=12))
+    assert isinstance(open_wave(path), FileWave)
+    samples, _ = soundfile.read(path, dtype="float32")
+    np.testing.assert_array_equal(embedder.embed(path), embedder.embed(samples))
+
+
+def test_long_silence_is_refused(spans_from_one_second, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(80000), 16000)
+    with pytest.raises(InputError, match=r"silent\.wav: silent"):
+        Embedder(backend_of(encoder_of(), chunk_frames=5)).embed(tmp_path / "silent.wav")
+
+
+MEASURE = """
+import resource, sys, torch
+from speakervlad.inference.engine import load_encoder
+embedder = load_encoder(sys.argv[1], device="cpu")
+embedder.embed(sys.argv[2])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_duration(make_waveform, tmp_path):
+    save_encoder(tmp_path / "encoder", build_encoder(EncoderConfig()), EncoderConfig(), {})
+    peaks = []
+    for minutes in (6, 12):
+        path = tmp_path / f"{minutes}.wav"
+        soundfile.write(path, np.tile(make_waveform(60.0), minutes), 16000)
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, str(tmp_path / "encoder"), str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(int(done.stdout))
+    assert peaks[1] < 1500
+    assert peaks[1] < peaks[0] + 100
