@@ -95,11 +95,11 @@ class Voice:
         apart within minutes.
         """
         high = rng.random() < 0.5
-        tract = rng.normal(1.16 if high else 1.0, 0.1)
+        tract = rng.normal(1.16 if high else 1.0, 0.12)
         return cls(
             tract=tract,
-            formants=np.exp(rng.normal(0, 0.1, NUM_FORMANTS)),
-            vowels=np.exp(rng.normal(0, 0.05, VOWELS.shape)),
+            formants=np.exp(rng.normal(0, 0.12, NUM_FORMANTS)),
+            vowels=np.exp(rng.normal(0, 0.07, VOWELS.shape)),
             pitch_hertz=(200 if high else 115) * np.exp(rng.normal(0, 0.2)),
             pitch_range=rng.uniform(0.8, 3.5),
             open_quotient=rng.uniform(0.4, 0.8),
