@@ -65,14 +65,18 @@ class ClassifierConfig:
     """``scale``, ``margin`` and the warm-up belong to the margin losses.
 
     ``unit_norm`` belongs to ``am_softmax``: ``constraint`` renormalises the classes after every
-    update instead of in every forward pass, as the release does.
+    update instead of in every forward pass, as the release does. ``num_centers`` per class, and the
+    margin of the ``hardest`` other classes, belong to ``subcentre_aam_softmax``.
     """
 
-    kind: Literal["softmax", "am_softmax", "aam_softmax"] = "softmax"
+    kind: Literal["softmax", "am_softmax", "aam_softmax", "subcentre_aam_softmax"] = "softmax"
     scale: float = 30.0
     margin: float = 0.35
     margin_warmup_steps: int = 0
     unit_norm: Literal["forward", "constraint"] = "forward"
+    num_centers: int = 3
+    hardest: int = 5
+    hardest_margin: float = 0.06
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,12 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """``batch_size`` is that of all processes together."""
+    """``batch_size`` is that of all processes and accumulated parts together.
+
+    ``accumulate`` parts of a batch go through the network one after another before an update.
+    ``sync_batch_norm`` computes batch statistics over all processes. ``average_last`` keeps the
+    encoders of so many saves and leaves their mean in ``encoder-average/``.
+    """
 
     steps: int = 1000
     batch_size: int = 64
@@ -163,6 +172,9 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"
     compile: bool = False
+    accumulate: int = 1
+    sync_batch_norm: bool = False
+    average_last: int = 0
     vlad_init_utterances: int = 0
     freeze_trunk_steps: int = 0
     log_every: int = 10

@@ -1,6 +1,7 @@
 """From config to modules, and between encoder folders and modules."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,13 @@ from speakervlad.config import from_dict as config_from_dict
 from speakervlad.config import to_dict as config_to_dict
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
-from speakervlad.models.classifier import AAMSoftmax, AMSoftmax, MarginSoftmax, Softmax
+from speakervlad.models.classifier import (
+    AAMSoftmax,
+    AMSoftmax,
+    MarginSoftmax,
+    Softmax,
+    SubcentreAAMSoftmax,
+)
 from speakervlad.models.encoder import ColumnDescriptors, Projection, RowMean, SpeakerEncoder
 from speakervlad.models.frontend import FRONT_ENDS, LinearSpectrogram, LogMelSpectrogram
 from speakervlad.models.pooling import (
@@ -24,6 +31,8 @@ from speakervlad.models.pooling import (
     TemporalAveragePooling,
 )
 from speakervlad.models.resnet import TRUNKS
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
@@ -35,6 +44,15 @@ CLASSIFIERS: dict[str, Callable[[ClassifierConfig, int, int], Softmax | MarginSo
     ),
     "aam_softmax": lambda config, dim, count: AAMSoftmax(
         dim, count, scale=config.scale, margin=config.margin
+    ),
+    "subcentre_aam_softmax": lambda config, dim, count: SubcentreAAMSoftmax(
+        dim,
+        count,
+        num_centers=config.num_centers,
+        scale=config.scale,
+        margin=config.margin,
+        hardest=config.hardest,
+        hardest_margin=config.hardest_margin,
     ),
 }
 
@@ -68,7 +86,12 @@ def assemble_encoder(config: EncoderConfig) -> SpeakerEncoder:
     )
     guide_dim = trunk.channels * trunk.num_rows if config.pooling.assignment == "trunk" else None
     pooling = build_pooling(config.pooling, descriptors.dim, guide_dim)
-    projection = Projection(pooling.out_dim, config.embedding_dim, relu=config.embedding_relu)
+    projection = Projection(
+        pooling.out_dim,
+        config.embedding_dim,
+        relu=config.embedding_relu,
+        batch_norm=config.embedding_norm,
+    )
     guide = guide_dim is not None and isinstance(pooling, NetVLAD)
     return SpeakerEncoder(front_end, trunk, descriptors, pooling, projection, guide=guide)
 
@@ -141,14 +164,21 @@ def save_classifier(folder: str | Path, weight: torch.Tensor) -> None:
         save_file({"weight": weight.contiguous()}, path)
 
 
-def load_classifier(folder: str | Path, classifier: nn.Module) -> None:
+def load_classifier(folder: str | Path, classifier: Softmax | MarginSoftmax) -> None:
     """Give a classifier the class weights that were kept beside an encoder.
+
+    Of a classifier that was trained with speeds as classes, the first speed's are taken.
 
     Raises:
         InputError: there are none, or they are damaged or of another size.
     """
     path = Path(folder) / CLASSIFIER_NAME
-    load_strictly(classifier, _read_weights(path), str(path))
+    state, wanted = _read_weights(path), len(classifier.weight)
+    kept = len(state["weight"]) if "weight" in state else 0
+    if kept > wanted and kept % wanted == 0:
+        logger.info("%s: the first %d of %d classes are taken", path, wanted, kept)
+        state["weight"] = state["weight"][:wanted]
+    load_strictly(classifier, state, str(path))
 
 
 def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:

@@ -68,9 +68,13 @@ class MarginSoftmax(Classifier):
     def forward(self, embeddings: Embeddings, speakers: Speakers) -> Loss:
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = F.normalize(at_least_float32(embeddings))
-            cosines = F.linear(embeddings, self.directions())
+            cosines = self.cosines(embeddings)
             with_margin = self.apply_margin(cosines, speakers)
             return _loss(self.scale * with_margin, cosines, speakers)
+
+    def cosines(self, embeddings: Embeddings) -> Logits:
+        """Cosines between unit embeddings and classes."""
+        return F.linear(embeddings, self.directions())
 
     def directions(self) -> Float[Tensor, "speakers dim"]:
         """The class directions that embeddings are compared with."""
@@ -144,6 +148,55 @@ class AAMSoftmax(MarginSoftmax):
         beyond = own <= (math.pi - margin).cos()
         turned = torch.where(beyond, own - margin * margin.sin(), turned)
         return cosines.scatter(1, speakers[:, None], turned)
+
+
+class SubcentreAAMSoftmax(AAMSoftmax):
+    """AAM-softmax with several centres a speaker and a penalty on the hardest other speakers.
+
+    The cosine of a speaker is that of its nearest centre (Deng et al. 2020, sub-center ArcFace), so
+    that wrong labels and odd channels gather around centres of their own. The ``hardest`` other
+    speakers of every row get ``s cos(theta - m')`` (Zhao et al. 2021, SpeakIn at VoxSRC).
+
+    Args:
+        dim: size of the embeddings.
+        num_speakers: number of classes.
+        num_centers: centres of a class.
+        scale: s, multiplies the cosines.
+        margin: m, its final value.
+        hardest: K, how many other speakers are penalised; 0 penalises none.
+        hardest_margin: m', warms up as the margin does.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_speakers: int,
+        *,
+        num_centers: int = 3,
+        scale: float = 30.0,
+        margin: float = 0.2,
+        hardest: int = 5,
+        hardest_margin: float = 0.06,
+    ) -> None:
+        super().__init__(dim, num_speakers, scale=scale, margin=margin)
+        self.hardest = min(hardest, num_speakers - 1)
+        self.hardest_ratio = hardest_margin / margin if margin else 0.0
+        centers = nn.init.orthogonal_(torch.empty(num_speakers * num_centers, dim))
+        self.weight = nn.Parameter(centers.view(num_speakers, num_centers, dim))
+
+    def cosines(self, embeddings: Embeddings) -> Logits:
+        centers = F.normalize(at_least_float32(self.weight), dim=2)
+        return torch.einsum("bd,snd->bsn", embeddings, centers).amax(dim=2)
+
+    def apply_margin(self, cosines: Logits, speakers: Speakers) -> Logits:
+        with_margin = super().apply_margin(cosines, speakers)
+        if not self.hardest:
+            return with_margin
+        margin = self.margin_now * self.hardest_ratio
+        others = cosines.scatter(1, speakers[:, None], -torch.inf)
+        hard, columns = others.topk(self.hardest, dim=1)
+        sines = (1 - hard.square()).clamp(min=1e-9).sqrt()
+        return with_margin.scatter(1, columns, hard * margin.cos() + sines * margin.sin())
 
 
 def _loss(logits: Logits, scores: Logits, speakers: Speakers) -> Loss:

@@ -37,14 +37,16 @@ def check_config(config: Config, world_size: int) -> None:
         InputError: as soon as something does not fit.
     """
     train, pooling = config.train, config.encoder.pooling
-    for key in ("steps", "batch_size", "log_every", "save_every", "validate_every"):
+    for key in ("steps", "batch_size", "accumulate", "log_every", "save_every", "validate_every"):
         if getattr(train, key) < 1:
             raise InputError(f"train.{key}={getattr(train, key)} must be at least 1.")
-    if train.batch_size % world_size:
+    if train.batch_size % (world_size * train.accumulate):
         raise InputError(
-            f"train.batch_size={train.batch_size} cannot be shared by {world_size} processes. "
-            "Choose a multiple."
+            f"train.batch_size={train.batch_size} cannot be shared by {world_size} processes and "
+            f"{train.accumulate} accumulated parts. Choose a multiple."
         )
+    if train.average_last < 0:
+        raise InputError(f"train.average_last={train.average_last}: must not be negative.")
     if not config.data.train_manifest:
         raise InputError("data.train_manifest is not set. Name the CSV that `prepare` wrote.")
     if train.vlad_init_utterances and (pooling.kind, pooling.assignment) != (

@@ -19,9 +19,10 @@ from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder
 from speakervlad.inference.thresholds import THRESHOLDS_NAME
 from speakervlad.inference.torch_backend import TorchBackend
-from speakervlad.models.build import save_encoder
+from speakervlad.models.build import save_classifier, save_encoder
 from speakervlad.training.augment.build import build_augmenter
 from speakervlad.training.augment.crops import DrawnBatch
+from speakervlad.training.averaging import average_encoders, keep_last
 from speakervlad.training.build import (
     build_dataset,
     build_model,
@@ -55,7 +56,8 @@ def train(config: Config, show: Show = no_show) -> Path:
 
     Leaves in ``run_dir``: ``config.yaml``, ``train.log``, ``metrics.jsonl``, ``tensorboard/``,
     ``last.pt`` (the whole state), ``encoder-last/``, and ``encoder/`` (the best by mean validation
-    EER, with its thresholds; the last where nothing validates).
+    EER, with its thresholds; the last where nothing validates). Each of them keeps the classes that
+    it was trained with. ``train.average_last`` adds ``encoders/`` and ``encoder-average/``.
 
     Returns:
         The folder of the encoder to use.
@@ -105,6 +107,8 @@ class Run:
             plan=build_plan(config),
             precision=config.train.precision,
             clip_norm=config.optim.clip_norm,
+            accumulate=config.train.accumulate,
+            sync_batch_norm=config.train.sync_batch_norm,
             compile_model=config.train.compile,
         )
         if state:
@@ -156,7 +160,7 @@ class Run:
         return self.step % every == 0 or self.step == self.config.train.steps
 
     def _train_on(self, batch: DrawnBatch) -> None:
-        loss = self.trainer.step(self.step, *self.augmenter(batch))
+        loss = self.trainer.step(self.step, self.augmenter(batch))
         self.window.add(self.step, loss, batch.index)
         self.step += 1
 
@@ -202,13 +206,23 @@ class Run:
         self._save_encoder("encoder-last", {})
         if not self.lists:
             self._save_encoder("encoder", {})
+        if self.config.train.average_last:
+            self._average()
         state = TrainingState(self.step, model.state_dict(), optimizer.state_dict(), self.best_eer)
         state.save(self.folder / STATE_NAME)
+
+    def _average(self) -> None:
+        """Keep the encoders of the last saves; after the last step, leave their mean."""
+        self._save_encoder(f"encoders/step-{self.step:09d}", {})
+        kept = keep_last(self.folder / "encoders", self.config.train.average_last)
+        if self.step == self.config.train.steps:
+            average_encoders(kept, self.folder / "encoder-average")
 
     def _save_encoder(self, name: str, notes: dict[str, str]) -> None:
         encoder = self.trainer.model.encoder
         notes = {"step": str(self.step), **notes}
         save_encoder(self.folder / name, encoder, self.config.encoder, notes)
+        save_classifier(self.folder / name, self.trainer.model.classifier.weight.detach())
 
     def _save_thresholds(self, reports: dict[str, VerificationReport]) -> None:
         thresholds = {name: report.threshold for name, report in reports.items()}

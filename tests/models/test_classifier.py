@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_metric_learning import losses
 
-from speakervlad.models.classifier import AAMSoftmax, AMSoftmax, Softmax
+from speakervlad.models.classifier import AAMSoftmax, AMSoftmax, Softmax, SubcentreAAMSoftmax
 
 DIM, SPEAKERS = 16, 7
 
@@ -141,3 +141,48 @@ def test_loss_is_float32_under_bfloat16_autocast(batch, kind):
         loss = classifier(batch[0].bfloat16(), batch[1])
     assert loss.value.dtype == torch.float32
     torch.testing.assert_close(loss.value, classifier(*batch).value, rtol=0.02, atol=0.02)
+
+
+def naive_subcentre_loss(classifier, embeddings, speakers, margin, hardest, hardest_margin):
+    """Row by row, with angles."""
+    losses = []
+    for embedding, speaker in zip(embeddings.tolist(), speakers.tolist(), strict=True):
+        angles = [
+            min(
+                math.acos(F.cosine_similarity(torch.tensor(embedding), center, dim=0).item())
+                for center in centers
+            )
+            for centers in classifier.weight.detach()
+        ]
+        others = sorted((n for n in range(SPEAKERS) if n != speaker), key=lambda n: angles[n])
+        for number in others[:hardest]:
+            angles[number] -= hardest_margin
+        angles[speaker] += margin
+        logits = 30 * torch.tensor([math.cos(angle) for angle in angles])
+        losses.append(F.cross_entropy(logits, torch.tensor(speaker)))
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("hardest", [0, 2, 50])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_subcentre_loss_is_its_definition(batch, hardest, share):
+    classifier = SubcentreAAMSoftmax(DIM, SPEAKERS, num_centers=3, hardest=hardest)
+    classifier.warm_up(share)
+    expected = naive_subcentre_loss(classifier, *batch, 0.2 * share, hardest, 0.06 * share)
+    torch.testing.assert_close(classifier(*batch).value, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_one_centre_without_penalty_is_aam_softmax(batch):
+    classifier = SubcentreAAMSoftmax(DIM, SPEAKERS, num_centers=1, hardest=0)
+    plain = AAMSoftmax(DIM, SPEAKERS)
+    plain.weight.data = classifier.weight.data[:, 0]
+    torch.testing.assert_close(classifier(*batch).value, plain(*batch).value)
+
+
+def test_only_the_nearest_centre_of_a_speaker_learns():
+    classifier = SubcentreAAMSoftmax(DIM, SPEAKERS, num_centers=2, scale=1.0)
+    embedding = classifier.weight.detach()[:1, 1] + 0.01
+    classifier(embedding, torch.tensor([0])).value.backward()
+    far, near = classifier.weight.grad[0].norm(dim=1)
+    assert far == 0
+    assert near > 0

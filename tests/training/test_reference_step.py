@@ -19,6 +19,7 @@ from speakervlad.inference.convert import convert_keras
 from speakervlad.inference.keras_layers import places
 from speakervlad.models.build import build_classifier, load_encoder_folder
 from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.training.augment.augmenter import Examples
 from speakervlad.training.distributed import World
 from speakervlad.training.optim import build_optimizer, undecayed
 from speakervlad.training.trainer import StepPlan, Trainer
@@ -114,7 +115,7 @@ def batch_statistic(before, after):
 def step_with_the_same_loss(trainer, recorded, batch):
     """State before and after one step whose loss equals the original's to 1e-4."""
     before, decay = values(trainer.model), penalty(trainer.model)
-    loss = trainer.step(0, *batch)
+    loss = trainer.step(0, Examples(*batch))
     total, accuracy = recorded.arrays["losses_and_acc"][0]
     per_sample = recorded.arrays["data_loss_train_per_sample"]
     assert decay == pytest.approx(float(recorded.arrays["reg_loss"]), rel=1e-4)
@@ -201,7 +202,7 @@ def test_summing_as_tensorflow_did_gives_its_very_updates(
     )
     trainer, recorded = make_trainer(encoder_folder, shared_reference, run)
     before = values(trainer.model)
-    loss = trainer.step(0, *batch).value.item()
+    loss = trainer.step(0, Examples(*batch)).value.item()
     after = values(trainer.model)
     per_sample = recorded.arrays["data_loss_train_per_sample"]
     assert loss == pytest.approx(float(per_sample.mean()), rel=2e-6)

@@ -25,7 +25,7 @@ class Examples(NamedTuple):
 
     waveforms: Tensor
     classes: Tensor
-    keep: Tensor | None
+    keep: Tensor | None = None
 
     def split(self, parts: int) -> list["Examples"]:
         """Equal parts along the batch."""
