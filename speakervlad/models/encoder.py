@@ -9,6 +9,7 @@ from speakervlad.models.classifier import Loss, MarginSoftmax, Softmax
 from speakervlad.models.frontend import LinearSpectrogram, LogMelSpectrogram
 from speakervlad.models.pooling import NetVLAD, StatisticsPooling, TemporalAveragePooling
 from speakervlad.models.resnet import BottleneckResNet
+from speakervlad.models.standard_resnet import StandardResNet34
 
 # False where augmentation hides the spectrogram behind its mean.
 SpectrogramMask = Bool[Tensor, "batch freq time"] | None
@@ -71,7 +72,7 @@ class SpeakerEncoder(nn.Module):
     def __init__(
         self,
         front_end: LinearSpectrogram | LogMelSpectrogram,
-        trunk: BottleneckResNet,
+        trunk: BottleneckResNet | StandardResNet34,
         descriptors: ColumnDescriptors | RowMean,
         pooling: NetVLAD | StatisticsPooling | TemporalAveragePooling,
         projection: Projection,

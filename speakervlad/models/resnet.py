@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from speakervlad.models.standard_resnet import StandardResNet34
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -151,7 +153,11 @@ class WideResNet34(BottleneckResNet):
         )
 
 
-TRUNKS = {"thin_resnet34": ThinResNet34, "wide_resnet34": WideResNet34}
+TRUNKS = {
+    "thin_resnet34": ThinResNet34,
+    "wide_resnet34": WideResNet34,
+    "standard_resnet34": StandardResNet34,
+}
 
 
 def _build_stage(
