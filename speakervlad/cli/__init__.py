@@ -17,6 +17,7 @@ app = typer.Typer(
 
 # Each module registers its commands on ``app``, so they come after it.
 from speakervlad.cli import (  # noqa: E402
+    bench,  # noqa: F401
     calibration,  # noqa: F401
     convert,  # noqa: F401
     data,  # noqa: F401

@@ -1,4 +1,4 @@
-"""The command that trains: ``train``."""
+"""The commands that train: ``train``, ``average``."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -38,6 +38,21 @@ def train(
         folder = run(experiment, show)
     if is_main:
         console.print(f"encoder: {folder}")
+
+
+@app.command()
+def average(
+    out: Annotated[Path, typer.Argument(help="Encoder folder to write.")],
+    encoders: Annotated[list[Path], typer.Argument(help="Encoder folders of one run.")],
+) -> None:
+    """Average the weights of several encoders of one run."""
+    from speakervlad.extras import require
+
+    require("torch", "train", "averaging")
+    from speakervlad.training.averaging import average_encoders
+
+    average_encoders(encoders, out)
+    console.print(f"mean of {len(encoders)} encoders: {out}")
 
 
 @contextmanager

@@ -1,0 +1,159 @@
+"""Where the time of training goes: disk, decoding, augmentation, front end, network."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from speakervlad.config import Config
+from speakervlad.data.dataset import batches
+from speakervlad.data.manifest import Manifest
+from speakervlad.training.augment.augmenter import Augmenter, Examples
+from speakervlad.training.augment.build import build_augmenter
+from speakervlad.training.augment.crops import DrawnCrops, collate
+from speakervlad.training.build import (
+    build_dataset,
+    build_model,
+    build_plan,
+    check_config,
+    num_classes,
+)
+from speakervlad.training.distributed import World, choose_device
+from speakervlad.training.loading import build_loader, build_sampler
+from speakervlad.training.optim import build_optimizer
+from speakervlad.training.trainer import Trainer
+
+# Batches that are not counted: workers start, kernels are compiled.
+NUM_WARM = 2
+
+
+@dataclass(frozen=True)
+class DataBench:
+    """Seconds that one crop takes in every stage.
+
+    Attributes:
+        worker: of one worker: ``disk``, ``decode``, ``draw`` (noise, rooms and codecs).
+        device: of the device: ``augment``, ``front end``, ``network`` (forward, backward, update).
+        loader: all workers together, with what it costs to hand batches over.
+    """
+
+    worker: dict[str, float]
+    device: dict[str, float]
+    loader: float
+
+    @property
+    def bottleneck(self) -> str:
+        """The longest stage of the slower side."""
+        loads = self.loader > sum(self.device.values())
+        stages = self.worker if loads else self.device
+        return max(stages, key=lambda name: stages[name])
+
+    @property
+    def crops_per_second(self) -> float:
+        """What training can reach: loading and computing go on side by side."""
+        return 1 / max(self.loader, sum(self.device.values()))
+
+
+def bench_data(config: Config, *, num_batches: int = 10) -> DataBench:
+    """Measure an experiment's stages on its own data, without writing anything.
+
+    Disk is the time that a first reading takes longer than a second one; of files that the
+    operating system still holds in memory it is nothing.
+
+    Args:
+        config: the experiment; one process is measured.
+        num_batches: how many batches every stage is measured on.
+
+    Raises:
+        InputError: the config or its data cannot be used.
+    """
+    check_config(config, 1)
+    world = World(0, 1, choose_device(config.train.device))
+    manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
+    model = build_model(config, num_classes(config, manifest))
+    crops = build_dataset(config, manifest, model)
+    speakers = len(manifest.speaker_names)
+    augmenter = build_augmenter(config, model.encoder.front_end, speakers, world.device)
+    trainer = Trainer(
+        model,
+        build_optimizer(model, config.optim),
+        world,
+        plan=build_plan(config),
+        precision=config.train.precision,
+        accumulate=config.train.accumulate,
+        compile_model=config.train.compile,
+    )
+    size = config.train.batch_size
+    worker = _worker(config, crops, world, num_batches * size)
+    device = _device(config, crops, augmenter, trainer, num_batches)
+    return DataBench(worker, device, _loader(config, crops, world, num_batches))
+
+
+def _worker(config: Config, crops: DrawnCrops, world: World, count: int) -> dict[str, float]:
+    keys = list(islice(build_sampler(config, crops.crops.manifest, 0, world), count))
+
+    def read() -> None:
+        for key in keys:
+            crops.crops[key]
+
+    def draw() -> None:
+        for key in keys:
+            crops[key]
+
+    first, again, drawn = (_seconds(work) / count for work in (read, read, draw))
+    return {"disk": max(first - again, 0.0), "decode": again, "draw": max(drawn - again, 0.0)}
+
+
+def _device(
+    config: Config, crops: DrawnCrops, augmenter: Augmenter, trainer: Trainer, count: int
+) -> dict[str, float]:
+    size = config.train.batch_size
+    keys = islice(build_sampler(config, crops.crops.manifest, 0, trainer.world), size)
+    batch = collate([crops[key] for key in keys])
+    examples: Examples = augmenter(batch)
+    front_end = trainer.model.encoder.front_end.train()
+
+    @torch.no_grad()
+    def spectrograms() -> None:
+        front_end(examples.waveforms)
+
+    work = {
+        "augment": lambda: augmenter(batch),
+        "front end": spectrograms,
+        "network": lambda: trainer.step(0, examples),
+    }
+    seconds = {
+        name: _per_crop(run, trainer.world.device, count, size) for name, run in work.items()
+    }
+    seconds["network"] = max(seconds["network"] - seconds["front end"], 0.0)
+    return seconds
+
+
+def _per_crop(
+    work: Callable[[], object], device: torch.device, count: int, batch_size: int
+) -> float:
+    def repeat(times: int) -> None:
+        for _ in range(times):
+            work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    repeat(NUM_WARM)
+    return _seconds(lambda: repeat(count)) / (count * batch_size)
+
+
+def _loader(config: Config, crops: DrawnCrops, world: World, count: int) -> float:
+    stream = batches(build_loader(config, crops, 0, world))
+    # Before the clock starts, workers have filled their queues, which hold two batches each.
+    warm = NUM_WARM + 2 * config.data.num_workers
+    for _ in islice(stream, warm):
+        pass
+    return _seconds(lambda: list(islice(stream, count))) / (count * config.train.batch_size)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
