@@ -23,6 +23,7 @@ from speakervlad.cli import (  # noqa: E402
     data,  # noqa: F401
     embed,  # noqa: F401
     evaluation,  # noqa: F401
+    export,  # noqa: F401
     quickstart,  # noqa: F401
     reporting,  # noqa: F401
     rooms,  # noqa: F401

@@ -8,7 +8,6 @@ import typer
 from speakervlad.cli import app
 from speakervlad.cli.console import console, track
 from speakervlad.errors import InputError
-from speakervlad.extras import require
 
 if TYPE_CHECKING:
     from speakervlad.evaluation.embeddings import Embeddings
@@ -17,7 +16,9 @@ if TYPE_CHECKING:
 
 CALIBRATION_NAME = "calibration.json"
 
-EncoderOption = Annotated[Path, typer.Option(help="Encoder folder, as `train` writes.")]
+EncoderOption = Annotated[
+    Path, typer.Option(help="Encoder folder of `train`, or .onnx file of `export`.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 PrecisionOption = Annotated[
     str, typer.Option(help="float32, or bfloat16: about twice as fast where the processor has it.")
@@ -47,7 +48,6 @@ def embed(
     ] = None,
 ) -> None:
     """Write one embedding per recording, or per sliding window of it."""
-    require("torch", "train", "embed")
     import time
 
     from speakervlad.files import check_writable
@@ -108,7 +108,6 @@ def verify(
 
     With the file that `calibrate` writes beside the encoder, also how likely that is.
     """
-    require("torch", "train", "verify")
     from speakervlad.inference.engine import load_encoder
     from speakervlad.inference.thresholds import read_threshold
 

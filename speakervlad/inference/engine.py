@@ -14,6 +14,7 @@ import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError, first_few
+from speakervlad.extras import require
 from speakervlad.inference.chunks import FrameGrid
 from speakervlad.inference.waves import Wave, open_wave
 from speakervlad.progress import Track, silent
@@ -208,16 +209,33 @@ def load_encoder(
     """Load an encoder.
 
     Args:
-        path: the folder that training wrote: ``config.json`` and ``model.safetensors``.
+        path: the folder that training wrote (``config.json`` and ``model.safetensors``), computed
+            with torch; or the ``.onnx`` file that ``export`` wrote, computed with onnxruntime.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1`` ...
         precision: of the trunk: ``float32``, or ``bfloat16`` where that is faster.
 
     Raises:
-        InputError: the folder, its files or the device are not there or damaged.
+        InputError: the encoder, its files or the device are not there or damaged, torch is not
+            installed, or an exported encoder is asked for what only torch does.
     """
+    path = Path(path)
+    if path.suffix == ".onnx":
+        return Embedder(_load_exported(path, device, precision), path)
+    require("torch", "train", "an encoder folder")
     from speakervlad.inference.torch_backend import load_torch_backend
 
-    return Embedder(load_torch_backend(Path(path), device, precision), Path(path))
+    return Embedder(load_torch_backend(path, device, precision), path)
+
+
+def _load_exported(path: Path, device: str, precision: str) -> Backend:
+    from speakervlad.inference.onnx_backend import OnnxBackend
+
+    if device not in ("auto", "cpu") or precision != "float32":
+        raise InputError(
+            f"{path}: device={device}, precision={precision}: an exported encoder runs on the CPU "
+            "in float32. Use the encoder folder."
+        )
+    return OnnxBackend(path)
 
 
 def window_spans(seconds: float, windows: Windows) -> np.ndarray:

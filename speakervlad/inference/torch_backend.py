@@ -22,7 +22,7 @@ from speakervlad.models.frontend import NORM_EPSILON, SAMPLE_RATE
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Longer signals are computed in chunks: it bounds the memory and costs the chunks' context.
-CHUNK_SECONDS = 40
+CHUNK_SECONDS = 20
 Standardise = Callable[[Tensor], Tensor]
 
 

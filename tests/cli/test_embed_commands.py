@@ -1,5 +1,8 @@
 """``embed`` and ``verify`` beyond the plain chain: precision, windows, what is refused."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -80,3 +83,43 @@ def test_bad_options_end_in_one_line(run, capsys, encoder, folder, tmp_path, opt
     assert words in error
     assert "\n" not in error
     assert not out.exists()
+
+
+NO_TORCH = """
+import sys
+sys.modules["torch"] = None
+sys.modules["onnx"] = None
+sys.argv = ["speakervlad", *sys.argv[1:]]
+from speakervlad.cli import main
+main()
+"""
+
+
+def without_torch(*arguments):
+    command = [sys.executable, "-c", NO_TORCH, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_exported_encoder_runs_without_torch(run, encoder, folder, tmp_path):
+    model = tmp_path / "e.onnx"
+    assert run("export", encoder, model) == 0
+    for source, name in ((encoder, "torch"), (model, "onnx")):
+        out = tmp_path / f"{name}.npz"
+        assert run("embed", folder, "--encoder", source, "--out", out) == 0
+    out = tmp_path / "bare.npz"
+    done = without_torch("embed", folder, "--encoder", model, "--out", out)
+    assert done.returncode == 0, done.stderr
+    theirs, ours, bare = (
+        Embeddings.load(tmp_path / f"{name}.npz").vectors for name in ("torch", "onnx", "bare")
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    np.testing.assert_array_equal(bare, ours)
+    pair = (folder / "a.wav", folder / "b.wav", "--encoder", model, "--threshold=-1")
+    done = without_torch("verify", *pair)
+    assert done.returncode == 0, done.stderr
+    assert "same speaker" in done.stdout
+
+
+def test_export_refuses_another_suffix(run, capsys, encoder, tmp_path):
+    assert run("export", encoder, tmp_path / "e.bin") == 2
+    assert "name it .onnx" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""Encoder folders to single ONNX files that run without torch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from speakervlad.config import to_dict
+from speakervlad.errors import InputError
+from speakervlad.files import atomic_path
+from speakervlad.inference.onnx_backend import (
+    CHECK_TOLERANCE,
+    FORMAT,
+    OnnxBackend,
+    probe_waveform,
+)
+from speakervlad.inference.onnx_graph import build_graph
+from speakervlad.inference.thresholds import THRESHOLDS_NAME
+from speakervlad.inference.torch_backend import TorchBackend
+from speakervlad.inference.waves import SampleWave
+from speakervlad.models.build import load_encoder_folder
+
+CHECK_SECONDS = tuple(np.geomspace(0.1, 60, 20).tolist())
+
+
+def export_onnx(
+    folder: Path, out: Path, *, check_seconds: tuple[float, ...] = CHECK_SECONDS
+) -> float:
+    """Write an encoder as one ONNX file and compare it with torch.
+
+    The file carries the encoder's config, its thresholds, and the embedding of a
+    known signal, by which a runtime can check itself.
+
+    Args:
+        folder: the encoder folder.
+        out: the file to write; it appears only when the check has passed.
+        check_seconds: lengths of noise at which both are compared.
+
+    Returns:
+        The largest distance between an embedding of torch and of the file.
+
+    Raises:
+        InputError: the folder is damaged, or the file does not compute what torch computes.
+    """
+    encoder, config = load_encoder_folder(folder)
+    backend = TorchBackend(encoder, torch.device("cpu"))
+    model = build_graph(backend.encoder)
+    grid = backend.grid
+    notes = {
+        "format": FORMAT,
+        "config": json.dumps(to_dict(config)),
+        "grid": json.dumps(list(grid)),
+        "check": json.dumps(backend.embed(SampleWave(probe_waveform(1.0))).tolist()),
+    }
+    if (folder / THRESHOLDS_NAME).is_file():
+        notes[THRESHOLDS_NAME] = (folder / THRESHOLDS_NAME).read_text()
+    onnx.helper.set_model_props(model, notes)
+    onnx.checker.check_model(model)
+    with atomic_path(out) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+        worst = largest_distance(backend, OnnxBackend(temporary), check_seconds)
+        if not worst <= CHECK_TOLERANCE:
+            raise InputError(f"{folder}: the exported graph is {worst:.2g} away from torch.")
+    return worst
+
+
+def largest_distance(
+    one: TorchBackend, other: OnnxBackend, check_seconds: tuple[float, ...]
+) -> float:
+    """The largest Euclidean distance between two backends' unit vectors of the same signals."""
+    waves = [SampleWave(probe_waveform(seconds)) for seconds in check_seconds]
+    return max(float(np.linalg.norm(one.embed(wave) - other.embed(wave))) for wave in waves)

@@ -1,0 +1,140 @@
+"""The exported graph computes what torch computes, at any length and batch size."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
+from speakervlad.errors import InputError
+from speakervlad.inference.engine import Windows, load_encoder
+from speakervlad.inference.export import export_onnx
+from speakervlad.inference.onnx_backend import OnnxBackend
+from speakervlad.inference.thresholds import THRESHOLDS_NAME, read_threshold
+from speakervlad.models.build import build_encoder, save_encoder
+
+VARIANTS = {
+    "as released": {},
+    "mirrored": {"front_end": FrontEndConfig(mirror=True, min_seconds=0.8)},
+    "mean over time": {"front_end": FrontEndConfig("log_mel", 40, "time_mean")},
+    "deviation over time": {"front_end": FrontEndConfig("linear", normalise="time")},
+    "not normalised": {"front_end": FrontEndConfig("log_mel", 40, "none")},
+    "average of rows": {"pooling": PoolingConfig(kind="average"), "descriptor_dim": 0},
+    "statistics": {"pooling": PoolingConfig(kind="statistics"), "embedding_relu": True},
+    "wide trunk": {"trunk": TrunkConfig(kind="wide_resnet34", width=0.125)},
+    "standard trunk": {"trunk": TrunkConfig(kind="standard_resnet34", width=0.25)},
+    "plain assignment": {"pooling": PoolingConfig(assignment="descriptors", vector_norm=True)},
+    "normalised embedding": {"embedding_norm": True},
+}
+LENGTHS = (400, 511, 512, 1600, 5000, 16000, 16001, 40160, 77777)
+
+
+def save(folder, **changes):
+    settings = {
+        "trunk": TrunkConfig(width=0.125),
+        "descriptor_dim": 16,
+        "pooling": PoolingConfig(num_clusters=3, num_ghosts=1),
+        "embedding_dim": 12,
+        "embedding_relu": False,
+    }
+    torch.manual_seed(0)
+    config = EncoderConfig(**(settings | changes))
+    encoder = build_encoder(config)
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    save_encoder(folder, encoder, config, {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("model") / "encoder")
+
+
+@pytest.fixture(scope="module")
+def exported(folder):
+    path = folder.parent / "encoder.onnx"
+    (folder / THRESHOLDS_NAME).write_text('{"eer": 0.321}')
+    export_onnx(folder, path, check_seconds=(0.1, 1.0))
+    return path
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_graph_equals_torch(make_waveform, tmp_path, variant):
+    folder = save(tmp_path / "encoder", **VARIANTS[variant])
+    export_onnx(folder, tmp_path / "e.onnx", check_seconds=(0.1,))
+    ours, theirs = load_encoder(tmp_path / "e.onnx"), load_encoder(folder, device="cpu")
+    for length in LENGTHS:
+        waveform = make_waveform(length / 16000, seed=length)
+        distance = np.linalg.norm(ours.embed(waveform) - theirs.embed(waveform))
+        assert distance < 1e-4, length
+
+
+@pytest.mark.slow
+def test_full_width_equals_torch_at_twenty_lengths(tmp_path):
+    config = EncoderConfig()
+    save_encoder(tmp_path / "encoder", build_encoder(config), config, {})
+    assert export_onnx(tmp_path / "encoder", tmp_path / "e.onnx") < 1e-4
+
+
+def test_batch_is_dynamic(exported, make_waveform):
+    session = onnxruntime.InferenceSession(exported)
+    batch = np.stack([make_waveform(1.3, seed=seed) for seed in range(3)])
+    together = session.run(None, {"waveform": batch})[0]
+    alone = [session.run(None, {"waveform": row[None]})[0][0] for row in batch]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_file_carries_config_thresholds_and_check(exported, folder):
+    backend = OnnxBackend(exported)
+    assert json.loads(backend.notes["config"])["embedding_dim"] == backend.dim == 12
+    assert read_threshold(exported) == read_threshold(folder) == 0.321
+    assert backend.check() < 1e-4
+
+
+def test_many_files_equal_torch(exported, folder, make_wav, tmp_path):
+    paths = [make_wav(tmp_path / f"{i}.wav", 0.3 + 0.2 * i, seed=i) for i in range(8)]
+    theirs = load_encoder(folder, device="cpu").embed_files(paths)
+    np.testing.assert_allclose(load_encoder(exported).embed_files(paths), theirs, atol=1e-4)
+
+
+def test_file_that_is_not_ours_is_refused(tmp_path):
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(InputError, match=r"text\.onnx: damaged or no ONNX"):
+        load_encoder(tmp_path / "text.onnx")
+    with pytest.raises(InputError, match="no such file"):
+        load_encoder(tmp_path / "absent.onnx")
+
+
+def test_foreign_graph_is_refused(exported, tmp_path):
+    import onnx
+
+    model = onnx.load(exported)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "foreign.onnx")
+    with pytest.raises(InputError, match="not an encoder"):
+        load_encoder(tmp_path / "foreign.onnx")
+
+
+def test_what_only_torch_does_is_refused(exported, make_waveform):
+    embedder = load_encoder(exported)
+    waveform = make_waveform(1.0)
+    with pytest.raises(InputError, match="encoder folder"):
+        embedder.embed_windows(waveform, Windows(0.5, 0.5))
+    with pytest.raises(InputError, match="encoder folder"):
+        embedder.enrol([waveform])
+    with pytest.raises(InputError, match="at most 120 s"):
+        embedder.embed(np.tile(waveform, 121))
+    with pytest.raises(InputError, match="precision=bfloat16"):
+        load_encoder(exported, precision="bfloat16")
+
+
+def test_wrong_graph_never_appears(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("speakervlad.inference.onnx_graph.NORM_EPSILON", 0.5)
+    with pytest.raises(InputError, match="away from torch"):
+        export_onnx(folder, tmp_path / "e.onnx", check_seconds=(1.0,))
+    assert list(tmp_path.iterdir()) == []
