@@ -1,5 +1,7 @@
 """The stream of batches: which crops, in which order, by which processes."""
 
+import atexit
+import os
 import signal
 from collections.abc import Iterator
 
@@ -76,11 +78,16 @@ def build_loader(config: Config, dataset: DrawnCrops, step: int, world: World) -
         collate_fn=collate,
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,
-        worker_init_fn=_outlive_sigterm if num_workers else None,
+        worker_init_fn=_start_worker if num_workers else None,
         pin_memory=world.device.type == "cuda",
     )
 
 
-def _outlive_sigterm(worker: int) -> None:
-    """SIGTERM is the trainer's to answer: it saves, leaves, and takes its workers along."""
+def _start_worker(worker: int) -> None:
+    """SIGTERM is the trainer's to answer: it saves, leaves, and takes its workers along.
+
+    At its end a worker leaves without finalising Python, as forked ones do: that would kill the
+    thread that hands over batches inside of C++, which aborts the process and then the training.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    atexit.register(os._exit, 0)
