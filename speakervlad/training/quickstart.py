@@ -39,7 +39,7 @@ class Corpus:
 
 
 CORPORA = {
-    "train": Corpus(speakers=120, sessions=3, utterances=2),
+    "train": Corpus(speakers=160, sessions=3, utterances=2),
     "valid": Corpus(speakers=8, sessions=3, utterances=2, trials_per_speaker=12),
     "test": Corpus(speakers=12, sessions=3, utterances=4, trials_per_speaker=60),
 }
