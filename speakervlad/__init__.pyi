@@ -13,6 +13,7 @@ from .evaluation.scoring import cosine_scores as cosine_scores
 from .evaluation.trials import Trials as Trials
 from .evaluation.trials import read_trials as read_trials
 from .inference.engine import load_encoder as load_encoder
+from .inference.state import VladState as VladState
 from .models.encoder import SpeakerEncoder as SpeakerEncoder
 from .models.pooling import NetVLAD as NetVLAD
 from .training.run import train as train

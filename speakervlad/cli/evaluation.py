@@ -17,6 +17,8 @@ from speakervlad.cli.options import (
     ResamplesOption,
     parse_points,
 )
+from speakervlad.cli.pictures import Pictures
+from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
@@ -84,22 +86,25 @@ def metrics(
     point: PointOption = None,
     resamples: ResamplesOption = 1000,
     det: Annotated[Path | None, typer.Option(help="Draw the DET curve: .png, .svg, .pdf.")] = None,
+    histogram: Annotated[Path | None, typer.Option(help="Draw the scores of both classes.")] = None,
+    bars: Annotated[Path | None, typer.Option(help="Draw the EERs of the --by groups.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the numbers.")] = None,
 ) -> None:
     """Judge scored trials: EER, detection costs, Cllr, fixed false-acceptance rates."""
-    from speakervlad.evaluation.plots import check_picture
     from speakervlad.evaluation.streaming import stream_score_file, streamed_report
 
-    for path in filter(None, (det, json_out)):
-        check_writable(path)
-    if det is not None:
-        check_picture(det)
+    pictures = Pictures(det, histogram, bars)
+    pictures.check()
+    if json_out is not None:
+        check_writable(json_out)
+    if bars is not None and len(by or []) != 1:
+        raise InputError("--bars draws one breakdown. Give one --by.")
     points = parse_points(point)
     if trials is None and scores.suffix != ".npy" and scores.stat().st_size > STREAM_BYTES:
         console.print("a large file: read as a stream, without intervals, breakdown and pictures")
         report, parts = streamed_report(stream_score_file(scores), points), {}
     else:
-        report, parts = judge_file(scores, trials, manifest, by or [], points, resamples, det)
+        report, parts = judge_file(scores, trials, manifest, by or [], points, resamples, pictures)
     print_report(report)
     for column, groups in parts.items():
         print_groups(column, groups)
@@ -116,13 +121,12 @@ def judge_file(
     by: list[str],
     points: "tuple[OperatingPoint, ...]",
     resamples: int,
-    det: Path | None,
+    pictures: Pictures,
 ) -> "tuple[VerificationReport, dict[str, dict[str, VerificationReport | None]]]":
     """Read, judge, break down and draw one score file."""
     from speakervlad.data.manifest import Manifest
-    from speakervlad.errors import InputError
     from speakervlad.evaluation.breakdown import breakdown, trial_groups
-    from speakervlad.evaluation.curves import check_scores, error_curve
+    from speakervlad.evaluation.curves import check_scores
     from speakervlad.evaluation.scored_lists import judge, read_scored, speakers_if_known
     from speakervlad.evaluation.trials import read_trials
 
@@ -138,9 +142,5 @@ def judge_file(
         for column in by
         if known is not None
     }
-    if det is not None:
-        from speakervlad.evaluation.plots import det_figure, save_figure
-
-        curve = error_curve(values, pairs.labels())
-        save_figure(det_figure({scores.stem: curve}, points[0]), det)
+    pictures.draw(scores.stem, values, pairs.labels(), points[0], judged.threshold, parts)
     return judged, parts

@@ -141,7 +141,7 @@ class Embedder:
         return self.backend.enrol([open_wave(audio, channel) for audio in recordings])
 
     def embed_files(
-        self, paths: Sequence[Path], *, channel: int | None = None, track: Track = silent
+        self, paths: Sequence[str | Path], *, channel: int | None = None, track: Track = silent
     ) -> np.ndarray:
         """Embed many files, reading ahead while computing.
 
@@ -151,8 +151,9 @@ class Embedder:
         Raises:
             InputError: some files cannot be embedded; all are tried, counted, the first few named.
         """
+        files = [Path(path) for path in paths]
         return np.concatenate(
-            [item.vectors for item in self.embed_each(paths, channel=channel, track=track)]
+            [item.vectors for item in self.embed_each(files, channel=channel, track=track)]
             or [np.empty((0, self.dim), np.float32)]
         )
 

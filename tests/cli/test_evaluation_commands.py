@@ -36,6 +36,27 @@ def test_score_then_metrics(run, corpus, capsys):
     assert "EER" in capsys.readouterr().out
 
 
+def test_metrics_draws_histogram_and_bars(run, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [(f"s{i % 4}/{i}", f"s{(i + shift) % 4}/t{i}") for i in range(60) for shift in (0, 1)]
+    labels = np.tile([1, 0], 60)
+    scores = labels + 0.4 * rng.standard_normal(120)
+    lines = [f"{a} {b} {s:.4f} {t}" for (a, b), s, t in zip(rows, scores, labels, strict=True)]
+    (tmp_path / "S.txt").write_text("\n".join(lines) + "\n")
+    names = sorted({name for row in rows for name in row})
+    manifest = ["utterance_id,path,speaker,session,num_samples,room"]
+    for number, name in enumerate(names):
+        room = "hall" if int(name[1]) < 2 else "cell"
+        manifest.append(f"{name},{name}.wav,{name[:2]},x{number},16000,{room}")
+    (tmp_path / "m.csv").write_text("\n".join(manifest) + "\n")
+    pictures = ("--histogram", tmp_path / "h.svg", "--bars", tmp_path / "b.png")
+    options = ("--manifest", tmp_path / "m.csv", "--by", "room", "--resamples", "0")
+    assert run("metrics", tmp_path / "S.txt", *options, *pictures) == 0
+    assert "<svg" in (tmp_path / "h.svg").read_text()
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    assert run("metrics", tmp_path / "S.txt", "--bars", tmp_path / "b.png") == 2
+
+
 @pytest.mark.parametrize(
     ("files", "arguments", "message"),
     [
