@@ -141,9 +141,9 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
     Raises:
         InputError: something is missing, or kinds are mixed.
     """
+    from speakervlad.data.audio import AUDIO_SUFFIXES
     from speakervlad.evaluation.trials import read_trials
     from speakervlad.inference.recordings import (
-        AUDIO_SUFFIXES,
         from_folder,
         from_manifest,
         from_names,

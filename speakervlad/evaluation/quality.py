@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.evaluation.embeddings import Embeddings
@@ -13,7 +14,6 @@ from speakervlad.evaluation.speakers import required_rows
 from speakervlad.evaluation.trials import Trials
 from speakervlad.progress import Track, silent
 
-SAMPLE_RATE = 16_000
 MEASURES = {
     "duration": "--manifest",
     "magnitude": "--embeddings",

@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from speakervlad.data.audio import AUDIO_SUFFIXES
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
-
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".mp4", ".webm", ".aiff", ".au")
-)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.torch_backend import TorchBackend
-from speakervlad.models.build import build_encoder
 from speakervlad.progress import Track, silent
+from speakervlad.training.build import build_model
 from speakervlad.training.run import Show, no_show, train
 
 
@@ -89,9 +89,8 @@ def run_quickstart(
     }
     config = quickstart_config(folder, overrides)
     trials = read_trials(folder / "corpus" / "test.trials")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.train.seed)
-        untrained = Embedder(TorchBackend(build_encoder(config.encoder), torch.device("cpu")))
+    start = build_model(config, len(manifests["train"].speaker_names)).encoder
+    untrained = Embedder(TorchBackend(start, torch.device("cpu")))
     before = judge(untrained, manifests["test"], trials, track)
     encoder = train(config, show)
     after = judge(load_encoder(encoder), manifests["test"], trials, track)

@@ -6,7 +6,8 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torchaudio.functional import mu_law_decoding, mu_law_encoding, resample
 
-SAMPLE_RATE = 16000
+from speakervlad.models.frontend import SAMPLE_RATE
+
 # Samples kept before the strongest one of an impulse response: its filter rings a little ahead.
 RIR_LEAD = 40
 TELEPHONE_BAND_HERTZ = (300.0, 3400.0)
