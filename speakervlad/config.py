@@ -27,7 +27,9 @@ class FrontEndConfig:
 class TrunkConfig:
     """``width`` multiplies all channel counts."""
 
-    kind: Literal["thin_resnet34", "wide_resnet34", "standard_resnet34"] = "thin_resnet34"
+    kind: Literal[
+        "thin_resnet34", "strided_thin_resnet34", "wide_resnet34", "standard_resnet34"
+    ] = "thin_resnet34"
     width: float = 1.0
     batch_norm_momentum: float = 0.01
 

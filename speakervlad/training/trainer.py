@@ -55,8 +55,8 @@ class Trainer:
         compile_model: bool = False,
     ) -> None:
         self.model = model.to(world.device)
-        if world.device.type == "cuda":
-            # Not on CPUs: there torch 2.14 corrupted memory in narrow trunks' backward pass.
+        if world.device.type == "cuda" or precision == "bfloat16":
+            # Not in float32 on CPUs: there torch 2.14 was seen to corrupt memory in narrow trunks.
             self.model.to(memory_format=torch.channels_last)
         self.optimizer = optimizer
         self.world = world
