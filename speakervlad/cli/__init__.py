@@ -24,6 +24,7 @@ from speakervlad.cli import (  # noqa: E402
     embed,  # noqa: F401
     evaluation,  # noqa: F401
     export,  # noqa: F401
+    info,  # noqa: F401
     quickstart,  # noqa: F401
     reporting,  # noqa: F401
     rooms,  # noqa: F401

@@ -148,15 +148,15 @@ def _trunk(graph: Graph, trunk: BottleneckResNet | StandardResNet34, spectrogram
     strides = list(trunk.stem.stride)
     image = graph.add("Conv", image, *stem, strides=strides, auto_pad="SAME_UPPER")
     image = graph.add("Relu", image)
-    pooled = isinstance(trunk, BottleneckResNet)
-    if pooled:
+    bottlenecks = isinstance(trunk, BottleneckResNet)
+    if bottlenecks and trunk.stem_pool:
         image = graph.add("MaxPool", image, kernel_shape=[2, 2], strides=[2, 2])
     for block in trunk.modules():
         if isinstance(block, Bottleneck):
             image = _block(graph, (block.reduce, block.conv, block.increase), block.shortcut, image)
         elif isinstance(block, BasicBlock):
             image = _block(graph, (block.conv1, block.conv2), block.shortcut, image)
-    if pooled:
+    if bottlenecks:
         image = graph.add("MaxPool", image, kernel_shape=[3, 1], strides=[2, 1])
     return image
 

@@ -20,6 +20,7 @@ narrow = EncoderConfig(trunk=TrunkConfig(width=0.125), descriptor_dim=16, embedd
 changes = (
     {},
     {"trunk": TrunkConfig(kind="wide_resnet34", width=0.125)},
+    {"trunk": TrunkConfig(kind="strided_thin_resnet34", width=0.125)},
     {"pooling": PoolingConfig(assignment="descriptors", num_ghosts=0)},
     {"descriptor_dim": 0, "pooling": PoolingConfig(kind="average")},
     {"front_end": FrontEndConfig(kind="log_mel", num_mels=40, normalise="time_mean"),

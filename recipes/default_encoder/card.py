@@ -1,0 +1,81 @@
+"""The model card of an encoder that ships, from its evaluation and the facts in ``card.json``."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+WHOLE = "whole"
+
+
+def render_card(folder: Path, name: str) -> str:
+    """The text of ``MODEL_CARD.md``.
+
+    Args:
+        folder: of the encoder, with ``evaluation.json`` and ``thresholds.json``.
+        name: by which ``load_encoder`` knows it.
+    """
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    thresholds = json.loads((folder / "thresholds.json").read_text())
+    facts = json.loads((HERE / "card.json").read_text())
+    peers = facts["peers"]
+    sections = (
+        (HERE / "card_head.md").read_text().format(name=name),
+        "## Training data\n\n" + table(("corpus", "speakers", "hours", "licence"), facts["data"]),
+        facts["attribution"],
+        "## Whole recordings\n\n" + accuracy_table(evaluation[WHOLE], peers),
+        "## By duration\n\nEER in %; both recordings cut to so many seconds, trials with a shorter "
+        "one left out.\n\n" + duration_table(evaluation),
+        "## Thresholds\n\n" + threshold_table(thresholds),
+        (HERE / "card_tail.md").read_text(),
+    )
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def accuracy_table(reports: dict, peers: dict) -> str:
+    """EER and minDCF with intervals, beside the EER of public systems."""
+    rows = []
+    for name, report in reports.items():
+        low, high = (100 * bound for bound in report["intervals"]["eer"])
+        cost_low, cost_high = report["intervals"]["min_dcf 0.01"]
+        rows.append(
+            (
+                name,
+                f"**{100 * report['eer']:.2f}** [{low:.1f}, {high:.1f}]",
+                f"{report['min_dcf']['0.01']:.3f} [{cost_low:.2f}, {cost_high:.2f}]",
+                *(f"{peers[system][name]:.2f}" for system in peers),
+            )
+        )
+    mean = 100 * sum(report["eer"] for report in reports.values()) / len(reports)
+    means = (f"{sum(values.values()) / len(values):.2f}" for values in peers.values())
+    rows.append(("mean", f"**{mean:.2f}**", "", *means))
+    return table(("list", "EER %", "minDCF(0.01)", *(f"{system} EER %" for system in peers)), rows)
+
+
+def duration_table(evaluation: dict) -> str:
+    """EER by list and duration."""
+    kinds = list(evaluation)
+    rows = [
+        (
+            name,
+            *("" if (r := evaluation[k][name]) is None else f"{100 * r['eer']:.1f}" for k in kinds),
+        )
+        for name in evaluation[WHOLE]
+    ]
+    return table(("list", *kinds), rows)
+
+
+def threshold_table(thresholds: dict) -> str:
+    """Cosines at which to accept, for the lists together."""
+    rows = [("equal error rate", f"{thresholds['eer']:.3f}")]
+    rows += [
+        (f"false acceptance {100 * float(rate):g} %", f"{value:.3f}")
+        for rate, value in thresholds["false_accept_rate"].items()
+    ]
+    return table(("at", "accept from a cosine of"), rows)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

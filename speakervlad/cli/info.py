@@ -1,0 +1,30 @@
+"""``info``: what an encoder is, and what is known about it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speakervlad.cli import app
+from speakervlad.cli.console import console
+
+CARD_NAME = "MODEL_CARD.md"
+
+
+@app.command()
+def info(
+    encoder: Annotated[
+        Path, typer.Argument(help="default, small, an encoder folder, or an .onnx file.")
+    ] = Path("default"),
+    card: Annotated[bool, typer.Option(help="Print the whole model card, if there is one.")] = True,
+) -> None:
+    """Print an encoder's parts, size, thresholds and model card."""
+    from speakervlad.inference.description import describe_encoder
+    from speakervlad.inference.pretrained import find_encoder
+
+    path = find_encoder(encoder)
+    for name, text in describe_encoder(path).items():
+        console.print(f"{name:12}{text}", markup=False, soft_wrap=True)
+    if card and (path / CARD_NAME).is_file():
+        console.print()
+        console.print((path / CARD_NAME).read_text(), markup=False, soft_wrap=True)

@@ -1,0 +1,28 @@
+"""The encoders that ship inside the package."""
+
+from pathlib import Path
+
+from speakervlad.errors import InputError
+
+DEFAULT = "default"
+# The better one on the development lists is the default; names stay when weights improve.
+PRETRAINED = {DEFAULT: "small", "small": "small"}
+FOLDER = Path(__file__).parent.parent / "pretrained"
+
+
+def find_encoder(name: str | Path) -> Path:
+    """The folder or file that a user means by an encoder.
+
+    Args:
+        name: ``default`` or another name of ``PRETRAINED``, or the path of an encoder folder or of
+            an exported file. A name that ships wins over a folder of that name: write ``./small``.
+
+    Raises:
+        InputError: neither a known name nor a path that exists.
+    """
+    if str(name) in PRETRAINED:
+        return FOLDER / PRETRAINED[str(name)]
+    if not Path(name).exists():
+        known = ", ".join(PRETRAINED)
+        raise InputError(f"{name}: no such encoder. Name a folder, an .onnx file, or {known}.")
+    return Path(name)
