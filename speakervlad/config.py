@@ -68,7 +68,9 @@ class ClassifierConfig:
 
     ``unit_norm`` belongs to ``am_softmax``: ``constraint`` renormalises the classes after every
     update instead of in every forward pass, as the release does. ``num_centers`` per class, and the
-    margin of the ``hardest`` other classes, belong to ``subcentre_aam_softmax``.
+    margin of the ``hardest`` other classes, belong to ``subcentre_aam_softmax``. ``sharded`` splits
+    the classes of ``am_softmax`` or ``aam_softmax`` over the processes, and then a ``sample_rate``
+    below 1 computes a step with the classes of its batch and that share of the others.
     """
 
     kind: Literal["softmax", "am_softmax", "aam_softmax", "subcentre_aam_softmax"] = "softmax"
@@ -79,6 +81,8 @@ class ClassifierConfig:
     num_centers: int = 3
     hardest: int = 5
     hardest_margin: float = 0.06
+    sharded: bool = False
+    sample_rate: float = 1.0
 
 
 @dataclass(frozen=True)

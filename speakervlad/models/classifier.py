@@ -13,6 +13,7 @@ from speakervlad.models.precision import at_least_float32
 Embeddings = Float[Tensor, "batch dim"]
 Speakers = Int[Tensor, " batch"]
 Logits = Float[Tensor, "batch speakers"]
+Directions = Float[Tensor, "speakers dim"]
 
 
 class Loss(NamedTuple):
@@ -23,7 +24,15 @@ class Loss(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """What the trainer may call on every objective, besides its forward."""
+    """What the trainer may call on every objective, besides its forward.
+
+    ``weight`` has a row for every class that this process holds.
+    """
+
+    weight: nn.Parameter
+
+    def before_step(self, step: int) -> None:
+        """Draw what belongs to this step; called before every update. By default nothing."""
 
     def after_step(self) -> None:
         """Keep constraints on the weights; called after every update. By default there are none."""
@@ -74,11 +83,11 @@ class MarginSoftmax(Classifier):
 
     def cosines(self, embeddings: Embeddings) -> Logits:
         """Cosines between unit embeddings and classes."""
-        return F.linear(embeddings, self.directions())
+        return F.linear(embeddings, self.directions(self.weight))
 
-    def directions(self) -> Float[Tensor, "speakers dim"]:
-        """The class directions that embeddings are compared with."""
-        return F.normalize(at_least_float32(self.weight))
+    def directions(self, weight: Directions) -> Directions:
+        """The directions of classes with these weights, which embeddings are compared with."""
+        return F.normalize(at_least_float32(weight))
 
     def warm_up(self, share: float) -> None:
         """Use this share of the margin from now on, 0 to 1."""
@@ -86,6 +95,11 @@ class MarginSoftmax(Classifier):
 
     def apply_margin(self, cosines: Logits, speakers: Speakers) -> Logits:
         """The cosines with the margin taken from each row's own class."""
+        own = self.with_margin(cosines.gather(1, speakers[:, None]))
+        return cosines.scatter(1, speakers[:, None], own)
+
+    def with_margin(self, own: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch 1"]:
+        """The cosines to the own classes, less the margin."""
         raise NotImplementedError
 
 
@@ -114,19 +128,18 @@ class AMSoftmax(MarginSoftmax):
         super().__init__(dim, num_speakers, scale=scale, margin=margin)
         self.unit_norm = unit_norm
 
-    def directions(self) -> Float[Tensor, "speakers dim"]:
+    def directions(self, weight: Directions) -> Directions:
         if self.unit_norm == "constraint":
-            return at_least_float32(self.weight)
-        return super().directions()
+            return at_least_float32(weight)
+        return super().directions(weight)
 
     @torch.no_grad()
     def after_step(self) -> None:
         if self.unit_norm == "constraint":
             self.weight.div_(self.weight.norm(dim=1, keepdim=True) + 1e-7)
 
-    def apply_margin(self, cosines: Logits, speakers: Speakers) -> Logits:
-        own = F.one_hot(speakers, cosines.shape[1])
-        return cosines - self.margin_now * own
+    def with_margin(self, own: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch 1"]:
+        return own - self.margin_now
 
 
 class AAMSoftmax(MarginSoftmax):
@@ -140,14 +153,12 @@ class AAMSoftmax(MarginSoftmax):
     ) -> None:
         super().__init__(dim, num_speakers, scale=scale, margin=margin)
 
-    def apply_margin(self, cosines: Logits, speakers: Speakers) -> Logits:
+    def with_margin(self, own: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch 1"]:
         margin = self.margin_now
-        own = cosines.gather(1, speakers[:, None])
         sines = (1 - own.square()).clamp(min=1e-9).sqrt()
         turned = own * margin.cos() - sines * margin.sin()
         beyond = own <= (math.pi - margin).cos()
-        turned = torch.where(beyond, own - margin * margin.sin(), turned)
-        return cosines.scatter(1, speakers[:, None], turned)
+        return torch.where(beyond, own - margin * margin.sin(), turned)
 
 
 class SubcentreAAMSoftmax(AAMSoftmax):

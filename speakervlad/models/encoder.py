@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from speakervlad.models.classifier import Loss, MarginSoftmax, Softmax
+from speakervlad.models.classifier import Classifier, Loss
 from speakervlad.models.frontend import LinearSpectrogram, LogMelSpectrogram
 from speakervlad.models.pooling import NetVLAD, StatisticsPooling, TemporalAveragePooling
 from speakervlad.models.resnet import BottleneckResNet
@@ -119,7 +119,7 @@ class SpeakerEncoder(nn.Module):
 class SpeakerClassifier(nn.Module):
     """Encoder and classifier; the only module that DDP and ``torch.compile`` wrap."""
 
-    def __init__(self, encoder: SpeakerEncoder, classifier: Softmax | MarginSoftmax) -> None:
+    def __init__(self, encoder: SpeakerEncoder, classifier: Classifier) -> None:
         super().__init__()
         self.encoder = encoder
         self.classifier = classifier

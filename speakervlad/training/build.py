@@ -19,11 +19,14 @@ from speakervlad.models.build import (
     load_encoder_folder,
     load_strictly,
 )
+from speakervlad.models.classifier import MarginSoftmax
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.pooling import NetVLAD
 from speakervlad.training.augment.build import build_crops, check_augment, crop_frames, read_samples
 from speakervlad.training.augment.crops import DrawnCrops
+from speakervlad.training.distributed import World
 from speakervlad.training.loading import check_batches
+from speakervlad.training.partial_fc import PartialFC, check_sharding
 from speakervlad.training.schedule import check_schedule, margin_share, rate_factor
 from speakervlad.training.trainer import StepPlan
 
@@ -59,6 +62,7 @@ def check_config(config: Config, world_size: int) -> None:
         )
     if config.init_classifier and config.init_from is None:
         raise InputError("init_classifier needs init_from. Name the folder that holds one.")
+    check_sharding(config.classifier)
     check_schedule(config.schedule)
     check_batches(config)
     check_augment(config.augment)
@@ -80,6 +84,18 @@ def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
         if config.init_classifier:
             load_classifier(config.init_from, classifier)
     return SpeakerClassifier(encoder, classifier)
+
+
+def shard_classes(model: SpeakerClassifier, config: Config, world: World) -> None:
+    """Leave to this process its own range of the classes, if ``classifier.sharded`` says so."""
+    if config.classifier.sharded:
+        assert isinstance(model.classifier, MarginSoftmax)
+        model.classifier = PartialFC(
+            model.classifier,
+            world,
+            sample_rate=config.classifier.sample_rate,
+            seed=config.train.seed,
+        )
 
 
 def build_plan(config: Config) -> Callable[[int], StepPlan]:

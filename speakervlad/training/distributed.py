@@ -31,6 +31,12 @@ class World:
             values = values / self.size
         return values
 
+    def largest(self, values: torch.Tensor) -> torch.Tensor:
+        """The largest over all processes, element by element."""
+        if self.size > 1:
+            dist.all_reduce(values, dist.ReduceOp.MAX)
+        return values
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         if self.size == 1:

@@ -30,6 +30,7 @@ from speakervlad.training.build import (
     check_config,
     init_vlad,
     num_classes,
+    shard_classes,
 )
 from speakervlad.training.checkpoint import TrainingState
 from speakervlad.training.distributed import World, join_world
@@ -38,6 +39,13 @@ from speakervlad.training.optim import build_optimizer
 from speakervlad.training.preemption import preemption
 from speakervlad.training.run_folder import STATE_NAME, open_run
 from speakervlad.training.run_log import LossWindow, RunLog
+from speakervlad.training.shards import (
+    WEIGHT_NAME,
+    own_optimizer_state,
+    whole_model_state,
+    whole_optimizer_state,
+    whole_weight,
+)
 from speakervlad.training.trainer import Trainer
 from speakervlad.training.validation import ValidationList, read_lists, validate
 
@@ -91,7 +99,6 @@ class Run:
         self.augmenter = build_augmenter(
             config, model.encoder.front_end, len(manifest.speaker_names), world.device
         )
-        optimizer = build_optimizer(model, config.optim)
         state = open_run(config, world)
         self.step, self.best_eer = (state.step, state.best_eer) if state else (0, math.inf)
         if state:
@@ -100,6 +107,8 @@ class Run:
             init_vlad(
                 model, self.dataset.crops, config.train.vlad_init_utterances, config.train.seed
             )
+        shard_classes(model, config, world)
+        optimizer = build_optimizer(model, config.optim)
         self.trainer = Trainer(
             model,
             optimizer,
@@ -112,7 +121,7 @@ class Run:
             compile_model=config.train.compile,
         )
         if state:
-            optimizer.load_state_dict(state.optimizer)
+            optimizer.load_state_dict(own_optimizer_state(model, optimizer, state.optimizer))
         self.log = RunLog(self.folder, self.step) if world.is_main else None
         self.window = LossWindow(self._utterance_ids)
         self.window_start = (self.step, time.perf_counter())
@@ -184,45 +193,50 @@ class Run:
 
     @torch.no_grad()
     def _validate(self) -> None:
+        reports, eer = {}, math.inf
         if self.log:
             embedder = Embedder(TorchBackend(self.trainer.model.encoder, self.world.device))
             reports = validate(embedder, self.lists)
-            mean_eer = sum(report.eer for report in reports.values()) / len(reports)
+            eer = sum(report.eer for report in reports.values()) / len(reports)
             record = {f"eer/{name}": report.eer for name, report in reports.items()}
-            self.log.write(self.step, {"eer": mean_eer, **record})
-            logger.info("step %d: validation EER %.2f %%", self.step, 100 * mean_eer)
-            if mean_eer < self.best_eer:
-                self.best_eer = mean_eer
-                self._save_encoder("encoder", {"eer": f"{mean_eer:.6f}"})
+            self.log.write(self.step, {"eer": eer, **record})
+            logger.info("step %d: validation EER %.2f %%", self.step, 100 * eer)
+        if self.world.any(eer < self.best_eer):
+            weight = whole_weight(self.trainer.model)
+            if self.log:
+                self.best_eer = eer
+                self._save_encoder("encoder", weight, {"eer": f"{eer:.6f}"})
                 self._save_thresholds(reports)
-        self.world.wait()
         self.window_start = (self.step, time.perf_counter())
 
     def _save(self) -> None:
         self.window.check()
+        model, optimizer = self.trainer.model, self.trainer.optimizer
+        states = whole_model_state(model), whole_optimizer_state(model, optimizer)
         if not self.world.is_main:
             return
-        model, optimizer = self.trainer.model, self.trainer.optimizer
-        self._save_encoder("encoder-last", {})
+        weight = states[0][WEIGHT_NAME]
+        self._save_encoder("encoder-last", weight)
         if not self.lists:
-            self._save_encoder("encoder", {})
+            self._save_encoder("encoder", weight)
         if self.config.train.average_last:
-            self._average()
-        state = TrainingState(self.step, model.state_dict(), optimizer.state_dict(), self.best_eer)
-        state.save(self.folder / STATE_NAME)
+            self._average(weight)
+        TrainingState(self.step, *states, self.best_eer).save(self.folder / STATE_NAME)
 
-    def _average(self) -> None:
+    def _average(self, weight: torch.Tensor) -> None:
         """Keep the encoders of the last saves; after the last step, leave their mean."""
-        self._save_encoder(f"encoders/step-{self.step:09d}", {})
+        self._save_encoder(f"encoders/step-{self.step:09d}", weight)
         kept = keep_last(self.folder / "encoders", self.config.train.average_last)
         if self.step == self.config.train.steps:
             average_encoders(kept, self.folder / "encoder-average")
 
-    def _save_encoder(self, name: str, notes: dict[str, str]) -> None:
+    def _save_encoder(
+        self, name: str, weight: torch.Tensor, notes: dict[str, str] | None = None
+    ) -> None:
         encoder = self.trainer.model.encoder
-        notes = {"step": str(self.step), **notes}
+        notes = {"step": str(self.step), **(notes or {})}
         save_encoder(self.folder / name, encoder, self.config.encoder, notes)
-        save_classifier(self.folder / name, self.trainer.model.classifier.weight.detach())
+        save_classifier(self.folder / name, weight)
 
     def _save_thresholds(self, reports: dict[str, VerificationReport]) -> None:
         thresholds = {name: report.threshold for name, report in reports.items()}

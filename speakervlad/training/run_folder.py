@@ -18,6 +18,7 @@ STATE_NAME = "last.pt"
 FREE_KEYS = (
     "resume",
     "run_dir",
+    "classifier.sharded",
     "data.num_workers",
     "data.max_bad_fraction",
     "train.device",

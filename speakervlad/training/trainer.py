@@ -15,6 +15,7 @@ from speakervlad.training.augment.augmenter import Examples
 from speakervlad.training.batch_norm import synchronise
 from speakervlad.training.distributed import World
 from speakervlad.training.optim import set_learning_rate
+from speakervlad.training.shards import SHARD_NAME, clip_gradients, is_sharded
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Trainer:
         self.model.train()
         if plan.trunk_rests:
             self.model.encoder.trunk.eval()
+        self.model.classifier.before_step(step)
         self.model.classifier.warm_up(plan.margin_share)
         set_learning_rate(self.optimizer, plan.learning_rate, trunk_rests=plan.trunk_rests)
         self.optimizer.zero_grad(set_to_none=True)
@@ -89,7 +91,7 @@ class Trainer:
             for number, part in enumerate(examples.split(self.accumulate), start=1)
         ]
         if self.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            clip_gradients(self.model, self.clip_norm)
         self.optimizer.step()
         self.model.classifier.after_step()
         values, accuracies = zip(*losses, strict=True)
@@ -112,8 +114,10 @@ class Trainer:
 
 
 def _share(model: SpeakerClassifier, world: World) -> nn.Module:
-    """The model with gradients averaged over all processes."""
+    """The model with gradients averaged over all processes, but for classes that one holds."""
     if world.size == 1:
         return model
     devices = [world.device] if world.device.type == "cuda" else None
+    if is_sharded(model):
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [SHARD_NAME])
     return DistributedDataParallel(model, device_ids=devices)

@@ -1,6 +1,9 @@
 """A corpus and an experiment so small that a step takes milliseconds."""
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +65,26 @@ def experiment(corpus, tmp_path) -> Callable[..., Config]:
         return load_config(path, overrides)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def torchrun() -> Callable[..., None]:
+    """``torchrun("-m", "speakervlad", ...)``: run it with two processes."""
+
+    def run(*arguments: object, options: Sequence[str] = (), **environment: object) -> None:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        settings = {name: str(value) for name, value in environment.items()}
+        done = subprocess.run(
+            [*command, "--nproc-per-node=2", *options, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **settings},
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+
+    return run
 
 
 def tiny(corpus: Path, run_dir: Path) -> dict:

@@ -134,21 +134,7 @@ def test_bfloat16_trains(experiment):
     train(experiment("train.precision=bfloat16", "train.steps=2"))
 
 
-def torchrun(*arguments, processes=2):
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--standalone", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_two_processes_have_the_losses_of_one(experiment, tmp_path):
+def test_two_processes_have_the_losses_of_one(experiment, tmp_path, torchrun):
     same = ("optim.kind=sgd", "optim.lr=0.0001", "augment.time_masks=1")
     other = (f"run_dir={tmp_path / 'two'}", "train.sync_batch_norm=true")
     experiment()
