@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from speakervlad.inference.engine import Embedded
     from speakervlad.inference.recordings import Recordings
 
+DEFAULT_ENCODER = Path("default")
 CALIBRATION_NAME = "calibration.json"
 
 EncoderOption = Annotated[
-    Path, typer.Option(help="Encoder folder of `train`, or .onnx file of `export`.")
+    Path, typer.Option(help="default, small, an encoder folder, or an .onnx file of `export`.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 PrecisionOption = Annotated[
     str, typer.Option(help="float32, or bfloat16: about twice as fast where the processor has it.")
+]
+BackendOption = Annotated[
+    str, typer.Option(help="torch, onnxruntime, openvino, or auto: the fastest that can do it.")
 ]
 ChannelOption = Annotated[int | None, typer.Option(help="Channel to take; the mean by default.")]
 
@@ -32,14 +36,15 @@ def embed(
         list[Path],
         typer.Argument(help="A manifest (.csv), a folder, audio files, or a trial list."),
     ],
-    encoder: EncoderOption,
     out: Annotated[Path, typer.Option(help="E.npz: `ids` and unit `vectors`.")],
+    encoder: EncoderOption = DEFAULT_ENCODER,
     root: Annotated[
         Path | None, typer.Option(help="Folder that a manifest's or trial list's paths are in.")
     ] = None,
     channel: ChannelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
+    backend: BackendOption = "auto",
     window: Annotated[
         float | None, typer.Option(help="Embed sliding windows of so many seconds.")
     ] = None,
@@ -57,7 +62,7 @@ def embed(
         raise InputError("--hop goes with --window.")
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     check_writable(out)
-    embedder = load_encoder(encoder, device=device, precision=precision)
+    embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     recordings = find_recordings(inputs, root)
     began = time.perf_counter()
     items = embedder.embed_each(recordings.paths, windows=windows, channel=channel, track=track)
@@ -93,7 +98,7 @@ def describe_speed(num_files: int, seconds: float, elapsed: float) -> str:
 def verify(
     first: Annotated[Path, typer.Argument(help="A recording.")],
     second: Annotated[Path, typer.Argument(help="Another recording.")],
-    encoder: EncoderOption,
+    encoder: EncoderOption = DEFAULT_ENCODER,
     threshold: Annotated[
         float | None, typer.Option(help="Decide here instead of at the encoder's EER threshold.")
     ] = None,
@@ -103,24 +108,27 @@ def verify(
     channel: ChannelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
+    backend: BackendOption = "auto",
 ) -> None:
     """Say whether two recordings are of one speaker: exit code 0 same, 1 different, 2 error.
 
     With the file that `calibrate` writes beside the encoder, also how likely that is.
     """
     from speakervlad.inference.engine import load_encoder
-    from speakervlad.inference.thresholds import read_threshold
+    from speakervlad.inference.thresholds import companion, read_threshold
 
-    embedder = load_encoder(encoder, device=device, precision=precision)
+    embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
+    folder = embedder.folder or encoder
     if threshold is None:
-        threshold = read_threshold(encoder)
+        threshold = read_threshold(folder, embedder.backend.notes)
     score = float(embedder.embed(first, channel=channel) @ embedder.embed(second, channel=channel))
     same = score >= threshold
     console.print(f"score      {score:.4f}")
     console.print(f"threshold  {threshold:.4f}")
     console.print(f"decision   {'same speaker' if same else 'different speakers'}")
-    if (encoder / CALIBRATION_NAME).is_file():
-        print_calibrated(encoder / CALIBRATION_NAME, score, p_target)
+    calibration = companion(folder, CALIBRATION_NAME)
+    if calibration.is_file():
+        print_calibrated(calibration, score, p_target)
     raise typer.Exit(0 if same else 1)
 
 

@@ -5,17 +5,17 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError, first_few
-from speakervlad.extras import require
+from speakervlad.inference.backends import AUTO, Backend, open_backend
 from speakervlad.inference.chunks import FrameGrid
+from speakervlad.inference.pretrained import DEFAULT, find_encoder
 from speakervlad.inference.waves import Wave, open_wave
 from speakervlad.progress import Track, silent
 
@@ -25,35 +25,6 @@ READERS = 2
 READ_AHEAD = 8
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Backend(Protocol):
-    """What computes embeddings: torch, onnxruntime, openvino."""
-
-    @property
-    def dim(self) -> int: ...
-
-    @property
-    def num_streams(self) -> int: ...
-
-    @property
-    def grid(self) -> FrameGrid: ...
-
-    def streams(self, count: int) -> AbstractContextManager[Executor]:
-        """``count`` workers that share the cores out among them."""
-        ...
-
-    def embed(self, wave: Wave) -> np.ndarray:
-        """Unit vector (dim,) of a recording."""
-        ...
-
-    def enrol(self, waves: Sequence[Wave]) -> np.ndarray:
-        """Unit vector (dim,) of all frames of some recordings."""
-        ...
-
-    def embed_windows(self, wave: Wave, windows: np.ndarray) -> np.ndarray:
-        """Unit vectors (windows, dim) of spans, given as frames (windows, 2)."""
-        ...
 
 
 class Windows(NamedTuple):
@@ -202,41 +173,30 @@ class Embedder:
 
 
 def load_encoder(
-    path: str | Path,
+    path: str | Path = DEFAULT,
     *,
-    device: str = "auto",
+    device: str = AUTO,
     precision: str = "float32",
+    backend: str = AUTO,
 ) -> Embedder:
     """Load an encoder.
 
     Args:
-        path: the folder that training wrote (``config.json`` and ``model.safetensors``), computed
-            with torch; or the ``.onnx`` file that ``export`` wrote, computed with onnxruntime.
+        path: a name that ships (``default``, ``small``); the folder that training wrote
+            (``config.json`` and ``model.safetensors``); or the ``.onnx`` file that ``export``
+            wrote, which may also lie in the folder as ``model.onnx``.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1`` ...
         precision: of the trunk: ``float32``, or ``bfloat16`` where that is faster.
+        backend: ``torch`` for a folder, ``onnxruntime`` or ``openvino`` for an exported file,
+            or ``auto``: the fastest that is installed and can do it.
 
     Raises:
-        InputError: the encoder, its files or the device are not there or damaged, torch is not
-            installed, or an exported encoder is asked for what only torch does.
+        InputError: the encoder, its files or the device are not there or damaged, the backend is
+            not installed, or an exported encoder is asked for what only torch does.
     """
-    path = Path(path)
-    if path.suffix == ".onnx":
-        return Embedder(_load_exported(path, device, precision), path)
-    require("torch", "train", "an encoder folder")
-    from speakervlad.inference.torch_backend import load_torch_backend
-
-    return Embedder(load_torch_backend(path, device, precision), path)
-
-
-def _load_exported(path: Path, device: str, precision: str) -> Backend:
-    from speakervlad.inference.onnx_backend import OnnxBackend
-
-    if device not in ("auto", "cpu") or precision != "float32":
-        raise InputError(
-            f"{path}: device={device}, precision={precision}: an exported encoder runs on the CPU "
-            "in float32. Use the encoder folder."
-        )
-    return OnnxBackend(path)
+    path = find_encoder(path)
+    opened = open_backend(path, device=device, precision=precision, backend=backend)
+    return Embedder(opened, path)
 
 
 def window_spans(seconds: float, windows: Windows) -> np.ndarray:

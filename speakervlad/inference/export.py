@@ -10,12 +10,8 @@ import torch
 from speakervlad.config import to_dict
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
-from speakervlad.inference.onnx_backend import (
-    CHECK_TOLERANCE,
-    FORMAT,
-    OnnxBackend,
-    probe_waveform,
-)
+from speakervlad.inference.exported import FORMAT, TOLERANCES, fingerprint, probe_waveform
+from speakervlad.inference.onnx_backend import OnnxBackend
 from speakervlad.inference.onnx_graph import build_graph
 from speakervlad.inference.thresholds import THRESHOLDS_NAME
 from speakervlad.inference.torch_backend import TorchBackend
@@ -52,6 +48,7 @@ def export_onnx(
         "format": FORMAT,
         "config": json.dumps(to_dict(config)),
         "grid": json.dumps(list(grid)),
+        "weights": fingerprint(folder) or "",
         "check": json.dumps(backend.embed(SampleWave(probe_waveform(1.0))).tolist()),
     }
     if (folder / THRESHOLDS_NAME).is_file():
@@ -61,7 +58,7 @@ def export_onnx(
     with atomic_path(out) as temporary:
         temporary.write_bytes(model.SerializeToString())
         worst = largest_distance(backend, OnnxBackend(temporary), check_seconds)
-        if not worst <= CHECK_TOLERANCE:
+        if not worst <= TOLERANCES["float32"]:
             raise InputError(f"{folder}: the exported graph is {worst:.2g} away from torch.")
     return worst
 

@@ -1,6 +1,7 @@
 """The decision thresholds that an encoder carries."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from speakervlad.errors import InputError
@@ -8,16 +9,19 @@ from speakervlad.errors import InputError
 THRESHOLDS_NAME = "thresholds.json"
 
 
-def read_threshold(encoder: Path) -> float:
+def read_threshold(encoder: Path, notes: Mapping[str, str]) -> float:
     """The cosine at which misses and false alarms balanced on the encoder's validation trials.
 
     Args:
         encoder: a folder, or a file that ``export`` wrote.
+        notes: what the file carries, as its backend read it; a ``thresholds.json`` beside the file
+            comes first.
 
     Raises:
         InputError: the encoder was never validated, or its file is damaged.
     """
-    text = _from_file(encoder) if encoder.is_file() else _from_folder(encoder)
+    path = companion(encoder, THRESHOLDS_NAME)
+    text = path.read_text() if path.is_file() else notes.get(THRESHOLDS_NAME)
     if text is None:
         raise InputError(f"{encoder}: holds no {THRESHOLDS_NAME}. Pass --threshold.")
     try:
@@ -28,12 +32,6 @@ def read_threshold(encoder: Path) -> float:
         ) from error
 
 
-def _from_folder(folder: Path) -> str | None:
-    path = folder / THRESHOLDS_NAME
-    return path.read_text() if path.is_file() else None
-
-
-def _from_file(path: Path) -> str | None:
-    from speakervlad.inference.onnx_backend import OnnxBackend
-
-    return OnnxBackend(path).notes.get(THRESHOLDS_NAME)
+def companion(encoder: Path, name: str) -> Path:
+    """A file that goes with an encoder: in its folder, or beside its exported file."""
+    return (encoder if encoder.is_dir() else encoder.parent) / name

@@ -54,6 +54,10 @@ class TorchBackend:
         return self.encoder.dim
 
     @property
+    def notes(self) -> dict[str, str]:
+        return {}
+
+    @property
     def num_streams(self) -> int:
         """Utterances worth computing at the same time."""
         return 1 if self.device.type == "cuda" else torch.get_num_threads()

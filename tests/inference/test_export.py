@@ -24,6 +24,7 @@ VARIANTS = {
     "average of rows": {"pooling": PoolingConfig(kind="average"), "descriptor_dim": 0},
     "statistics": {"pooling": PoolingConfig(kind="statistics"), "embedding_relu": True},
     "wide trunk": {"trunk": TrunkConfig(kind="wide_resnet34", width=0.125)},
+    "strided trunk": {"trunk": TrunkConfig(kind="strided_thin_resnet34", width=0.125)},
     "standard trunk": {"trunk": TrunkConfig(kind="standard_resnet34", width=0.25)},
     "plain assignment": {"pooling": PoolingConfig(assignment="descriptors", vector_norm=True)},
     "normalised embedding": {"embedding_norm": True},
@@ -92,7 +93,7 @@ def test_batch_is_dynamic(exported, make_waveform):
 def test_file_carries_config_thresholds_and_check(exported, folder):
     backend = OnnxBackend(exported)
     assert json.loads(backend.notes["config"])["embedding_dim"] == backend.dim == 12
-    assert read_threshold(exported) == read_threshold(folder) == 0.321
+    assert read_threshold(exported, backend.notes) == read_threshold(folder, {}) == 0.321
     assert backend.check() < 1e-4
 
 
@@ -106,7 +107,7 @@ def test_file_that_is_not_ours_is_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(InputError, match=r"text\.onnx: damaged or no ONNX"):
         load_encoder(tmp_path / "text.onnx")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no such"):
         load_encoder(tmp_path / "absent.onnx")
 
 
@@ -129,8 +130,6 @@ def test_what_only_torch_does_is_refused(exported, make_waveform):
         embedder.enrol([waveform])
     with pytest.raises(InputError, match="at most 120 s"):
         embedder.embed(np.tile(waveform, 121))
-    with pytest.raises(InputError, match="precision=bfloat16"):
-        load_encoder(exported, precision="bfloat16")
 
 
 def test_wrong_graph_never_appears(folder, tmp_path, monkeypatch):

@@ -1,0 +1,166 @@
+"""What all runtimes of an exported encoder share: one ONNX file in, unit vectors out, no torch."""
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from speakervlad.data.audio import SAMPLE_RATE
+from speakervlad.errors import InputError
+from speakervlad.inference.chunks import FrameGrid
+from speakervlad.inference.waves import SampleWave, Wave
+
+FORMAT = "speakervlad-encoder-1"
+WEIGHTS_NAME = "model.safetensors"
+# Distance of unit vectors: convolutions add up in another order; bfloat16 keeps 8 bits.
+TOLERANCES = {"float32": 1e-3, "bfloat16": 3e-2}
+# A graph computes a recording in one piece; about 40 MB per second.
+MAX_SECONDS = 120
+# Waveforms (batch, samples) to unit vectors (batch, dim).
+Compute = Callable[[np.ndarray], np.ndarray]
+
+
+class DisagreesError(InputError):
+    """An exported encoder does not give what torch gives."""
+
+
+class ExportedBackend(ABC):
+    """One exported encoder on the CPU; a subclass says how a runtime reads and compiles it.
+
+    Args:
+        path: the file.
+        precision: ``float32``, or another that the runtime has.
+
+    Attributes:
+        notes: what the file carries besides the graph: config, thresholds, a check.
+        unreadable: what the runtime raises for a file that is no graph.
+
+    Raises:
+        InputError: no such file, or none that ``export`` wrote.
+    """
+
+    unreadable: tuple[type[Exception], ...]
+
+    def __init__(self, path: Path, precision: str = "float32") -> None:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file.")
+        self.path = path
+        self.precision = precision
+        self.num_streams = available_cores()
+        try:
+            self._read(path.read_bytes())
+            self._compute = self._compile(1)
+        except self.unreadable as error:
+            raise InputError(f"{path}: damaged or no ONNX file. Export it again.") from error
+        self.notes = self._read_notes()
+        if self.notes.get("format") != FORMAT:
+            raise InputError(f"{path}: not an encoder that `speakervlad export` wrote.")
+        self.dim = len(json.loads(self.notes["check"]))
+        self.grid = FrameGrid(*json.loads(self.notes["grid"]))
+
+    @abstractmethod
+    def _read(self, data: bytes) -> None:
+        """Keep the file as the runtime wants to have it, to be compiled several times."""
+
+    @abstractmethod
+    def _compile(self, streams: int) -> Compute:
+        """What ``streams`` threads may call at the same time; all cores are shared among them."""
+
+    @abstractmethod
+    def _read_notes(self) -> dict[str, str]:
+        """The file's metadata, once it is compiled."""
+
+    def check(self) -> float:
+        """Distance between what this machine computes of a known signal and what torch did."""
+        expected = np.array(json.loads(self.notes["check"]))
+        return float(np.linalg.norm(self.embed(SampleWave(probe_waveform(1.0))) - expected))
+
+    def ensure_agreement(self, folder: Path | None) -> None:
+        """Refuse to go on when the numbers would not be those of torch.
+
+        Args:
+            folder: the encoder folder that the file lies in, if it was not named by itself.
+
+        Raises:
+            DisagreesError: the folder has other weights by now, or the distance of ``check`` is
+                above the precision's tolerance.
+        """
+        known = (None, self.notes.get("weights"))
+        if folder is not None and fingerprint(folder) not in known:
+            raise DisagreesError(
+                f"{self.path}: not exported from {folder / WEIGHTS_NAME}. Export it again."
+            )
+        distance, tolerance = self.check(), TOLERANCES[self.precision]
+        if not distance <= tolerance:
+            raise DisagreesError(
+                f"{self.path}: {type(self).__name__} in {self.precision} is {distance:.2g} away "
+                f"from torch on this machine ({tolerance:g} is allowed). Choose another backend."
+            )
+
+    @contextmanager
+    def streams(self, count: int) -> Iterator[ThreadPoolExecutor]:
+        """``count`` workers; several share the cores out among them, one each."""
+        whole = self._compute
+        if count > 1:
+            self._compute = self._compile(count)
+        try:
+            with ThreadPoolExecutor(count, "compute") as pool:
+                yield pool
+        finally:
+            self._compute = whole
+
+    def embed(self, wave: Wave) -> np.ndarray:
+        """Unit vector (dim,) of a whole recording.
+
+        Raises:
+            InputError: it is longer than ``MAX_SECONDS``.
+        """
+        if not fits(wave):
+            raise InputError(
+                f"recording of {wave.num_samples / SAMPLE_RATE:.0f} s: an exported encoder takes "
+                f"at most {MAX_SECONDS} s. Cut it, or use the encoder folder."
+            )
+        return self._compute(np.ascontiguousarray(wave.read(0, wave.num_samples))[None])[0]
+
+    def enrol(self, waves: Sequence[Wave]) -> np.ndarray:
+        """Refused: the graph gives no sums to merge."""
+        raise _needs_folder("enrolment by merged frames")
+
+    def embed_windows(self, wave: Wave, windows: np.ndarray) -> np.ndarray:
+        """Refused: the graph gives no frames."""
+        raise _needs_folder("sliding windows")
+
+
+def fingerprint(folder: Path) -> str | None:
+    """What tells the weights of an encoder folder from others; None if it has none."""
+    path = folder / WEIGHTS_NAME
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def fits(wave: Wave) -> bool:
+    """Whether a graph may compute a recording."""
+    return wave.num_samples <= MAX_SECONDS * SAMPLE_RATE
+
+
+def probe_waveform(seconds: float) -> np.ndarray:
+    """A known signal: a rising buzz in noise, float32 (samples,)."""
+    count = round(seconds * SAMPLE_RATE)
+    time = np.arange(count) / SAMPLE_RATE
+    buzz = sum(np.sin(2 * np.pi * k * (110 * time + 12 * np.sin(time))) / k for k in range(1, 20))
+    noise = np.random.default_rng(0).standard_normal(count)
+    return (0.1 * buzz + 0.02 * noise).astype(np.float32)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _needs_folder(what: str) -> InputError:
+    return InputError(f"{what}: an exported encoder has none. Use the encoder folder with torch.")

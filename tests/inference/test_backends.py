@@ -1,0 +1,220 @@
+"""Which backend computes, what each refuses, and that all give the same embeddings."""
+
+import importlib.util
+import json
+import logging
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
+from speakervlad.errors import InputError
+from speakervlad.inference import backends
+from speakervlad.inference.engine import Windows, load_encoder
+from speakervlad.inference.export import export_onnx
+from speakervlad.inference.exported import ExportedBackend
+from speakervlad.inference.graph_first import GraphFirst
+from speakervlad.inference.onnx_backend import OnnxBackend
+from speakervlad.inference.thresholds import THRESHOLDS_NAME, read_threshold
+from speakervlad.inference.torch_backend import TorchBackend
+from speakervlad.models.build import build_encoder, save_encoder
+
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
+)
+CONFIG = EncoderConfig(
+    trunk=TrunkConfig(width=0.125),
+    descriptor_dim=16,
+    pooling=PoolingConfig(num_clusters=3, num_ghosts=1),
+    embedding_dim=12,
+    embedding_relu=False,
+)
+
+
+def save(folder, seed=0):
+    torch.manual_seed(seed)
+    save_encoder(folder, build_encoder(CONFIG), CONFIG, {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("plain") / "encoder")
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A folder of weights and their graph."""
+    folder = save(tmp_path_factory.mktemp("both") / "encoder")
+    export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
+    return folder
+
+
+@pytest.fixture
+def absent(monkeypatch):
+    """``absent("torch", ...)``: as if these were not installed."""
+
+    def hide(*names):
+        find = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: None if name in names else find(name)
+        )
+
+    return hide
+
+
+@pytest.fixture(autouse=True)
+def without_gpu(monkeypatch):
+    monkeypatch.setattr(backends, "_has_gpu", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "tolerance"),
+    [
+        ("onnxruntime", "float32", 1e-4),
+        pytest.param("openvino", "float32", 1e-4, marks=needs_openvino),
+        pytest.param("openvino", "bfloat16", 0.05, marks=needs_openvino),
+    ],
+)
+def test_backends_agree_on_many_files_and_on_one(
+    both, make_wav, tmp_path, backend, precision, tolerance
+):
+    paths = [make_wav(tmp_path / f"{i}.wav", 0.3 + 0.2 * i, seed=i) for i in range(8)]
+    theirs = load_encoder(both, device="cpu", backend="torch").embed_files(paths)
+    embedder = load_encoder(both, backend=backend, precision=precision)
+    ours = embedder.embed_files(paths)
+    assert ours.dtype == np.float32
+    assert np.linalg.norm(ours - theirs, axis=1).max() < tolerance
+    assert np.linalg.norm(embedder.embed(paths[3]) - theirs[3]) < tolerance
+
+
+def test_auto_takes_the_graph_and_torch_for_the_rest(both, make_waveform):
+    ours = load_encoder(both)
+    theirs = load_encoder(both, device="cpu", backend="torch")
+    assert isinstance(ours.backend, GraphFirst)
+    assert isinstance(ours.backend.graph, OnnxBackend)
+    waveform = make_waveform(2.0)
+    np.testing.assert_allclose(ours.embed(waveform), theirs.embed(waveform), atol=1e-5)
+    np.testing.assert_array_equal(
+        ours.embed_windows(waveform, Windows(1, 0.5)).vectors,
+        theirs.embed_windows(waveform, Windows(1, 0.5)).vectors,
+    )
+    np.testing.assert_array_equal(ours.enrol([waveform]), theirs.enrol([waveform]))
+    long = np.tile(waveform, 61)
+    np.testing.assert_array_equal(ours.embed(long), theirs.embed(long))
+
+
+def test_auto_windows_of_many_files(both, make_wav, tmp_path):
+    paths = [make_wav(tmp_path / f"{i}.wav", 1 + 0.3 * i, seed=i) for i in range(6)]
+    threads = torch.get_num_threads()
+    ours, theirs = (
+        load_encoder(both, device="cpu", backend=name).embed_each(paths, windows=Windows(0.5, 0.5))
+        for name in ("auto", "torch")
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
+    assert torch.get_num_threads() == threads
+
+
+def test_auto_goes_by_what_is_installed_and_asked_for(both, plain, absent):
+    assert isinstance(load_encoder(plain, device="cpu").backend, TorchBackend)
+    absent("onnxruntime", "openvino")
+    assert isinstance(load_encoder(both).backend, TorchBackend)
+    assert isinstance(load_encoder(both, precision="bfloat16").backend, TorchBackend)
+
+
+@needs_openvino
+def test_auto_takes_openvino_for_bfloat16(both):
+    from speakervlad.inference.openvino_backend import OpenVinoBackend
+
+    opened = load_encoder(both / "model.onnx", precision="bfloat16").backend
+    assert isinstance(opened, OpenVinoBackend)
+
+
+def test_auto_takes_torch_where_there_is_a_gpu(both, monkeypatch):
+    monkeypatch.setattr(backends, "_has_gpu", lambda: True)
+    assert isinstance(load_encoder(both).backend, TorchBackend)
+    assert isinstance(load_encoder(both / "model.onnx").backend, OnnxBackend)
+
+
+def test_auto_leaves_a_backend_that_computes_something_else(both, monkeypatch, caplog):
+    monkeypatch.setattr(ExportedBackend, "check", lambda self: 0.1)
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(load_encoder(both).backend, TorchBackend)
+    assert "0.1 away from torch" in caplog.text
+    with pytest.raises(InputError, match=r"0\.1 away from torch"):
+        load_encoder(both, backend="onnxruntime")
+    with pytest.raises(InputError, match=r"0\.1 away from torch"):
+        load_encoder(both / "model.onnx")
+
+
+def test_graph_of_other_weights_is_not_used(tmp_path, caplog):
+    folder = save(tmp_path / "encoder")
+    export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
+    save(folder, seed=1)
+    assert isinstance(load_encoder(folder, device="cpu").backend, TorchBackend)
+    assert "Export it again" in caplog.text
+    with pytest.raises(InputError, match="not exported from"):
+        load_encoder(folder, backend="onnxruntime")
+    (folder / "model.safetensors").unlink()
+    assert isinstance(load_encoder(folder, backend="onnxruntime").backend, OnnxBackend)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"backend": "onnxruntme"}, "Did you mean 'onnxruntime'"),
+        ({"precision": "float16"}, "precision=float16"),
+        ({"backend": "onnxruntime", "precision": "bfloat16"}, "computes in float32"),
+        ({"backend": "onnxruntime", "device": "cuda"}, "runs on the CPU"),
+    ],
+)
+def test_what_a_backend_cannot_do_is_refused(both, options, words):
+    with pytest.raises(InputError, match=words):
+        load_encoder(both, **options)
+
+
+def test_what_the_source_cannot_give_is_refused(both, plain, make_waveform):
+    with pytest.raises(InputError, match=r"no model\.onnx.*Write it: speakervlad export"):
+        load_encoder(plain, backend="onnxruntime")
+    with pytest.raises(InputError, match="torch computes encoder folders"):
+        load_encoder(both / "model.onnx", backend="torch")
+    with pytest.raises(InputError, match="runs on the CPU"):
+        load_encoder(both / "model.onnx", device="cuda")
+    with pytest.raises(InputError, match="sliding windows"):
+        load_encoder(both, backend="onnxruntime").embed_windows(make_waveform(1), Windows(0.5, 0.5))
+
+
+def test_what_is_not_installed_is_named(both, plain, absent):
+    absent("openvino", "torch")
+    with pytest.raises(InputError, match=r"needs openvino.*speakervlad\[openvino\]"):
+        load_encoder(both, backend="openvino")
+    with pytest.raises(InputError, match=r"needs openvino.*speakervlad\[openvino\]"):
+        load_encoder(both / "model.onnx", precision="bfloat16")
+    with pytest.raises(InputError, match=r"needs torch.*speakervlad\[train\]"):
+        load_encoder(plain)
+
+
+@needs_openvino
+def test_openvino_refuses_what_is_not_ours(both, tmp_path):
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(InputError, match="damaged or no ONNX"):
+        load_encoder(tmp_path / "text.onnx", backend="openvino")
+    model = onnx.load(both / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "foreign.onnx")
+    with pytest.raises(InputError, match="not an encoder"):
+        load_encoder(tmp_path / "foreign.onnx", backend="openvino")
+
+
+def test_threshold_beside_a_file_comes_first(both, tmp_path):
+    file = tmp_path / "e.onnx"
+    file.write_bytes((both / "model.onnx").read_bytes())
+    notes = {THRESHOLDS_NAME: json.dumps({"eer": 0.25})}
+    assert read_threshold(file, notes) == 0.25
+    (tmp_path / THRESHOLDS_NAME).write_text(json.dumps({"eer": 0.5}))
+    assert read_threshold(file, notes) == read_threshold(tmp_path, {}) == 0.5
+    with pytest.raises(InputError, match="Pass --threshold"):
+        read_threshold(both, {})
