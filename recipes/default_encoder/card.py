@@ -65,6 +65,11 @@ def duration_table(evaluation: dict) -> str:
     return table(("list", *kinds), rows)
 
 
+def percent(report: dict | None) -> str:
+    """EER in %; empty where too few trials were left."""
+    return "" if report is None else f"{100 * report['eer']:.1f}"
+
+
 def threshold_table(thresholds: dict) -> str:
     """Cosines at which to accept, for the lists together."""
     rows = [("equal error rate", f"{thresholds['eer']:.3f}")]

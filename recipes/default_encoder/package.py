@@ -1,7 +1,6 @@
 """Turn a trained encoder into one that ships: half-size weights, ONNX, evaluation, model card.
 
-    python recipes/default_encoder/package.py ENCODER --dev dev.csv --name small \\
-        --out speakervlad/pretrained/small LIST.trials ...
+package.py ENCODER LIST.trials ... --dev dev.csv --name small --out speakervlad/pretrained/small
 """
 
 import argparse
@@ -46,16 +45,14 @@ def main() -> None:
     halve(arguments.encoder, out)
     embedder = load_encoder(out, device="cpu")
     lists = {path.stem: read_trials(path) for path in arguments.lists}
-    tables = {WHOLE: embed_all(embedder, manifest, lists)}
-    tables |= {
-        f"{seconds:g} s": embed_cut(embedder, manifest, lists, seconds) for seconds in SECONDS
-    }
+    whole = embed_all(embedder, manifest, lists)
+    cuts = {f"{seconds:g} s": embed_cut(embedder, manifest, lists, seconds) for seconds in SECONDS}
     results = {
         kind: judge_lists(table, lists, manifest, arguments.resamples)
-        for kind, table in tables.items()
+        for kind, table in {WHOLE: whole, **cuts}.items()
         if table is not None
     }
-    write_thresholds(out, tables[WHOLE], lists)
+    write_thresholds(out, whole, lists)
     write_json(out / "evaluation.json", to_json(results))
     distance = export_onnx(out, out / "model.onnx")
     print(f"ONNX: at most {distance:.2g} from torch")
