@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from card import render_card
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from speakervlad.data.audio import SAMPLE_RATE, read_audio
 from speakervlad.data.manifest import Manifest
@@ -43,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     out, manifest = arguments.out, Manifest.load(arguments.dev)
     halve(arguments.encoder, out)
-    embedder = load_encoder(out, device="cpu")
+    embedder = load_encoder(out, device="cpu", backend="torch")
     lists = {path.stem: read_trials(path) for path in arguments.lists}
     whole = embed_all(embedder, manifest, lists)
     cuts = {f"{seconds:g} s": embed_cut(embedder, manifest, lists, seconds) for seconds in SECONDS}
@@ -62,13 +63,13 @@ def main() -> None:
 
 def halve(source: Path, out: Path) -> None:
     """Copy an encoder folder with its weights in float16."""
-    state = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in load_file(source / WEIGHTS_NAME).items()
-    }
+    with safe_open(source / WEIGHTS_NAME, "pt") as file:
+        notes = file.metadata() or {}
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state = {n: v.half() if v.is_floating_point() else v for n, v in state.items()}
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / WEIGHTS_NAME) as path:
-        save_file(state, path, metadata={"dtype": "float16"})
+        save_file(state, path, metadata=notes)
     with atomic_path(out / CONFIG_NAME) as path:
         path.write_text((source / CONFIG_NAME).read_text())
 
