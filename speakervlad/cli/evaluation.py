@@ -8,6 +8,7 @@ import typer
 
 from speakervlad.cli import app
 from speakervlad.cli.console import console, track
+from speakervlad.cli.embed import DEFAULT_ENCODER, EncoderOption
 from speakervlad.cli.figures_table import groups_to_json, print_groups, print_report
 from speakervlad.cli.options import (
     ByOption,
@@ -22,6 +23,7 @@ from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
+    from speakervlad.evaluation.embeddings import Embeddings
     from speakervlad.evaluation.figures import OperatingPoint
     from speakervlad.evaluation.metrics import VerificationReport
 
@@ -31,8 +33,15 @@ STREAM_BYTES = 500_000_000
 @app.command()
 def score(
     trials: Annotated[Path, typer.Argument(help="Trial list; its format is recognised.")],
-    embeddings: Annotated[Path, typer.Option(help="Embeddings: .npz, .ark, .scp, .parquet.")],
     out: Annotated[Path, typer.Option(help="Score file: `enrol test score [1|0]`.")],
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help=".npz, .ark, .scp, .parquet; without them, the recordings are embedded."),
+    ] = None,
+    encoder: EncoderOption = DEFAULT_ENCODER,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the recordings, if not that of the list.")
+    ] = None,
     enrol: Annotated[
         Path | None, typer.Option(help="Recordings of every model, e.g. enroll.map.")
     ] = None,
@@ -59,7 +68,13 @@ def score(
     from speakervlad.evaluation.trials import read_trials
 
     check_writable(out)
-    pairs, table = read_trials(trials), load_embeddings(embeddings)
+    pairs = read_trials(trials)
+    if embeddings is not None:
+        table = load_embeddings(embeddings)
+    elif enrol is None and mean_of is None and cohort is None:
+        table = embed_names(pairs.names.tolist(), root or trials.parent, encoder)
+    else:
+        raise InputError("--enrol, --mean-of and --cohort go with --embeddings. Run `embed` first.")
     others = None if cohort is None else load_cohort(cohort, cohort_manifest)
     if mean_of is not None:
         origin = load_embeddings(mean_of)
@@ -75,6 +90,19 @@ def score(
         values = load_calibration(calibration).log_likelihood_ratio(values)
     write_scores(out, pairs, values, form)
     console.print(f"{len(pairs)} trials scored: {out}")
+
+
+def embed_names(names: list[str], root: Path, encoder: Path) -> "Embeddings":
+    """Embeddings of the recordings that a trial list names."""
+    import numpy as np
+
+    from speakervlad.evaluation.embeddings import Embeddings
+    from speakervlad.inference.engine import load_encoder
+    from speakervlad.inference.recordings import from_names
+
+    files = from_names(names, root)
+    vectors = load_encoder(encoder).embed_files(files.paths, track=track)
+    return Embeddings(np.asarray(files.ids), vectors)
 
 
 @app.command()

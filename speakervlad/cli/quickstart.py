@@ -1,5 +1,6 @@
 """The command that shows the whole chain: ``quickstart``."""
 
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
@@ -8,16 +9,31 @@ import typer
 from speakervlad.cli import app
 from speakervlad.cli.console import console, track
 from speakervlad.cli.train import training_line
+from speakervlad.errors import InputError
 from speakervlad.extras import require
+from speakervlad.inference.pretrained import DEFAULT, find_encoder
+
+# Two sessions of one generated speaker, and another speaker.
+GENERATED = ("test000/session0/000.wav", "test000/session1/000.wav", "test001/session0/000.wav")
 
 
 @app.command()
 def quickstart(
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Recordings of yours, to compare pairwise with the default encoder."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run goes on.")] = Path(
         "quickstart-run"
     ),
 ) -> None:
-    """Generate voices, train a small GhostVLAD encoder on them, judge it on unseen ones."""
+    """Generate voices, train a small GhostVLAD encoder on them, judge it on unseen ones.
+
+    Ends by comparing recordings with the encoder that ships: generated ones, and yours.
+    """
+    for path in recordings or []:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file.")
     require("torch", "train", "quickstart")
     require("matplotlib", "plots", "quickstart")
     from speakervlad.training.quickstart import run_quickstart
@@ -29,3 +45,29 @@ def quickstart(
         console.print(f"{name:16s} EER {report.eer:6.2%}  {costs}")
     console.print(f"{result.after.num_target} target and {result.after.num_nontarget} non-target")
     console.print(f"encoder: {result.encoder}\nDET plot: {out / 'det.png'}")
+    console.print("\nThe encoder that ships, trained on real voices, says of generated ones:")
+    corpus = out / "corpus" / "test"
+    print_pairs([corpus / name for name in GENERATED])
+    if recordings:
+        console.print("and of yours:")
+        print_pairs(recordings)
+
+
+def print_pairs(paths: list[Path]) -> None:
+    """What the default encoder makes of every two recordings."""
+    from speakervlad.inference.engine import load_encoder
+    from speakervlad.inference.thresholds import read_threshold
+
+    embedder = load_encoder()
+    threshold = read_threshold(find_encoder(DEFAULT), embedder.backend.notes)
+    vectors = embedder.embed_files(paths, track=track)
+    for one, other in combinations(range(len(paths)), 2):
+        score = float(vectors[one] @ vectors[other])
+        decision = "same speaker" if score >= threshold else "different speakers"
+        names = f"{short(paths[one])}  {short(paths[other])}"
+        console.print(f"  {score:6.3f}  {decision:19} {names}", markup=False, soft_wrap=True)
+
+
+def short(path: Path) -> str:
+    """The last three parts of a path."""
+    return "/".join(path.parts[-3:])
