@@ -2,9 +2,12 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
 
@@ -13,7 +16,33 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """A progress bar with count, rate and remaining time, on stderr, gone when done."""
+    """A progress bar with count and remaining time, on stderr, gone when done."""
+    with _progress() as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+def track_audio(
+    items: Iterable[Item], description: str, total: int | None = None
+) -> Iterator[Item]:
+    """As ``track``, with the speed so far; items that have ``seconds`` count as audio."""
+    import time
+
+    began, audio_seconds = time.perf_counter(), 0.0
+    with _progress("{task.fields[speed]}") as progress:
+        task = progress.add_task(description, total=total, speed="")
+        for count, item in enumerate(items, 1):
+            audio_seconds += getattr(item, "seconds", 0.0)
+            speed = describe_speed(count, audio_seconds, time.perf_counter() - began)
+            progress.update(task, advance=1, speed=speed)
+            yield item
+
+
+def describe_speed(num_files: int, audio_seconds: float, elapsed: float) -> str:
+    """``12.3 files/s, 98 x real time``."""
+    return f"{num_files / elapsed:.3g} files/s, {audio_seconds / elapsed:.3g} x real time"
+
+
+def _progress(*texts: str) -> "Progress":
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -26,11 +55,10 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        *map(TextColumn, texts),
         TimeRemainingColumn(),
     )
-    silent = not errors.is_terminal
-    with Progress(*columns, console=errors, transient=True, disable=silent) as progress:
-        yield from progress.track(items, total=total, description=description)
+    return Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
 
 
 def set_up_logging(level: int = logging.INFO) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from speakervlad.cli import app
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import console, describe_speed, track_audio
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,19 +57,34 @@ def embed(
 
     from speakervlad.files import check_writable
     from speakervlad.inference.engine import Windows, load_encoder
+    from speakervlad.inference.sharding import embed_in_parts, open_parts, share_from_environment
 
+    started, share = time.time(), share_from_environment()
     if window is None and hop is not None:
         raise InputError("--hop goes with --window.")
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     check_writable(out)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     recordings = find_recordings(inputs, root)
+    parts = open_parts(out, embedder, precision=precision, windows=windows, channel=channel)
     began = time.perf_counter()
-    items = embedder.embed_each(recordings.paths, windows=windows, channel=channel, track=track)
-    elapsed = time.perf_counter() - began
+    items = embed_in_parts(
+        embedder,
+        recordings,
+        parts,
+        share=share,
+        since=started,
+        windows=windows,
+        channel=channel,
+        track=track_audio,
+    )
+    if items is None:
+        return
+    seconds = [item.seconds for item in parts.new(recordings, items)]
+    speed = describe_speed(len(seconds), sum(seconds), time.perf_counter() - began)
     embeddings = collect(recordings.ids, items, named_spans=windows is not None)
     embeddings.save(out)
-    speed = describe_speed(len(items), sum(item.seconds for item in items), elapsed)
+    parts.remove()
     console.print(f"{len(embeddings)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
 
 
@@ -87,11 +102,6 @@ def collect(ids: "list[str]", items: "list[Embedded]", *, named_spans: bool) -> 
             for begin, end in item.spans
         ]
     return Embeddings(np.asarray(names), np.concatenate([item.vectors for item in items]))
-
-
-def describe_speed(num_files: int, seconds: float, elapsed: float) -> str:
-    """``12.3 files/s, 98 x real time``."""
-    return f"{num_files / elapsed:.3g} files/s, {seconds / elapsed:.3g} x real time"
 
 
 @app.command()

@@ -144,7 +144,31 @@ class Embedder:
         Raises:
             InputError: as ``embed_files``.
         """
-        count = self.backend.num_streams if len(paths) >= self.backend.num_streams else 1
+        stream = self.embed_stream(
+            paths, self.streams_for(len(paths)), windows=windows, channel=channel
+        )
+        items = list(track(stream, "embedding", len(paths)))
+        failures = [item for item in items if isinstance(item, InputError)]
+        if failures:
+            raise InputError(describe_failures(failures, len(paths)))
+        return [item for item in items if isinstance(item, Embedded)]
+
+    def streams_for(self, num_files: int) -> int:
+        """How many of so many files to compute at once."""
+        return self.backend.num_streams if num_files >= self.backend.num_streams else 1
+
+    def embed_stream(
+        self,
+        paths: Sequence[Path],
+        count: int,
+        *,
+        windows: Windows | None = None,
+        channel: int | None = None,
+    ) -> Iterator[Embedded | InputError]:
+        """Yield what becomes of each file, in order; ``count`` of them are computed at once.
+
+        With ``count > 1`` each is computed on one core, so its bits do not depend on the others.
+        """
 
         def read(path: Path) -> Wave | InputError:
             return _or_error(lambda: open_wave(path, channel))
@@ -156,12 +180,7 @@ class Embedder:
 
         with ThreadPoolExecutor(READERS) as readers, self.backend.streams(count) as streams:
             waves = _map_ahead(readers, read, paths, READ_AHEAD)
-            results = _map_ahead(streams, compute, waves, 4 * count)
-            items = list(track(results, "embedding", len(paths)))
-        failures = [item for item in items if isinstance(item, InputError)]
-        if failures:
-            raise InputError(_describe(failures, len(paths)))
-        return [item for item in items if isinstance(item, Embedded)]
+            yield from _map_ahead(streams, compute, waves, 4 * count)
 
     def _embed_wave(self, wave: Wave, windows: Windows | None) -> Embedded:
         seconds = wave.num_samples / SAMPLE_RATE
@@ -244,7 +263,8 @@ def _or_error(function: Callable[[], Result]) -> Result | InputError:
         return error
 
 
-def _describe(failures: list[InputError], total: int) -> str:
+def describe_failures(failures: list[InputError], total: int) -> str:
+    """How many of the files failed, and why the first few."""
     if total == 1:
         return str(failures[0])
     return (

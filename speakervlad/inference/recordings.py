@@ -1,20 +1,30 @@
 """What ``embed`` can be pointed at: a manifest, a folder, audio files."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from speakervlad.data.audio import AUDIO_SUFFIXES
 from speakervlad.data.manifest import Manifest
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, first_few
 
 
 @dataclass(frozen=True)
 class Recordings:
-    """Recordings to embed: the ids under which they are stored, and the files."""
+    """Recordings to embed: the ids under which they are stored, and the files.
+
+    Raises:
+        InputError: some ids stand for several recordings.
+    """
 
     ids: list[str]
     paths: list[Path]
+
+    def __post_init__(self) -> None:
+        twice = [name for name, count in Counter(self.ids).items() if count > 1]
+        if twice:
+            raise InputError(f"{len(twice)} recordings are named twice: {first_few(twice)}.")
 
 
 def from_manifest(path: Path, root: Path | None = None) -> Recordings:

@@ -1,5 +1,6 @@
 """Compute embeddings with torch, on the CPU or a GPU."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -178,7 +179,7 @@ def _full_float32() -> Iterator[None]:
 
 
 def load_torch_backend(folder: Path, device: str, precision: str) -> TorchBackend:
-    """Read an encoder folder.
+    """Read an encoder folder; ``auto`` is a GPU if there is one, another in each local process.
 
     Raises:
         InputError: the folder, its files, the device or the precision are not there or damaged.
@@ -187,7 +188,8 @@ def load_torch_backend(folder: Path, device: str, precision: str) -> TorchBacken
         raise InputError(f"precision={precision}: {did_you_mean(precision, TYPES)}")
     encoder, _ = load_encoder_folder(folder)
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        number = os.environ.get("LOCAL_RANK", "0")
+        device = f"cuda:{number}" if torch.cuda.is_available() else "cpu"
     try:
         return TorchBackend(encoder, torch.device(device), precision)
     except (RuntimeError, AssertionError) as error:

@@ -1,0 +1,264 @@
+"""Recordings shared out over processes, and runs that go on where they were interrupted."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from speakervlad.errors import InputError
+from speakervlad.files import atomic_path
+from speakervlad.inference.engine import Embedded, Embedder, Windows, describe_failures
+from speakervlad.inference.recordings import Recordings
+from speakervlad.progress import Track, silent
+
+logger = logging.getLogger(__name__)
+
+RUN_NAME = "run.json"
+# So much work at most is lost with a process; shorter runs leave no parts at all.
+PART_SECONDS = 60.0
+POLL_SECONDS = 0.5
+NOTICE_SECONDS = 60.0
+
+
+class Share(NamedTuple):
+    """This process among those that share the recordings."""
+
+    rank: int = 0
+    size: int = 1
+
+
+def share_from_environment() -> Share:
+    """``RANK`` and ``WORLD_SIZE``, as ``torchrun`` and job schedulers set them.
+
+    Raises:
+        InputError: they are no such pair of numbers.
+    """
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        raise InputError(f"RANK={rank}, WORLD_SIZE={size}: expected 0 <= RANK < WORLD_SIZE.")
+    return Share(int(rank), int(size))
+
+
+def fingerprint(encoder: Path) -> str:
+    """A digest of an encoder's config and weights: a folder, or an exported file."""
+    names = {"config.json", "model.safetensors", "model.onnx"}
+    files = [encoder]
+    if encoder.is_dir():
+        files = sorted(path for path in encoder.iterdir() if path.name in names)
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def keys_of(recordings: Recordings) -> list[str]:
+    """What identifies each recording: its id and its path as it was given."""
+    pairs = zip(recordings.ids, recordings.paths, strict=True)
+    return [_digest(f"{name}\0{path.as_posix()}") for name, path in pairs]
+
+
+class Parts:
+    """Finished recordings of an unfinished run: small files in the folder ``E.npz.parts``.
+
+    Args:
+        out: the file that all become.
+        settings: what decides the vectors: encoder, precision, windows ...; JSON values.
+
+    Attributes:
+        found: keys of the recordings that were finished when this was opened.
+
+    Raises:
+        InputError: the folder holds parts of a run with other settings.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, object]) -> None:
+        self.out = out
+        self.folder = out.with_name(f"{out.name}.parts")
+        self.settings = settings
+        self._keys: dict[Path, list[str]] = {}
+        if (self.folder / RUN_NAME).is_file():
+            self._refuse_other_run()
+        self.found = frozenset(self.keys())
+
+    def keys(self) -> set[str]:
+        """The recordings that are finished by now, whichever process did them."""
+        for path in self.folder.glob("[!.]*.npz"):
+            if path not in self._keys:
+                with np.load(path, allow_pickle=False) as arrays:
+                    self._keys[path] = arrays["keys"].tolist()
+        return {key for keys in self._keys.values() for key in keys}
+
+    def add(self, keys: Sequence[str], items: Sequence[Embedded]) -> None:
+        """Write one more part."""
+        if not keys:
+            return
+        if not (self.folder / RUN_NAME).is_file():
+            with atomic_path(self.folder / RUN_NAME) as temporary:
+                temporary.write_text(json.dumps(self.settings))
+        name = f"{_digest(''.join(keys))}.npz"
+        with atomic_path(self.folder / name) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                keys=np.asarray(keys),
+                counts=np.asarray([len(item.vectors) for item in items]),
+                seconds=np.asarray([item.seconds for item in items]),
+                vectors=np.concatenate([item.vectors for item in items]),
+                spans=np.concatenate([item.spans for item in items]),
+            )
+
+    def load(self, keys: Sequence[str]) -> list[Embedded]:
+        """Finished recordings, in the order of ``keys``."""
+        finished: dict[str, Embedded] = {}
+        for path in self._keys:
+            with np.load(path, allow_pickle=False) as arrays:
+                cuts = np.cumsum(arrays["counts"])[:-1]
+                vectors, spans = (np.split(arrays[name], cuts) for name in ("vectors", "spans"))
+                rows = map(Embedded, vectors, spans, arrays["seconds"].tolist())
+                finished.update(zip(arrays["keys"].tolist(), rows, strict=True))
+        return [finished[key] for key in keys]
+
+    def new(self, recordings: Recordings, items: Sequence[Embedded]) -> list[Embedded]:
+        """Those of the items that were not finished when this was opened."""
+        pairs = zip(keys_of(recordings), items, strict=True)
+        return [item for key, item in pairs if key not in self.found]
+
+    def merged_since(self, moment: float) -> bool:
+        """Whether another process has made one file of all parts after ``moment`` (Unix time)."""
+        if self.folder.is_dir() or not self.out.is_file():
+            return False
+        return self.out.stat().st_mtime >= moment
+
+    def remove(self) -> None:
+        """When all is in one file."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _refuse_other_run(self) -> None:
+        way_out = "Delete that folder, or choose another --out."
+        try:
+            theirs = dict(json.loads((self.folder / RUN_NAME).read_text()))
+        except ValueError as error:
+            raise InputError(f"{self.folder}: damaged {RUN_NAME}. {way_out}") from error
+        other = [name for name, value in self.settings.items() if theirs.get(name) != value]
+        if other:
+            raise InputError(
+                f"{self.folder}: holds parts of an unfinished run with another "
+                f"{', '.join(other)}. {way_out}"
+            )
+
+
+def open_parts(
+    out: Path,
+    embedder: Embedder,
+    *,
+    precision: str = "float32",
+    windows: Windows | None = None,
+    channel: int | None = None,
+) -> Parts:
+    """The parts of a run with this encoder and these options.
+
+    Raises:
+        InputError: as ``Parts``.
+    """
+    settings: dict[str, object] = {
+        "encoder": None if embedder.folder is None else fingerprint(embedder.folder),
+        "backend": type(embedder.backend).__name__,
+        "precision": precision,
+        "windows": None if windows is None else list(windows),
+        "channel": channel,
+    }
+    return Parts(out, settings)
+
+
+def embed_in_parts(
+    embedder: Embedder,
+    recordings: Recordings,
+    parts: Parts,
+    *,
+    share: Share,
+    since: float,
+    windows: Windows | None = None,
+    channel: int | None = None,
+    track: Track = silent,
+) -> list[Embedded] | None:
+    """Embed this process's share of what is not finished yet; the first process gets it all.
+
+    The bits do not depend on how the recordings are shared out if there are at least as many as
+    cores. Parts are left to the caller, who removes them when the result is stored.
+
+    Args:
+        embedder: the encoder.
+        recordings: those of all processes.
+        parts: where to keep what is finished.
+        share: this process.
+        since: when the run began, Unix time: what is merged after it needs no more work.
+        windows: sliding windows instead of whole recordings.
+        channel: of files with several; their mean by default.
+        track: progress of the first process.
+
+    Returns:
+        All recordings in order, in the first process; it waits for the others. None elsewhere.
+
+    Raises:
+        InputError: some files cannot be embedded; the others are kept as parts.
+    """
+    if share.rank and parts.merged_since(since):
+        return None
+    keys = keys_of(recordings)
+    if parts.found and not share.rank:
+        logger.info("%s: %d recordings are finished already", parts.folder, len(parts.found))
+    mine = [r for r in range(share.rank, len(keys), share.size) if keys[r] not in parts.found]
+    stream = embedder.embed_stream(
+        [recordings.paths[row] for row in mine],
+        embedder.streams_for(len(keys)),
+        windows=windows,
+        channel=channel,
+    )
+    tracked = (silent if share.rank else track)(stream, "embedding", len(mine))
+    done, failures = _save_now_and_then([keys[row] for row in mine], tracked, parts)
+    in_parts = share.size > 1 or parts.folder.is_dir()
+    if in_parts:
+        parts.add(list(done), list(done.values()))
+    if failures:
+        raise InputError(describe_failures(failures, len(mine)))
+    if not in_parts:
+        return list(done.values())
+    return None if share.rank else _wait_for_all(parts, keys)
+
+
+def _save_now_and_then(
+    keys: Sequence[str], items: Iterable[Embedded | InputError], parts: Parts
+) -> tuple[dict[str, Embedded], list[InputError]]:
+    """Move results to parts every ``PART_SECONDS``; return the latest ones, and what failed."""
+    done: dict[str, Embedded] = {}
+    failures: list[InputError] = []
+    saved = time.monotonic()
+    for key, item in zip(keys, items, strict=True):
+        if isinstance(item, InputError):
+            failures.append(item)
+            continue
+        done[key] = item
+        if time.monotonic() - saved >= PART_SECONDS:
+            parts.add(list(done), list(done.values()))
+            done, saved = {}, time.monotonic()
+    return done, failures
+
+
+def _wait_for_all(parts: Parts, keys: Sequence[str]) -> list[Embedded]:
+    noticed = time.monotonic()
+    while missing := set(keys) - parts.keys():
+        if time.monotonic() - noticed >= NOTICE_SECONDS:
+            logger.info("waiting for %d recordings of the other processes", len(missing))
+            noticed = time.monotonic()
+        time.sleep(POLL_SECONDS)
+    return parts.load(keys)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
