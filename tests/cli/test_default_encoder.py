@@ -1,0 +1,67 @@
+from speakervlad.cli.quickstart import print_pairs
+from speakervlad.inference.pretrained import find_encoder
+
+
+def test_info_of_the_default_encoder_prints_parts_and_card(run, capsys):
+    assert run("info") == 0
+    printed = capsys.readouterr().out
+    assert "1.77 million, stored as F16" in printed
+    assert "8 clusters, 2 ghosts" in printed
+    assert "Proof of identity" in printed
+
+
+def test_info_without_card(run, capsys):
+    assert run("info", "small", "--no-card") == 0
+    assert "Proof of identity" not in capsys.readouterr().out
+
+
+def test_info_of_an_exported_file(run, capsys):
+    assert run("info", find_encoder("small") / "model.onnx") == 0
+    assert "64 mel bands" in capsys.readouterr().out
+
+
+def test_info_refuses_what_is_no_encoder(run, capsys, tmp_path):
+    assert run("info", tmp_path) == 2
+    assert "holds no config.json" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text("{}")
+    assert run("info", tmp_path) == 2
+    assert "model.safetensors" in capsys.readouterr().err
+    assert run("info", tmp_path / "absent") == 2
+    assert "no such encoder" in capsys.readouterr().err
+
+
+def test_quickstart_compares_every_two_recordings(make_waveform, tmp_path, capsys):
+    import soundfile
+
+    paths = [tmp_path / f"{seed}.wav" for seed in range(3)]
+    for seed, path in enumerate(paths):
+        soundfile.write(path, make_waveform(1.5, seed=seed // 2), 16000)
+    print_pairs(paths)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "speaker" in line]
+    assert len(lines) == 3
+    assert lines[0].split()[0] == "1.000"
+
+
+def test_quickstart_refuses_a_missing_recording_before_it_trains(run, capsys, tmp_path):
+    assert run("quickstart", tmp_path / "mine.wav", "--out", tmp_path / "run") == 2
+    assert "mine.wav: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_score_embeds_what_the_list_names(run, make_waveform, tmp_path):
+    import soundfile
+
+    for seed in range(2):
+        soundfile.write(tmp_path / f"{seed}.wav", make_waveform(1.5, seed=seed), 16000)
+    (tmp_path / "list.trials").write_text("1 0.wav 0.wav\n0 0.wav 1.wav\n")
+    assert run("score", tmp_path / "list.trials", "--out", tmp_path / "S.txt") == 0
+    same, different = (line.split() for line in (tmp_path / "S.txt").read_text().splitlines())
+    assert float(same[2]) > 0.9999
+    assert float(different[2]) < float(same[2])
+
+
+def test_score_without_embeddings_takes_no_models(run, capsys, tmp_path):
+    (tmp_path / "list.trials").write_text("1 0.wav 0.wav\n")
+    options = ("--out", tmp_path / "S.txt", "--cohort", tmp_path / "C.npz")
+    assert run("score", tmp_path / "list.trials", *options) == 2
+    assert "go with --embeddings" in capsys.readouterr().err

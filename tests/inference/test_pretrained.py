@@ -1,0 +1,97 @@
+"""The encoder that ships: found by name, the same on every backend, and it knows voices."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speakervlad.data.synthesis import make_corpus
+from speakervlad.errors import InputError
+from speakervlad.evaluation.metrics import equal_error_rate
+from speakervlad.inference.engine import load_encoder
+from speakervlad.inference.onnx_backend import OnnxBackend
+from speakervlad.inference.pretrained import FOLDER, PRETRAINED, find_encoder
+from speakervlad.models.build import load_encoder_folder
+
+RECIPE = Path(__file__).parents[2] / "recipes/default_encoder"
+PARTS = ("train", "dev")
+MEGABYTE = 1e6
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_ships_whole(name: str) -> None:
+    folder = find_encoder(name)
+    found = {path.name for path in folder.iterdir()}
+    assert found >= {
+        "config.json",
+        "model.safetensors",
+        "model.onnx",
+        "thresholds.json",
+        "calibration.json",
+        "evaluation.json",
+        "MODEL_CARD.md",
+    }
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 20 * MEGABYTE
+
+
+def test_small_is_small() -> None:
+    encoder, _ = load_encoder_folder(find_encoder("small"))
+    assert sum(parameter.numel() for parameter in encoder.parameters()) <= 2_000_000
+
+
+def test_unknown_name_lists_the_known() -> None:
+    with pytest.raises(InputError, match=r"smal: no such encoder.*default, small"):
+        find_encoder("smal")
+
+
+def test_a_path_stays_a_path(tmp_path: Path) -> None:
+    assert find_encoder(tmp_path) == tmp_path
+
+
+def test_the_exported_file_computes_the_same() -> None:
+    assert OnnxBackend(find_encoder("default") / "model.onnx").check() < 1e-3
+
+
+def test_names_are_the_default() -> None:
+    noise = np.random.default_rng(0).normal(size=16000).astype(np.float32) / 10
+    assert (load_encoder().embed(noise) == load_encoder("default").embed(noise)).all()
+
+
+def test_generated_voices_are_told_apart(tmp_path: Path) -> None:
+    manifest = make_corpus(
+        tmp_path, num_speakers=6, num_sessions=2, utterances_per_session=2, num_workers=1
+    )
+    rows = range(len(manifest))
+    vectors = load_encoder().embed_files([manifest.path(row) for row in rows])
+    first, second = np.triu_indices(len(manifest), 1)
+    same = manifest.speaker_indices[first] == manifest.speaker_indices[second]
+    scores = np.einsum("td,td->t", vectors[first], vectors[second])
+    assert equal_error_rate(scores, same) < 0.35
+
+
+def test_card_and_figures_agree() -> None:
+    folder = find_encoder("default")
+    card = (folder / "MODEL_CARD.md").read_text()
+    reports = json.loads((folder / "evaluation.json").read_text())["whole"]
+    assert len(reports) == 5
+    for name, report in reports.items():
+        assert f"| {name} | **{100 * report['eer']:.2f}**" in card
+
+
+def listed_speakers(part: str) -> set[str]:
+    return set((RECIPE / f"{part}_speakers.txt").read_text().split())
+
+
+def test_no_development_speaker_was_trained_on() -> None:
+    train, dev = map(listed_speakers, PARTS)
+    assert len(train) == 4683
+    assert len(dev) == 220
+    assert not train & dev
+
+
+def test_the_speaker_lists_are_those_of_the_manifests(shared_speech: Path) -> None:
+    for part in PARTS:
+        with (shared_speech / f"{part}.csv").open(newline="") as file:
+            assert {row["speaker"] for row in csv.DictReader(file)} == listed_speakers(part)
