@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit, logit
 
 from speakervlad.errors import InputError
 from speakervlad.evaluation.curves import check_scores
 from speakervlad.evaluation.figures import OperatingPoint
+from speakervlad.evaluation.logistic import expit, fit_logistic, logit
 from speakervlad.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -137,8 +137,6 @@ def fit_calibration(
     Raises:
         InputError: scores that are not finite, one class only, or a score that never varies.
     """
-    from sklearn.linear_model import LogisticRegression
-
     measures = quality or {}
     systems = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
     labels = is_target
@@ -150,15 +148,14 @@ def fit_calibration(
     prior = OperatingPoint(p_target).p_target
     num_target = int(labels.sum())
     num_nontarget = len(labels) - num_target
-    model = LogisticRegression(C=1 / REGULARISATION, tol=1e-8, max_iter=1000)
     weights = np.where(labels, prior / num_target, (1 - prior) / num_nontarget)
-    model.fit((features - centre) / spread, labels, sample_weight=weights)
-    slopes = np.ravel(model.coef_) / spread
+    slopes, intercept = fit_logistic((features - centre) / spread, labels, weights, REGULARISATION)
+    slopes = slopes / spread
     if slopes[: systems.shape[1]].min() < 0:
         logger.warning("a system has a negative weight: higher scores speak against the target.")
     return Calibration(
         weights=tuple(slopes.tolist()),
-        bias=float(np.ravel(model.intercept_)[0] - centre @ slopes - logit(prior)),
+        bias=float(intercept - centre @ slopes - logit(prior)),
         quality=tuple(measures),
         p_target=prior,
         num_target=num_target,

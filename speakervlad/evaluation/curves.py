@@ -75,19 +75,17 @@ def error_curve(scores: np.ndarray, is_target: np.ndarray) -> ErrorCurve:
 def convex_hull(curve: ErrorCurve) -> ErrorCurve:
     """The ROC convex hull: what the best monotone recalibration of the scores would reach.
 
-    Pooling adjacent violators merges neighbouring operating points until the share of targets falls
-    with the threshold; the corners that remain are the hull (Fawcett and Niculescu-Mizil, 2007).
+    A point that lies on or below the line between its neighbours is no corner of the hull, and can
+    be dropped with all others of its kind at once, until the slope falls everywhere.
     """
-    from sklearn.isotonic import isotonic_regression
-
     hits, false_alarms = curve.increments()
-    occupied = np.flatnonzero(hits + false_alarms > 0)
-    hits, false_alarms = hits[occupied], false_alarms[occupied]
-    shares = isotonic_regression(
-        hits / (hits + false_alarms), sample_weight=hits + false_alarms, increasing=False
-    )
-    corners = np.append(np.flatnonzero(shares[1:] != shares[:-1]), len(shares) - 1)
-    points = np.append(0, occupied[corners] + 1)
+    points = np.append(0, np.flatnonzero(hits + false_alarms > 0) + 1)
+    while len(points) > 2:
+        right, up = np.diff(curve.false_accept[points]), -np.diff(curve.miss[points])
+        is_corner = up[:-1] * right[1:] > up[1:] * right[:-1]
+        if is_corner.all():
+            break
+        points = points[np.concatenate([[True], is_corner, [True]])]
     return ErrorCurve(curve.thresholds[points], curve.false_accept[points], curve.miss[points])
 
 

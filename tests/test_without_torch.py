@@ -1,0 +1,106 @@
+"""What `pip install speakervlad` without extras gives: a fresh environment that has no torch."""
+
+import os
+import subprocess
+import venv
+from pathlib import Path
+
+import pytest
+import torch
+
+from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
+from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.inference.export import export_onnx
+from speakervlad.models.build import build_encoder, save_encoder
+
+ROOT = Path(__file__).parents[1]
+MAX_MEGABYTES = 300
+FOLDER = "bin" if os.name == "posix" else "Scripts"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bare") / "venv"
+    venv.create(folder, with_pip=True)
+    command = [folder / FOLDER / "python", "-m", "pip", "install", "--quiet", ROOT]
+    subprocess.run(command, check=True)
+    return folder
+
+
+@pytest.fixture
+def bare(environment, tmp_path):
+    """Run a program of the environment, away from the checkout."""
+
+    def call(program, *arguments):
+        command = [environment / FOLDER / program, *map(str, arguments)]
+        clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return subprocess.run(
+            command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False
+        )
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    torch.manual_seed(0)
+    config = EncoderConfig(
+        trunk=TrunkConfig(width=0.125), descriptor_dim=16, pooling=PoolingConfig(num_clusters=3)
+    )
+    folder = tmp_path_factory.mktemp("model") / "encoder"
+    save_encoder(folder, build_encoder(config), config, {})
+    export_onnx(folder, folder.with_suffix(".onnx"), check_seconds=(1.0,))
+    return folder
+
+
+def succeed(done):
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_environment_is_small_and_has_no_torch(environment, bare, capsys):
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
+    succeed(bare("python", "-c", code))
+    size = subprocess.run(["du", "-sm", environment], capture_output=True, text=True, check=True)
+    with capsys.disabled():
+        print(f"\nenvironment without extras: {size.stdout.split()[0]} MB")
+    assert int(size.stdout.split()[0]) < MAX_MEGABYTES
+
+
+def test_help(bare):
+    assert "embed" in succeed(bare("speakervlad", "--help"))
+
+
+def test_audio_to_error_rates(bare, folder, make_wav, tmp_path):
+    for i in range(3):
+        make_wav(tmp_path / f"audio/{i}.wav", 1.0, seed=i)
+    (tmp_path / "list.txt").write_text("1 0.wav 1.wav\n0 0.wav 2.wav\n")
+    model = ("--encoder", folder.with_suffix(".onnx"))
+    succeed(bare("speakervlad", "embed", "audio", *model, "--out", "e.npz"))
+    assert len(Embeddings.load(tmp_path / "e.npz")) == 3
+    succeed(bare("speakervlad", "score", "list.txt", "--embeddings", "e.npz", "--out", "s.txt"))
+    assert "EER" in succeed(bare("speakervlad", "metrics", "s.txt"))
+    pair = ("audio/0.wav", "audio/1.wav", "--threshold=-1")
+    assert "same speaker" in succeed(bare("speakervlad", "verify", *pair, *model))
+
+
+def test_calibration(bare, tmp_path):
+    lines = [f"a{i} b{i} {0.1 * (i % 7) + 0.3 * (i % 2)} {i % 2}" for i in range(40)]
+    (tmp_path / "s.txt").write_text("\n".join(lines))
+    succeed(bare("speakervlad", "calibrate", "s.txt", "--out", "calibration.json"))
+
+
+def test_commands_that_need_torch_say_how_to_get_it(bare, folder, make_wav, tmp_path):
+    make_wav(tmp_path / "a.wav")
+    commands = [
+        ("train", ROOT / "conf/open_speech_small.yaml"),
+        ("export", folder, "e.onnx"),
+        ("embed", "a.wav", "--encoder", folder, "--out", "e.npz"),
+        ("quickstart",),
+    ]
+    for command in commands:
+        done = bare("speakervlad", *command)
+        assert done.returncode == 2, command
+        assert "pip install 'speakervlad[train]'" in done.stderr, command
