@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from speakervlad.errors import InputError
 
@@ -59,11 +61,28 @@ def join_world(device: str) -> Iterator[World]:
     if size == 1:
         yield World(0, 1, chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    store, rank, size = next(rendezvous("env://"))
+    dist.init_process_group(
+        "nccl" if chosen.type == "cuda" else "gloo",
+        store=PrefixStore(_attempt(), store),
+        rank=rank,
+        world_size=size,
+    )
     try:
-        yield World(dist.get_rank(), size, chosen)
+        yield World(rank, size, chosen)
     finally:
         dist.destroy_process_group()
+
+
+def _attempt() -> str:
+    """Which start of the processes this is, if ``torchrun`` runs them on one machine.
+
+    It keeps one store over all restarts, where a process would find the addresses of dead ones.
+    On several machines every agent counts its own failures alone, so that the numbers differ; there
+    the environment variable ``TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1`` gives each start a new store.
+    """
+    one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if one_machine else "0"
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:

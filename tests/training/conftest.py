@@ -1,6 +1,7 @@
 """A corpus and an experiment so small that a step takes milliseconds."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -71,18 +72,25 @@ def experiment(corpus, tmp_path) -> Callable[..., Config]:
 def torchrun() -> Callable[..., None]:
     """``torchrun("-m", "speakervlad", ...)``: run it with two processes."""
 
-    def run(*arguments: object, options: Sequence[str] = (), **environment: object) -> None:
+    def run(
+        *arguments: object, options: Sequence[str] = (), timeout: float = 120, **environment: object
+    ) -> None:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         settings = {name: str(value) for name, value in environment.items()}
-        done = subprocess.run(
+        process = subprocess.Popen(
             [*command, "--nproc-per-node=2", *options, *map(str, arguments)],
-            capture_output=True,
+            stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", **settings},
-            check=False,
-            timeout=120,
+            start_new_session=True,
         )
-        assert done.returncode == 0, done.stderr
+        try:
+            _, messages = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            # Its workers would outlive torchrun, and keep the pipe open.
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"torchrun has not ended: {process.communicate()[1]}")
+        assert process.returncode == 0, messages
 
     return run
 

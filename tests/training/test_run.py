@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -194,3 +195,28 @@ def test_config_in_the_run_folder_reads_back(experiment, tmp_path):
     config = experiment()
     train(config)
     assert load_config(tmp_path / "run" / "config.yaml") == config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_torchrun_restarts_a_killed_process_and_the_run_goes_on(
+    experiment, tmp_path, torchrun, sharded
+):
+    same = (f"classifier.sharded={sharded}", "data.num_workers=1", "resume=true")
+    experiment()
+    for name, crash_step in (("whole", -1), ("broken", 4)):
+        torchrun(
+            Path(__file__).with_name("crash_once.py"),
+            *("train", tmp_path / "tiny.yaml", *same, f"run_dir={tmp_path / name}"),
+            options=("--max-restarts=1",),
+            timeout=900,
+            CRASH_STEP=crash_step,
+            CRASH_FLAG=tmp_path / f"{name}.crashed",
+        )
+    assert (tmp_path / "broken.crashed").exists()
+    assert (tmp_path / "broken/train.log").read_text().count("16 utterances of 4 speakers") == 2
+    one, two = (TrainingState.load(tmp_path / name / "last.pt") for name in ("whole", "broken"))
+    assert one.step == two.step == 6
+    assert same_states(one.model, two.model)
+    for key, values in one.optimizer["state"].items():
+        assert same_states(values, two.optimizer["state"][key])
