@@ -1,13 +1,18 @@
 """``embed`` and ``verify`` beyond the plain chain: precision, windows, what is refused."""
 
+import io
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
+from speakervlad.cli.console import track_audio
 from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
+from speakervlad.errors import InputError
 from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.models.build import build_encoder, save_encoder
 
@@ -41,6 +46,15 @@ def test_last_line_tells_the_speed(run, capsys, encoder, folder, tmp_path):
     assert "3 embeddings of 12 dimensions" in out
     assert "files/s" in out
     assert "x real time" in out
+
+
+def test_bar_shows_the_speed(monkeypatch):
+    shown = Console(file=io.StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr("speakervlad.cli.console.errors", shown)
+    items = [SimpleNamespace(seconds=2.0), InputError("damaged")]
+    assert list(track_audio(items, "embedding", 2)) == items
+    for words in ("2/2", "files/s", "x real time"):
+        assert words in shown.file.getvalue()
 
 
 def test_windows_are_named_by_their_span(run, encoder, folder, tmp_path):
