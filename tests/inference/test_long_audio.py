@@ -46,6 +46,7 @@ VARIANTS = {
     "average": {"pooling": PoolingConfig(kind="average")},
     "statistics": {"pooling": PoolingConfig(kind="statistics")},
     "wide trunk": {"trunk": TrunkConfig(kind="wide_resnet34", width=0.125)},
+    "strided trunk": {"trunk": TrunkConfig(kind="strided_thin_resnet34", width=0.125)},
     "standard trunk": {"trunk": TrunkConfig(kind="standard_resnet34", width=0.25)},
     "plain assignment": {"pooling": PoolingConfig(assignment="descriptors")},
 }
