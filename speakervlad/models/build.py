@@ -167,7 +167,8 @@ def save_classifier(folder: str | Path, weight: torch.Tensor) -> None:
 def load_classifier(folder: str | Path, classifier: Softmax | MarginSoftmax) -> None:
     """Give a classifier the class weights that were kept beside an encoder.
 
-    Of a classifier that was trained with speeds as classes, the first speed's are taken.
+    Of a classifier that was trained with speeds as classes, the first speed's are taken; where the
+    speeds as classes are new, every speed begins with the classes of the first.
 
     Raises:
         InputError: there are none, or they are damaged or of another size.
@@ -178,6 +179,9 @@ def load_classifier(folder: str | Path, classifier: Softmax | MarginSoftmax) -> 
     if kept > wanted and kept % wanted == 0:
         logger.info("%s: the first %d of %d classes are taken", path, wanted, kept)
         state["weight"] = state["weight"][:wanted]
+    if 0 < kept < wanted and wanted % kept == 0:
+        logger.info("%s: its %d classes are taken %d times", path, kept, wanted // kept)
+        state["weight"] = state["weight"].repeat(wanted // kept, 1)
     load_strictly(classifier, state, str(path))
 
 
