@@ -91,7 +91,8 @@ class DataConfig:
 
     The names in ``valid_trials`` are utterance ids of ``valid_manifest``, or else paths.
     ``speakers_per_batch`` > 0 makes every batch of that many speakers with
-    ``utterances_per_speaker`` each; ``max_bad_fraction`` of the files may be unreadable.
+    ``utterances_per_speaker`` each; else an epoch takes an utterance once, or once per
+    ``seconds_per_visit`` of it. ``max_bad_fraction`` of the files may be unreadable.
     """
 
     train_manifest: str = ""
@@ -102,6 +103,7 @@ class DataConfig:
     crop_seconds: float = 2.5
     wrap: bool = False
     reverse_probability: float = 0.0
+    seconds_per_visit: float = 0.0
     speakers_per_batch: int = 0
     utterances_per_speaker: int = 1
     max_bad_fraction: float = 0.0

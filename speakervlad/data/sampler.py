@@ -15,15 +15,29 @@ class EndlessSampler(Sampler[tuple[int, int]]):
     ``np.random.default_rng((seed, epoch))``. Rank r takes the positions p >= start with
     p mod world_size = r, so ranks interleave to the stream of one rank, and a run resumed at
     position p continues an unbroken one.
+
+    With ``visits`` an epoch takes each utterance so many times, N being their sum; ``epoch`` then
+    counts visits, so that no crop repeats.
     """
 
     def __init__(
-        self, num_items: int, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        num_items: int,
+        *,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        visits: np.ndarray | None = None,
     ) -> None:
-        """Take the number of utterances N and the global position to begin at."""
+        """Take the number of utterances, the global position to begin at, visits (utterances,)."""
         if num_items < 1 or start < 0 or not 0 <= rank < world_size:
             raise ValueError(f"{num_items=}, {start=}, {rank=}, {world_size=} describe no stream")
-        self.num_items = num_items
+        if visits is None:
+            visits = np.ones(num_items, np.int64)
+        self.utterances = np.repeat(np.arange(num_items), visits)
+        self.visit = np.arange(len(self.utterances)) - (np.cumsum(visits) - visits)[self.utterances]
+        self.visits_per_epoch = int(visits.max())
         self.seed = seed
         self.start = start
         self.rank = rank
@@ -31,12 +45,14 @@ class EndlessSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position = self.start + (self.rank - self.start) % self.world_size
+        size = len(self.utterances)
         while True:
-            epoch, offset = divmod(position, self.num_items)
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.num_items)
-            indices = order[offset :: self.world_size].tolist()
-            yield from ((epoch, index) for index in indices)
-            position += len(indices) * self.world_size
+            epoch, offset = divmod(position, size)
+            order = np.random.default_rng((self.seed, epoch)).permutation(size)
+            order = order[offset :: self.world_size]
+            epochs = epoch * self.visits_per_epoch + self.visit[order]
+            yield from zip(epochs.tolist(), self.utterances[order].tolist(), strict=True)
+            position += len(order) * self.world_size
 
 
 class BalancedSampler(Sampler[tuple[int, int]]):

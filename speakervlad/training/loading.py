@@ -5,9 +5,11 @@ import os
 import signal
 from collections.abc import Iterator
 
+import numpy as np
 from torch.utils.data import DataLoader
 
 from speakervlad.config import Config
+from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.sampler import BalancedSampler, EndlessSampler
 from speakervlad.errors import InputError
@@ -28,8 +30,17 @@ def check_batches(config: Config) -> None:
         raise InputError(
             f"data.max_bad_fraction={data.max_bad_fraction}: must be at least 0 and below 1."
         )
+    if data.seconds_per_visit < 0:
+        raise InputError(
+            f"data.seconds_per_visit={data.seconds_per_visit}: must be above 0, or 0 for one visit."
+        )
     if data.speakers_per_batch == 0:
         return
+    if data.seconds_per_visit:
+        raise InputError(
+            "data.seconds_per_visit shapes shuffled epochs; data.speakers_per_batch draws speakers "
+            "instead. Set one of them to 0."
+        )
     if data.speakers_per_batch < 0 or data.utterances_per_speaker < 1:
         raise InputError(
             f"data.speakers_per_batch={data.speakers_per_batch}, "
@@ -59,9 +70,22 @@ def build_sampler(
             rank=world.rank,
             world_size=world.size,
         )
+    visits = None
+    if data.seconds_per_visit:
+        visits = visits_by_length(manifest.num_samples, data.seconds_per_visit)
     return EndlessSampler(
-        len(manifest), seed=seed, start=start, rank=world.rank, world_size=world.size
+        len(manifest),
+        seed=seed,
+        start=start,
+        rank=world.rank,
+        world_size=world.size,
+        visits=visits,
     )
+
+
+def visits_by_length(num_samples: np.ndarray, seconds: float) -> np.ndarray:
+    """Visits per epoch (utterances,): one for every ``seconds`` of each, at least one."""
+    return np.maximum(1, np.rint(num_samples / (SAMPLE_RATE * seconds))).astype(np.int64)
 
 
 def build_loader(config: Config, dataset: DrawnCrops, step: int, world: World) -> DataLoader:

@@ -55,6 +55,15 @@ def test_large_epoch_is_drawn_at_once():
     assert indices.max() > 1_000_000
 
 
+def test_visits_repeat_utterances_within_an_epoch_but_no_crop():
+    visits = np.array([1, 3, 2])
+    stream = take(12, num_items=3, visits=visits)
+    for epoch in (stream[:6], stream[6:]):
+        assert sorted(index for _, index in epoch) == [0, 1, 1, 1, 2, 2]
+    assert len(set(stream)) == 12
+    assert take(6, num_items=3, visits=visits, start=6) == stream[6:]
+
+
 SPEAKERS = np.array([3, 0, 0, 1, 1, 1, 2, 0, 4, 1, 3])
 
 

@@ -13,7 +13,7 @@ from speakervlad.errors import InputError
 from speakervlad.training.augment.build import build_crops
 from speakervlad.training.checkpoint import TrainingState
 from speakervlad.training.distributed import World
-from speakervlad.training.loading import build_loader
+from speakervlad.training.loading import build_loader, build_sampler, check_batches
 from speakervlad.training.run import train
 
 BALANCED = ("data.speakers_per_batch=2", "data.utterances_per_speaker=4")
@@ -44,6 +44,23 @@ def test_balanced_batches_hold_as_many_of_each_speaker(experiment, manifest):
     for batch in loaded(experiment(*BALANCED), manifest, 0, World(0, 1, CPU), 4):
         counts = np.bincount(batch.speaker)
         assert sorted(counts[counts > 0]) == [4, 4]
+
+
+def test_long_recordings_are_visited_more_often(experiment, manifest):
+    seconds = manifest.num_samples / 16_000
+    config = experiment(f"data.seconds_per_visit={seconds.max() / 3}")
+    sampler = build_sampler(config, manifest, 0, World(0, 1, CPU))
+    visits = np.maximum(1, np.rint(3 * seconds / seconds.max())).astype(int)
+    drawn = [index for _, index in islice(sampler, int(visits.sum()))]
+    np.testing.assert_array_equal(np.bincount(drawn), visits)
+    assert visits.max() == 3
+
+
+@pytest.mark.parametrize("overrides", [("=-1",), ("=1", "data.speakers_per_batch=2")])
+def test_visits_that_make_no_sense_are_refused(experiment, overrides):
+    config = experiment(f"data.seconds_per_visit{overrides[0]}", *overrides[1:])
+    with pytest.raises(InputError, match=r"data\.seconds_per_visit"):
+        check_batches(config)
 
 
 def test_balanced_stream_goes_on_where_it_stopped_and_interleaves_over_ranks(experiment, manifest):
