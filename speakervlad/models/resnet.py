@@ -1,4 +1,4 @@
-"""Trunks: spectrograms in, feature maps out."""
+"""The thin ResNet-34 and its kin: bottlenecks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from speakervlad.models.standard_resnet import StandardResNet34
+from speakervlad.models.trunk import Trunk, scaled
 
 
 @dataclass(frozen=True)
@@ -68,22 +69,14 @@ class Bottleneck(nn.Module):
         return F.relu(self.increase_norm(self.increase(y)) + self.shortcut(x))
 
 
-class BottleneckResNet(nn.Module):
+class BottleneckResNet(Trunk):
     """Stem, max-pooling and stages of bottlenecks, then max-pooling over frequency.
 
     Args:
-        num_bins: rows of the spectrogram.
+        num_bins, width, batch_norm_momentum: as of every ``Trunk``.
         stages: the literal architecture.
         stem_stride: stride of the 7x7 stem, with the padding that Keras calls "same".
         stem_pool: whether 2x2 max-pooling follows the stem.
-        width: multiplies every channel count (rounded to a multiple of 8, at least 8).
-        batch_norm_momentum: weight of the newest batch in the running statistics.
-
-    Attributes:
-        channels: channels of the feature map.
-        num_rows: frequency rows of the feature map.
-        frame_stride: spectrogram frames per frame of the feature map.
-        frame_context: spectrogram frames that one of its frames sees on either side.
     """
 
     def __init__(
@@ -98,15 +91,15 @@ class BottleneckResNet(nn.Module):
     ) -> None:
         super().__init__()
         momentum = batch_norm_momentum
-        channels = _scaled(64, width)
+        channels = scaled(64, width)
         self.stem_stride = stem_stride
         self.stem_pool = stem_pool
         self.stem = nn.Conv2d(1, channels, 7, stem_stride, bias=False)
         self.stem_norm = _norm(channels, momentum)
         self.stages = nn.Sequential()
         for stage in stages:
-            inner = (_scaled(stage.inner[0], width), _scaled(stage.inner[1], width))
-            out = _scaled(stage.out, width)
+            inner = (scaled(stage.inner[0], width), scaled(stage.inner[1], width))
+            out = scaled(stage.out, width)
             self.stages.append(_build_stage(channels, inner, out, stage, momentum))
             channels = out
         self.channels = channels
@@ -208,10 +201,6 @@ def _convolution(in_channels: int, out: int, kernel: int, stride: int = 1) -> nn
 def _norm(channels: int, momentum: float) -> nn.BatchNorm2d:
     # Keras's epsilon: torch's 1e-5 moves the published embeddings by 3.7 %.
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=momentum)
-
-
-def _scaled(channels: int, width: float) -> int:
-    return channels if width == 1 else max(8, round(channels * width / 8) * 8)
 
 
 def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:

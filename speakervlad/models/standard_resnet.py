@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from speakervlad.models.trunk import Trunk, scaled
+
 # Channels, blocks and stride of the stages; He et al. 2016 at a quarter and a half of the width.
 STAGES = ((32, 3, 1), (64, 4, 2), (128, 6, 2), (256, 3, 2))
 
@@ -30,32 +32,20 @@ class BasicBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
-class StandardResNet34(nn.Module):
-    """3x3 stem and four stages of basic blocks, 1/8 of the time resolution.
-
-    Args:
-        num_bins: rows of the spectrogram.
-        width: multiplies every channel count (rounded to a multiple of 8, at least 8).
-        batch_norm_momentum: weight of the newest batch in the running statistics.
-
-    Attributes:
-        channels: channels of the feature map.
-        num_rows: frequency rows of the feature map.
-        frame_stride: spectrogram frames per frame of the feature map.
-        frame_context: spectrogram frames that one of its frames sees on either side.
-    """
+class StandardResNet34(Trunk):
+    """3x3 stem and four stages of basic blocks, 1/8 of the time resolution."""
 
     def __init__(
         self, num_bins: int = 80, *, width: float = 1.0, batch_norm_momentum: float = 0.1
     ) -> None:
         super().__init__()
-        channels = _scaled(STAGES[0][0], width)
+        channels = scaled(STAGES[0][0], width)
         self.stem = nn.Conv2d(1, channels, 3, 1, 1, bias=False)
         self.stem_norm = nn.BatchNorm2d(channels, momentum=batch_norm_momentum)
         self.stages = nn.Sequential()
         self.num_rows, self.frame_stride, self.frame_context = num_bins, 1, 1
         for stage_channels, num_blocks, first_stride in STAGES:
-            out = _scaled(stage_channels, width)
+            out = scaled(stage_channels, width)
             for stride in (first_stride, *[1] * (num_blocks - 1)):
                 self.stages.append(BasicBlock(channels, out, stride, batch_norm_momentum))
                 self.frame_context += self.frame_stride * (1 + stride)
@@ -68,7 +58,3 @@ class StandardResNet34(nn.Module):
         self, spectrogram: Float[Tensor, "batch freq time"]
     ) -> Float[Tensor, "batch channel row frame"]:
         return self.stages(F.relu(self.stem_norm(self.stem(spectrogram.unsqueeze(1)))))
-
-
-def _scaled(channels: int, width: float) -> int:
-    return max(8, round(channels * width / 8) * 8)
