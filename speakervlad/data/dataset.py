@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from speakervlad.data.audio import read_audio
 from speakervlad.data.manifest import Manifest
+from speakervlad.data.sharing import Shared
 from speakervlad.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,17 @@ class UtteranceDataset(Dataset[Crop]):
         self.max_bad_fraction = max_bad_fraction
         # Shared by worker processes; a mark is set once, so they need no lock.
         self._is_bad = torch.zeros(len(manifest), dtype=torch.uint8).share_memory_()
+        self._shared: Shared[Manifest] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """What a worker is sent: the manifest stays in one memory that all of them read."""
+        self._shared = self._shared or Shared(self.manifest)
+        return {**self.__dict__, "manifest": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        if self._shared:
+            self.manifest = self._shared.value()
 
     def __len__(self) -> int:
         return len(self.manifest)

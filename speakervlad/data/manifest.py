@@ -1,7 +1,6 @@
 """The manifest: one row per utterance, as columns that hold a million rows in tens of megabytes."""
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from speakervlad.data.csv_columns import read_columns
 from speakervlad.data.strings import CategoryColumn, StringColumn
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path
@@ -56,11 +56,12 @@ class Manifest:
         Raises:
             InputError: no rows, duplicate utterance ids, or a path that leaves ``root`` by ``..``.
         """
-        check_rows(utterance_ids, paths, "manifest")
+        ids, files = StringColumn.of(utterance_ids), StringColumn.of(paths)
+        check_rows(ids, files, "manifest")
         return cls(
             Path(root),
-            StringColumn.of(utterance_ids),
-            StringColumn.of(paths),
+            ids,
+            files,
             CategoryColumn.of(speakers),
             CategoryColumn.of(sessions),
             np.asarray(num_samples, np.int64),
@@ -80,14 +81,14 @@ class Manifest:
                 path that leaves the root, or absolute paths of another machine.
         """
         path = Path(path)
-        columns = _read_columns(path)
+        columns = read_columns(path, COLUMNS)
         ids, paths, speakers, sessions, lengths = (columns.pop(name) for name in COLUMNS)
         check_rows(ids, paths, str(path))
         _check_absolute(paths[0], path)
         return cls(
             Path(root) if root is not None else path.parent,
-            StringColumn.of(ids),
-            StringColumn.of(paths),
+            ids,
+            paths,
             CategoryColumn.of(speakers),
             CategoryColumn.of(sessions),
             _parse_lengths(lengths, path),
@@ -173,62 +174,6 @@ class Manifest:
         return (str(prefix / path) for path in self.paths)
 
 
-def _read_columns(path: Path) -> dict[str, list[str]]:
-    """Read the CSV as name -> values (rows,)."""
-    try:
-        text = path.read_text(encoding="utf-8-sig").rstrip("\n")
-        rows = csv.reader(io.StringIO(text, newline=""))
-        header = next(rows, [])
-        _check_header(header, path)
-        if next(rows, None) is None:
-            raise InputError(f"{path}: holds no utterances. Run `speakervlad prepare` again.")
-        columns = _split_plain(text, len(header)) or _split_rows(text, len(header), path)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV in UTF-8 ({error}). Export it again.") from error
-    return dict(zip(header, columns, strict=True))
-
-
-def _split_plain(text: str, width: int) -> list[list[str]] | None:
-    """All columns at once, for a million rows; None where there are quotes or ragged rows."""
-    if '"' in text:
-        return None
-    _, _, body = text.partition("\n")
-    fields = body.replace("\n", ",\n,").split(",")
-    stride = width + 1  # every row is followed by a field that is only the line's end
-    if len(fields) % stride != width or set(fields[width::stride]) - {"\n"}:
-        return None
-    return [fields[column::stride] for column in range(width)]
-
-
-def _split_rows(text: str, width: int, path: Path) -> list[list[str]]:
-    """All columns, row by row, naming the line that has too few or too many fields."""
-    rows = csv.reader(io.StringIO(text, newline=""))
-    next(rows)
-    body = []
-    for row in rows:
-        if len(row) != width:
-            raise InputError(
-                f"{path}, line {rows.line_num}: {len(row)} field(s), the header has {width}. "
-                "Correct it."
-            )
-        body.append(row)
-    return [list(column) for column in zip(*body, strict=True)]
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        raise InputError(
-            f"{path}: missing column(s) {', '.join(missing)}; found "
-            f"{first_few(header, 8) or 'none'}. Run `speakervlad prepare ... --layout csv` on it."
-        )
-    repeated = [name for name, count in Counter(header).items() if count > 1]
-    if repeated:
-        raise InputError(
-            f"{path}: column(s) {', '.join(repeated)} appear twice. Rename one of them."
-        )
-
-
 def check_rows(
     ids: Sequence[str], paths: Sequence[str], name: str, first_line: int | None = 2
 ) -> None:
@@ -249,7 +194,7 @@ def check_rows(
 
     if len(ids) == 0:
         raise InputError(f"{name}: holds no utterances. Check its source.")
-    if len(set(ids)) < len(ids):
+    if not StringColumn.of(ids).is_distinct():
         repeated = [key for key, count in Counter(ids).items() if count > 1]
         files = [row for row, key in enumerate(ids) if key == repeated[0]]
         raise InputError(
@@ -257,7 +202,7 @@ def check_rows(
             f"{first_few(repeated)} ({first_few(paths[row] for row in files)}). "
             "Keep one file of each, or give every utterance its own id."
         )
-    if ".." not in "\n".join(paths):
+    if not StringColumn.of(paths).may_contain(".."):
         return
     for row, path in enumerate(paths):
         if ".." in path.replace("\\", "/").split("/"):
@@ -275,9 +220,10 @@ def _check_absolute(first: str, manifest: Path) -> None:
         )
 
 
-def _parse_lengths(lengths: Sequence[str], path: Path) -> np.ndarray:
+def _parse_lengths(lengths: StringColumn, path: Path) -> np.ndarray:
     try:
-        values = np.array(list(map(int, lengths)), np.int64)
+        values = lengths.integers()
+        values = np.array(list(map(int, lengths)), np.int64) if values is None else values
     except (ValueError, OverflowError):
         values = None
     if values is not None and values.min() > 0:

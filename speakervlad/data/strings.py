@@ -6,6 +6,12 @@ from typing import overload
 
 import numpy as np
 
+# Rows are cut out of a text this many at a time, which keeps the numbers of their bytes in a cache.
+CUT_ROWS = 8192
+# What remains of eight bytes of which the first 0 to 8 belong to a row.
+WORD_MASKS = np.array([2 ** (8 * kept) - 1 for kept in range(9)], np.uint64)
+HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
 
 class StringColumn(Sequence[str]):
     """Immutable strings in one UTF-8 blob; a row is ``blob[starts[i]:ends[i]]``.
@@ -22,18 +28,74 @@ class StringColumn(Sequence[str]):
     @classmethod
     def of(cls, strings: Sequence[str]) -> "StringColumn":
         """Pack strings."""
+        if isinstance(strings, StringColumn):
+            return strings
         blob = "".join(strings).encode()
         lengths = np.fromiter(map(len, strings), np.int64, len(strings))
         if len(blob) > lengths.sum():  # not ASCII
             lengths = np.fromiter((len(string.encode()) for string in strings), np.int64)
         return cls(np.frombuffer(blob, np.uint8), _offsets(lengths))
 
+    @classmethod
+    def cut(cls, text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> "StringColumn":
+        """The rows ``text[starts[i]:ends[i]]`` of UTF-8 bytes, int64 (rows,)."""
+        offsets = _offsets(ends - starts)
+        pieces = [np.zeros(0, np.uint8)]
+        for first in range(0, len(starts), CUT_ROWS):
+            begins = starts[first : first + CUT_ROWS]
+            places = offsets[first : first + len(begins) + 1]
+            shift = np.repeat(begins - places[:-1], np.diff(places))
+            pieces.append(text[np.arange(places[0], places[-1]) + shift])
+        return cls(np.concatenate(pieces), offsets)
+
     def take(self, rows: np.ndarray) -> "StringColumn":
         """The column of the given row numbers (int array)."""
-        starts, lengths = self._offsets[:-1][rows], np.diff(self._offsets)[rows]
-        offsets = _offsets(lengths)
-        source = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return StringColumn(self._blob[source], offsets)
+        return StringColumn.cut(self._blob, self._offsets[:-1][rows], self._offsets[1:][rows])
+
+    def may_contain(self, text: str) -> bool:
+        """Whether a text occurs in a row, or across the border of two."""
+        return text.encode() in self._blob.tobytes()
+
+    def is_distinct(self) -> bool:
+        """Whether no two rows are equal; strings are compared only where a hash occurs twice."""
+        hashes = np.zeros(len(self), np.uint64)
+        for words in self._words():
+            hashes = (hashes ^ words) * HASH_FACTOR
+            hashes ^= hashes >> np.uint64(32)
+        hashes.sort()
+        return not (hashes[1:] == hashes[:-1]).any() or len(set(self)) == len(self)
+
+    def run_starts(self) -> np.ndarray:
+        """The rows that differ from the row before them, int64 (runs,)."""
+        differs = np.ones(len(self), bool)
+        lengths = np.diff(self._offsets)
+        differs[1:] = lengths[1:] != lengths[:-1]
+        for words in self._words():
+            differs[1:] |= words[1:] != words[:-1]
+        return np.flatnonzero(differs)
+
+    def integers(self) -> np.ndarray | None:
+        """Rows of 1 to 18 decimal digits as int64 (rows,); None when there is any other."""
+        lengths = np.diff(self._offsets)
+        if len(self) == 0 or lengths.min() < 1 or lengths.max() > 18:
+            return None
+        values = np.zeros(len(self), np.int64)
+        for place in range(int(lengths.max())):
+            inside = place < lengths
+            digits = self._blob[self._offsets[:-1][inside] + place] - np.uint8(ord("0"))
+            if digits.max() > 9:
+                return None
+            values[inside] = 10 * values[inside] + digits
+        return values
+
+    def _words(self) -> Iterator[np.ndarray]:
+        """Eight bytes of every row at a time, uint64 (rows,), with zeros behind its end."""
+        padded = np.concatenate([self._blob, np.zeros(8, np.uint8)])
+        view = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
+        starts, lengths = self._offsets[:-1], np.diff(self._offsets)
+        for place in range(0, int(lengths.max(initial=0)), 8):
+            kept = np.clip(lengths - place, 0, 8)
+            yield view[np.minimum(starts + place, len(view) - 1)] & WORD_MASKS[kept]
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -85,11 +147,15 @@ class CategoryColumn(Sequence[str]):
 
     @classmethod
     def of(cls, strings: Sequence[str]) -> "CategoryColumn":
-        """Code strings by their rank among the distinct ones."""
-        names = sorted(set(strings))
+        """Code strings by their rank among the distinct ones, run by run of equal ones."""
+        column = StringColumn.of(strings)
+        starts = column.run_starts()
+        firsts = list(column.take(starts))
+        names = sorted(set(firsts))
         ranks = {name: rank for rank, name in enumerate(names)}
-        codes = np.fromiter(map(ranks.__getitem__, strings), np.int32, len(strings))
-        return cls(StringColumn.of(names), codes)
+        codes = np.fromiter(map(ranks.__getitem__, firsts), np.int32, len(firsts))
+        lengths = np.diff(starts, append=len(column))
+        return cls(StringColumn.of(names), np.repeat(codes, lengths))
 
     def take(self, rows: np.ndarray) -> "CategoryColumn":
         """The column of the given row numbers; names that no longer occur are dropped."""

@@ -1,4 +1,7 @@
+import pickle
+from dataclasses import replace
 from itertools import islice
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -99,6 +102,27 @@ def test_workers_do_not_matter(manifest):
         for ours, theirs in zip(alone, first_batches(manifest, num_workers), strict=True):
             assert isinstance(theirs, Crop)
             assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_worker_is_sent_handles_not_rows(manifest):
+    """Whatever the number of rows; what arrives is the same manifest, in memory that is shared."""
+    rows = np.arange(40_000) % 4
+    many = replace(
+        manifest.select([0, 3]),
+        **{
+            name: getattr(manifest, name)[rows]
+            for name in ("utterance_ids", "paths", "speakers", "sessions", "num_samples")
+        },
+    )
+    dataset = UtteranceDataset(many, crop_samples=4000, seed=1)
+    sent = ForkingPickler.dumps(dataset)
+    assert len(sent) < 3000 < len(pickle.dumps(many)) / 100
+    arrived = pickle.loads(sent)
+    assert arrived.manifest.paths == many.paths
+    assert arrived.manifest.speakers == many.speakers
+    assert torch.equal(arrived[1, 7].waveform, dataset[1, 7].waveform)
+    dataset._shared.value().num_samples[0] = 5
+    assert arrived.manifest.num_samples[0] == 5
 
 
 def test_unreadable_file_names_the_utterance(manifest):
