@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -40,6 +41,18 @@ def map_parallel(
         return list(track(map(function, items), description, len(items)))
     chunk = max(1, min(64, len(items) // (8 * num_processes)))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_follow) as pool:
         results = pool.map(function, items, chunksize=chunk)
         return list(track(results, description, len(items)))
+
+
+def _follow() -> None:
+    """A worker ends when its parent was killed; it would wait for work for ever."""
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
