@@ -5,11 +5,13 @@ import subprocess
 import venv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
 from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.inference.engine import Windows, load_encoder
 from speakervlad.inference.export import export_onnx
 from speakervlad.models.build import build_encoder, save_encoder
 
@@ -84,6 +86,32 @@ def test_audio_to_error_rates(bare, folder, make_wav, tmp_path):
     assert "EER" in succeed(bare("speakervlad", "metrics", "s.txt"))
     pair = ("audio/0.wav", "audio/1.wav", "--threshold=-1")
     assert "same speaker" in succeed(bare("speakervlad", "verify", *pair, *model))
+
+
+ALL_KINDS = """
+import sys
+import numpy as np
+from speakervlad import load_encoder
+from speakervlad.inference.engine import Windows
+encoder = load_encoder(sys.argv[1])
+np.savez(
+    "vectors.npz",
+    long=encoder.embed("long.wav"),
+    enrolled=encoder.enrol(["long.wav", "short.wav"]),
+    windows=encoder.embed_windows("long.wav", Windows(20, 10)).vectors,
+)
+"""
+
+
+def test_long_audio_enrolment_and_windows_equal_torch(bare, folder, make_wav, tmp_path):
+    long = make_wav(tmp_path / "long.wav", 130.0)
+    short = make_wav(tmp_path / "short.wav", 2.0, seed=1)
+    succeed(bare("python", "-c", ALL_KINDS, folder.with_suffix(".onnx")))
+    ours, torchs = np.load(tmp_path / "vectors.npz"), load_encoder(folder, device="cpu")
+    np.testing.assert_allclose(ours["long"], torchs.embed(long), atol=1e-4)
+    np.testing.assert_allclose(ours["enrolled"], torchs.enrol([long, short]), atol=1e-4)
+    windows = torchs.embed_windows(long, Windows(20, 10)).vectors
+    np.testing.assert_allclose(ours["windows"], windows, atol=1e-4)
 
 
 def test_calibration(bare, tmp_path):

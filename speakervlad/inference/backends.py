@@ -167,10 +167,10 @@ def _open_first(source: Source, request: Request) -> Backend:
     *names, last = installed or able[:1] or list(BACKENDS)[:1]
     for name in names:
         try:
-            return _with_torch(_open(source, request, name), source, request)
+            return _open(source, request, name)
         except DisagreesError as error:
             logger.warning("%s The next backend is tried.", error)
-    return _with_torch(_open(source, request, last), source, request)
+    return _open(source, request, last)
 
 
 def _open(source: Source, request: Request, name: str) -> Backend:
@@ -211,15 +211,6 @@ def _refusal(source: Source, request: Request, name: str) -> str | None:
 
 def _others(name: str) -> str:
     return " or ".join(other for other in BACKENDS if other != name)
-
-
-def _with_torch(backend: Backend, source: Source, request: Request) -> Backend:
-    """Let torch do what a folder's graph cannot, so that ``auto`` never refuses."""
-    if source.folder is None or not isinstance(backend, ExportedBackend):
-        return backend
-    from speakervlad.inference.graph_first import GraphFirst
-
-    return GraphFirst(backend, lambda: _open(source, request, "torch"))
 
 
 def _has_gpu() -> bool:

@@ -210,8 +210,8 @@ def load_encoder(
             or ``auto``: the fastest that is installed and can do it.
 
     Raises:
-        InputError: the encoder, its files or the device are not there or damaged, the backend is
-            not installed, or an exported encoder is asked for what only torch does.
+        InputError: the encoder, its files or the device are not there or damaged, or the backend
+            is not installed or cannot do what is asked.
     """
     path = find_encoder(path)
     opened = open_backend(path, device=device, precision=precision, backend=backend)

@@ -1,5 +1,6 @@
 """Encoder folders to single ONNX files that run without torch."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from speakervlad.files import atomic_path
 from speakervlad.inference.exported import FORMAT, TOLERANCES, fingerprint, probe_waveform
 from speakervlad.inference.onnx_backend import OnnxBackend
 from speakervlad.inference.onnx_graph import build_graph
+from speakervlad.inference.pooling_sums import Pooling
 from speakervlad.inference.thresholds import THRESHOLDS_NAME
 from speakervlad.inference.torch_backend import TorchBackend
 from speakervlad.inference.waves import SampleWave
 from speakervlad.models.build import load_encoder_folder
+from speakervlad.models.encoder import SpeakerEncoder
+from speakervlad.models.pooling import L2_EPSILON, VARIANCE_FLOOR, NetVLAD, StatisticsPooling
 
 CHECK_SECONDS = tuple(np.geomspace(0.1, 60, 20).tolist())
 
@@ -42,12 +46,13 @@ def export_onnx(
     """
     encoder, config = load_encoder_folder(folder)
     backend = TorchBackend(encoder, torch.device("cpu"))
-    model = build_graph(backend.encoder)
-    grid = backend.grid
+    model, doors = build_graph(backend.encoder)
     notes = {
         "format": FORMAT,
         "config": json.dumps(to_dict(config)),
-        "grid": json.dumps(list(grid)),
+        "layout": backend.layout.to_json(),
+        "pooling": pooling_of(backend.encoder).to_json(),
+        "doors": base64.b64encode(doors).decode(),
         "weights": fingerprint(folder) or "",
         "check": json.dumps(backend.embed(SampleWave(probe_waveform(1.0))).tolist()),
     }
@@ -61,6 +66,17 @@ def export_onnx(
         if not worst <= TOLERANCES["float32"]:
             raise InputError(f"{folder}: the exported graph is {worst:.2g} away from torch.")
     return worst
+
+
+def pooling_of(encoder: SpeakerEncoder) -> Pooling:
+    """What numpy must know to pool as an encoder does."""
+    layer = encoder.pooling
+    if isinstance(layer, NetVLAD):
+        centers = layer.centers.detach().cpu().numpy()
+        return Pooling("netvlad", L2_EPSILON, centers, layer.intra_norm, layer.vector_norm)
+    if isinstance(layer, StatisticsPooling):
+        return Pooling("statistics", VARIANCE_FLOOR)
+    return Pooling("average")
 
 
 def largest_distance(

@@ -13,21 +13,22 @@ import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError
-from speakervlad.inference.chunks import FrameGrid
+from speakervlad.inference.chunked import ChunkedBackend, Layout
 from speakervlad.inference.waves import SampleWave, Wave
 
-FORMAT = "speakervlad-encoder-1"
+FORMAT_FAMILY = "speakervlad-encoder-"
+FORMAT = f"{FORMAT_FAMILY}2"
 WEIGHTS_NAME = "model.safetensors"
 # Distance of unit vectors: convolutions add up in another order; bfloat16 keeps 8 bits.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 3e-2}
-# A graph computes a recording in one piece; about 40 MB per second.
-MAX_SECONDS = 120
+# What is longer is computed in chunks; in one piece a second takes up to 40 MB.
+ONE_PIECE_SECONDS = 60
 # Waveforms (batch, samples) to unit vectors (batch, dim).
 Compute = Callable[[np.ndarray], np.ndarray]
 
 
 class DisagreesError(InputError):
-    """An exported encoder does not give what torch gives."""
+    """An exported encoder does not give what torch gives, or is of another version."""
 
 
 class ExportedBackend(ABC):
@@ -43,6 +44,7 @@ class ExportedBackend(ABC):
 
     Raises:
         InputError: no such file, or none that ``export`` wrote.
+        DisagreesError: another version wrote it.
     """
 
     unreadable: tuple[type[Exception], ...]
@@ -53,20 +55,22 @@ class ExportedBackend(ABC):
         self.path = path
         self.precision = precision
         self.num_streams = available_cores()
+        self._data = path.read_bytes()
         try:
-            self._read(path.read_bytes())
             self._compute = self._compile(1)
         except self.unreadable as error:
             raise InputError(f"{path}: damaged or no ONNX file. Export it again.") from error
         self.notes = self._read_notes()
-        if self.notes.get("format") != FORMAT:
+        known = self.notes.get("format", "")
+        if not known.startswith(FORMAT_FAMILY):
             raise InputError(f"{path}: not an encoder that `speakervlad export` wrote.")
+        if known != FORMAT:
+            raise DisagreesError(
+                f"{path}: another version of speakervlad wrote it. Export it again."
+            )
         self.dim = len(json.loads(self.notes["check"]))
-        self.grid = FrameGrid(*json.loads(self.notes["grid"]))
-
-    @abstractmethod
-    def _read(self, data: bytes) -> None:
-        """Keep the file as the runtime wants to have it, to be compiled several times."""
+        self.grid = Layout.from_json(self.notes["layout"]).grid
+        self._frames = self._open_frames(1)
 
     @abstractmethod
     def _compile(self, streams: int) -> Compute:
@@ -106,46 +110,40 @@ class ExportedBackend(ABC):
     @contextmanager
     def streams(self, count: int) -> Iterator[ThreadPoolExecutor]:
         """``count`` workers; several share the cores out among them, one each."""
-        whole = self._compute
+        whole = self._compute, self._frames
         if count > 1:
-            self._compute = self._compile(count)
+            self._compute, self._frames = self._compile(count), self._open_frames(count)
         try:
             with ThreadPoolExecutor(count, "compute") as pool:
                 yield pool
         finally:
-            self._compute = whole
+            self._compute, self._frames = whole
 
     def embed(self, wave: Wave) -> np.ndarray:
-        """Unit vector (dim,) of a whole recording.
-
-        Raises:
-            InputError: it is longer than ``MAX_SECONDS``.
-        """
-        if not fits(wave):
-            raise InputError(
-                f"recording of {wave.num_samples / SAMPLE_RATE:.0f} s: an exported encoder takes "
-                f"at most {MAX_SECONDS} s. Cut it, or use the encoder folder."
-            )
+        """Unit vector (dim,) of a whole recording, however long."""
+        if wave.num_samples > ONE_PIECE_SECONDS * SAMPLE_RATE:
+            return self._frames.embed(wave)
         return self._compute(np.ascontiguousarray(wave.read(0, wave.num_samples))[None])[0]
 
     def enrol(self, waves: Sequence[Wave]) -> np.ndarray:
-        """Refused: the graph gives no sums to merge."""
-        raise _needs_folder("enrolment by merged frames")
+        """Unit vector (dim,) of all frames of some recordings."""
+        return self._frames.enrol(waves)
 
     def embed_windows(self, wave: Wave, windows: np.ndarray) -> np.ndarray:
-        """Refused: the graph gives no frames."""
-        raise _needs_folder("sliding windows")
+        """Unit vectors (windows, dim) of spans, given as output frames (windows, 2)."""
+        return self._frames.embed_windows(wave, windows)
+
+    def _open_frames(self, streams: int) -> ChunkedBackend:
+        # onnxruntime is not imported where an encoder folder has torch alone.
+        from speakervlad.inference.graph_frames import GraphFrames
+
+        return GraphFrames(self._data, self.notes, self.dim, max(1, self.num_streams // streams))
 
 
 def fingerprint(folder: Path) -> str | None:
     """What tells the weights of an encoder folder from others; None if it has none."""
     path = folder / WEIGHTS_NAME
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
-def fits(wave: Wave) -> bool:
-    """Whether a graph may compute a recording."""
-    return wave.num_samples <= MAX_SECONDS * SAMPLE_RATE
 
 
 def probe_waveform(seconds: float) -> np.ndarray:
@@ -162,7 +160,3 @@ def available_cores() -> int:
     known = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-def _needs_folder(what: str) -> InputError:
-    return InputError(f"{what}: an exported encoder has none. Use the encoder folder with torch.")

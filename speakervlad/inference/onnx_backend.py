@@ -17,19 +17,19 @@ class OnnxBackend(ExportedBackend):
 
     unreadable = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf)
 
-    def _read(self, data: bytes) -> None:
-        self._model = data
-
     def _compile(self, streams: int) -> Compute:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = max(1, self.num_streams // streams)
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            self._model, options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(self._data, max(1, self.num_streams // streams))
         run = self._session.run
         return lambda waveforms: np.asarray(run(None, {"waveform": waveforms})[0])
 
     def _read_notes(self) -> dict[str, str]:
         return self._session.get_modelmeta().custom_metadata_map
+
+
+def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """A graph, ready to be computed by so many threads of its own."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

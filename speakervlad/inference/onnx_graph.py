@@ -1,6 +1,9 @@
 """An encoder as one ONNX graph, waveform in, unit embedding out, written layer by layer.
 
 Nothing is traced: every length and batch size takes the same path, whatever torch's exporters do.
+
+For long audio, enrolment and windows it has doors inside: values to ask for, constants to replace.
+They stay shut for whoever opens the file as it is.
 """
 
 from collections.abc import Sequence
@@ -24,6 +27,7 @@ from speakervlad.models.standard_resnet import BasicBlock, StandardResNet34
 
 OPSET = 17
 INPUT, OUTPUT = "waveform", "embedding"
+ALL_FRAMES = np.iinfo(np.int64).max
 
 
 class Graph:
@@ -32,6 +36,7 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self.doors = onnx.GraphProto()
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401 - as onnx takes them
         """Add a node; returns the name of its output."""
@@ -47,6 +52,30 @@ class Graph:
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
+    def entry(self, name: str, value: np.ndarray, shape: Sequence[str | int]) -> str:
+        """Add a constant that another value of that shape may replace."""
+        self.constants.append(numpy_helper.from_array(value, name))
+        kind = self.constants[-1].data_type
+        self.doors.input.append(helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def given(self, name: str, own: str, shape: Sequence[str | int]) -> str:
+        """What is given from outside under a name, or else the own value."""
+        nothing = np.full([1 if isinstance(n, str) else n for n in shape], np.nan, np.float32)
+        given = self.entry(name, nothing, shape)
+        return self.add("Where", self.add("IsNaN", given), own, given)
+
+    def exit(self, name: str, value: str, shape: Sequence[str | int]) -> str:
+        """Let the newest value be asked for by a name."""
+        self.doors.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        return self.named(name, value)
+
+    def named(self, name: str, value: str) -> str:
+        """Give the newest value a name of its own."""
+        assert self.nodes[-1].output[0] == value
+        self.nodes[-1].output[0] = name
+        return name
+
     def mean(self, value: str, axis: int, *, keep: bool = True) -> str:
         return self.add("ReduceMean", value, axes=[axis], keepdims=int(keep))
 
@@ -60,8 +89,18 @@ class Graph:
         return self.add("Div", value, self.add("Max", norm, self.constant(L2_EPSILON)))
 
 
-def build_graph(folded: SpeakerEncoder) -> onnx.ModelProto:
-    """The ONNX model of an encoder whose batch norms are folded."""
+def build_graph(folded: SpeakerEncoder) -> tuple[onnx.ModelProto, bytes]:
+    """The ONNX model of an encoder whose batch norms are folded, and the doors inside it.
+
+    Returns:
+        The model, and what makes its doors inputs and outputs when it follows the model's bytes:
+        the messages of protocol buffers, one after the other, are parsed as their sum. Doors in:
+        ``extend`` 0 takes the samples as they are, neither mirrored nor repeated; ``limit`` is how
+        many spectrogram frames enter the trunk; ``mean`` and ``deviation`` (1, bins, 1) normalise
+        over time; ``pooled`` (rows, out) takes the place of what was pooled. Doors out:
+        ``features`` (batch, bins, frames), not normalised, ``frames`` (batch, dim, frames) and the
+        ``weights`` (batch, clusters, frames) of NetVLAD.
+    """
     graph = Graph()
     spectrogram = _front_end(graph, folded.front_end, INPUT)
     feature_map = _trunk(graph, folded.trunk, spectrogram)
@@ -71,10 +110,10 @@ def build_graph(folded: SpeakerEncoder) -> onnx.ModelProto:
         channels = folded.trunk.channels * folded.trunk.num_rows
         guide = graph.add("Reshape", feature_map, graph.constant([0, channels, -1]))
     pooled = _pooling(graph, folded.pooling, frames, guide)
+    pooled = graph.given("pooled", pooled, ("rows", folded.pooling.out_dim))
     embedding = _projection(graph, folded, pooled)
-    graph.add("Identity", graph.unit(embedding, 1))
-    graph.nodes[-1].output[0] = OUTPUT
-    return helper.make_model(
+    graph.named(OUTPUT, graph.unit(embedding, 1))
+    model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "speakervlad",
@@ -85,6 +124,7 @@ def build_graph(folded: SpeakerEncoder) -> onnx.ModelProto:
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=8,
     )
+    return model, onnx.ModelProto(graph=graph.doors).SerializeToString()
 
 
 def _front_end(graph: Graph, front_end: ShortTimeFourier, waveform: str) -> str:
@@ -105,7 +145,10 @@ def _front_end(graph: Graph, front_end: ShortTimeFourier, waveform: str) -> str:
         features = graph.add("Log", graph.add("Add", mel, graph.constant(front_end.log_floor)))
     else:
         features = graph.add("Sqrt", powers)
-    return _normalise(graph, front_end.normalisation, features)
+    features = graph.exit("features", features, ("batch", front_end.num_bins, "frames"))
+    limit = graph.entry("limit", np.array([ALL_FRAMES]), (1,))
+    features = graph.add("Slice", features, graph.constant([0]), limit, graph.constant([2]))
+    return _normalise(graph, front_end, features)
 
 
 def fourier_basis(front_end: ShortTimeFourier) -> np.ndarray:
@@ -120,25 +163,35 @@ def fourier_basis(front_end: ShortTimeFourier) -> np.ndarray:
 
 def _extend(graph: Graph, front_end: ShortTimeFourier, signal: str) -> str:
     """Mirror if asked for; repeat what is shorter than the least length."""
+    extend = graph.entry("extend", np.array(1), ())
+    length = graph.add("Gather", graph.add("Shape", signal), graph.constant(1))
+    period = length
     if front_end.mirror:
-        last, first = graph.constant([-1]), graph.constant([-(2**62)])
-        reverse = graph.add("Slice", signal, last, first, graph.constant([1]), last)
-        signal = graph.add("Concat", signal, reverse, axis=1)
-    shape = graph.add("Shape", signal)
-    length = graph.add("Gather", shape, graph.constant(1))
-    longer = graph.add("Max", length, graph.constant(front_end.min_samples))
+        period = graph.add("Add", length, graph.add("Mul", length, extend))
+    shortest = graph.add("Mul", graph.constant(front_end.min_samples), extend)
+    longer = graph.add("Max", period, shortest)
     positions = graph.add("Range", graph.constant(0), longer, graph.constant(1))
-    return graph.add("Gather", signal, graph.add("Mod", positions, length), axis=1)
+    positions = graph.add("Mod", positions, period)
+    if front_end.mirror:
+        last = graph.add("Sub", graph.add("Add", length, length), graph.constant(1))
+        positions = graph.add("Min", positions, graph.add("Sub", last, positions))
+    return graph.add("Gather", signal, positions, axis=1)
 
 
-def _normalise(graph: Graph, kind: str, features: str) -> str:
+def _normalise(graph: Graph, front_end: ShortTimeFourier, features: str) -> str:
+    kind = front_end.normalisation
     if kind == "none":
         return features
     axis = 1 if kind == "frequency" else 2
-    centred = graph.add("Sub", features, graph.mean(features, axis))
+    mean = graph.mean(features, axis)
+    if axis == 2:
+        mean = graph.given("mean", mean, (1, front_end.num_bins, 1))
+    centred = graph.add("Sub", features, mean)
     if kind == "time_mean":
         return centred
     deviation = graph.add("Sqrt", graph.mean(graph.add("Mul", centred, centred), axis))
+    if axis == 2:
+        deviation = graph.given("deviation", deviation, (1, front_end.num_bins, 1))
     return graph.add("Div", centred, graph.add("Add", deviation, graph.constant(NORM_EPSILON)))
 
 
@@ -182,10 +235,12 @@ def _convolution(graph: Graph, layer: nn.Module, image: str) -> str:
 
 
 def _descriptors(graph: Graph, encoder: SpeakerEncoder, feature_map: str) -> str:
-    if not isinstance(encoder.descriptors, ColumnDescriptors):
-        return graph.mean(feature_map, 2, keep=False)
-    frames = graph.add("Relu", _convolution(graph, encoder.descriptors.linear, feature_map))
-    return graph.add("Squeeze", frames, graph.constant([2]))
+    if isinstance(encoder.descriptors, ColumnDescriptors):
+        frames = graph.add("Relu", _convolution(graph, encoder.descriptors.linear, feature_map))
+        frames = graph.add("Squeeze", frames, graph.constant([2]))
+    else:
+        frames = graph.mean(feature_map, 2, keep=False)
+    return graph.exit("frames", frames, ("batch", encoder.descriptors.dim, "columns"))
 
 
 def _pooling(graph: Graph, pooling: nn.Module, frames: str, guide: str) -> str:
@@ -205,6 +260,7 @@ def _vlad(graph: Graph, pooling: NetVLAD, frames: str, guide: str) -> str:
     parameters = _constants(graph, (layer.weight, layer.bias))
     weights = graph.add("Softmax", graph.add("Conv", guide, *parameters), axis=1)
     weights = graph.slice(weights, 0, pooling.num_clusters, 1)
+    weights = graph.exit("weights", weights, ("batch", pooling.num_clusters, "columns"))
     sums = graph.add("MatMul", weights, graph.add("Transpose", frames, perm=[0, 2, 1]))
     totals = graph.add("ReduceSum", weights, graph.constant([2]), keepdims=1)
     moved = graph.add("Mul", totals, graph.constant(pooling.centers))

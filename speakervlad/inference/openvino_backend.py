@@ -1,6 +1,7 @@
 """Compute embeddings with OpenVINO: no torch needed; bfloat16 where the processor has it."""
 
 import threading
+from functools import cached_property
 
 import numpy as np
 import openvino
@@ -15,14 +16,15 @@ class OpenVinoBackend(ExportedBackend):
 
     Args:
         path: the file.
-        precision: ``float32`` or ``bfloat16``, of the whole graph.
+        precision: ``float32`` or ``bfloat16``, of the whole graph; what ``GraphFrames`` computes is
+            float32.
     """
 
     unreadable = (RuntimeError,)
 
-    def _read(self, data: bytes) -> None:
-        self._core = openvino.Core()
-        self._model = self._core.read_model(data)
+    @cached_property
+    def _model(self) -> openvino.Model:
+        return openvino.Core().read_model(self._data)
 
     def _compile(self, streams: int) -> Compute:
         options = {
@@ -32,7 +34,7 @@ class OpenVinoBackend(ExportedBackend):
             # Pinned threads of two processes would meet on the same cores.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = self._core.compile_model(self._model, "CPU", options)
+        compiled = openvino.Core().compile_model(self._model, "CPU", options)
         requests = threading.local()
 
         def compute(waveforms: np.ndarray) -> np.ndarray:

@@ -11,11 +11,10 @@ import torch
 
 from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
 from speakervlad.errors import InputError
-from speakervlad.inference import backends
+from speakervlad.inference import backends, exported
 from speakervlad.inference.engine import Windows, load_encoder
 from speakervlad.inference.export import export_onnx
 from speakervlad.inference.exported import ExportedBackend
-from speakervlad.inference.graph_first import GraphFirst
 from speakervlad.inference.onnx_backend import OnnxBackend
 from speakervlad.inference.thresholds import THRESHOLDS_NAME, read_threshold
 from speakervlad.inference.torch_backend import TorchBackend
@@ -90,32 +89,43 @@ def test_backends_agree_on_many_files_and_on_one(
     assert np.linalg.norm(embedder.embed(paths[3]) - theirs[3]) < tolerance
 
 
-def test_auto_takes_the_graph_and_torch_for_the_rest(both, make_waveform):
-    ours = load_encoder(both)
+@pytest.mark.parametrize(
+    ("backend", "precision", "tolerance"),
+    [
+        ("auto", "float32", 1e-5),
+        pytest.param("openvino", "float32", 1e-5, marks=needs_openvino),
+        pytest.param("openvino", "bfloat16", 1e-5, marks=needs_openvino),
+    ],
+)
+def test_graphs_do_all_that_torch_does(both, make_waveform, backend, precision, tolerance):
+    ours = load_encoder(both / "model.onnx", backend=backend, precision=precision)
     theirs = load_encoder(both, device="cpu", backend="torch")
-    assert isinstance(ours.backend, GraphFirst)
-    assert isinstance(ours.backend.graph, OnnxBackend)
-    waveform = make_waveform(2.0)
-    np.testing.assert_allclose(ours.embed(waveform), theirs.embed(waveform), atol=1e-5)
-    np.testing.assert_array_equal(
-        ours.embed_windows(waveform, Windows(1, 0.5)).vectors,
-        theirs.embed_windows(waveform, Windows(1, 0.5)).vectors,
-    )
-    np.testing.assert_array_equal(ours.enrol([waveform]), theirs.enrol([waveform]))
-    long = np.tile(waveform, 61)
-    np.testing.assert_array_equal(ours.embed(long), theirs.embed(long))
+    waveform, windows = make_waveform(2.0), Windows(1, 0.5)
+    long = np.tile(waveform, 31)
+    pairs = [
+        (ours.embed_windows(waveform, windows), theirs.embed_windows(waveform, windows)),
+        (ours.enrol([waveform, long]), theirs.enrol([waveform, long])),
+        (ours.embed(long), theirs.embed(long)),
+    ]
+    for one, other in pairs:
+        one, other = (getattr(each, "vectors", each) for each in (one, other))
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, other, atol=tolerance)
 
 
-def test_auto_windows_of_many_files(both, make_wav, tmp_path):
+@pytest.mark.parametrize("backend", ["auto", pytest.param("openvino", marks=needs_openvino)])
+def test_windows_of_many_files(both, make_wav, tmp_path, backend):
     paths = [make_wav(tmp_path / f"{i}.wav", 1 + 0.3 * i, seed=i) for i in range(6)]
-    threads = torch.get_num_threads()
     ours, theirs = (
         load_encoder(both, device="cpu", backend=name).embed_each(paths, windows=Windows(0.5, 0.5))
-        for name in ("auto", "torch")
+        for name in (backend, "torch")
     )
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
-    assert torch.get_num_threads() == threads
+
+
+def test_auto_takes_the_graph(both):
+    assert isinstance(load_encoder(both).backend, OnnxBackend)
 
 
 def test_auto_goes_by_what_is_installed_and_asked_for(both, plain, absent):
@@ -150,6 +160,12 @@ def test_auto_leaves_a_backend_that_computes_something_else(both, monkeypatch, c
         load_encoder(both / "model.onnx")
 
 
+def test_graph_of_another_version_is_not_used(both, monkeypatch, caplog):
+    monkeypatch.setattr(exported, "FORMAT", "speakervlad-encoder-3")
+    assert isinstance(load_encoder(both, device="cpu").backend, TorchBackend)
+    assert "another version" in caplog.text
+
+
 def test_graph_of_other_weights_is_not_used(tmp_path, caplog):
     folder = save(tmp_path / "encoder")
     export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
@@ -176,15 +192,13 @@ def test_what_a_backend_cannot_do_is_refused(both, options, words):
         load_encoder(both, **options)
 
 
-def test_what_the_source_cannot_give_is_refused(both, plain, make_waveform):
+def test_what_the_source_cannot_give_is_refused(both, plain):
     with pytest.raises(InputError, match=r"no model\.onnx.*Write it: speakervlad export"):
         load_encoder(plain, backend="onnxruntime")
     with pytest.raises(InputError, match="torch computes encoder folders"):
         load_encoder(both / "model.onnx", backend="torch")
     with pytest.raises(InputError, match="runs on the CPU"):
         load_encoder(both / "model.onnx", device="cuda")
-    with pytest.raises(InputError, match="sliding windows"):
-        load_encoder(both, backend="onnxruntime").embed_windows(make_waveform(1), Windows(0.5, 0.5))
 
 
 def test_what_is_not_installed_is_named(both, plain, absent):

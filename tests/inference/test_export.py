@@ -9,7 +9,7 @@ import torch
 
 from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
 from speakervlad.errors import InputError
-from speakervlad.inference.engine import Windows, load_encoder
+from speakervlad.inference.engine import load_encoder
 from speakervlad.inference.export import export_onnx
 from speakervlad.inference.onnx_backend import OnnxBackend
 from speakervlad.inference.thresholds import THRESHOLDS_NAME, read_threshold
@@ -121,15 +121,26 @@ def test_foreign_graph_is_refused(exported, tmp_path):
         load_encoder(tmp_path / "foreign.onnx")
 
 
-def test_what_only_torch_does_is_refused(exported, make_waveform):
-    embedder = load_encoder(exported)
+def test_graph_of_another_version_is_refused(exported, tmp_path):
+    import onnx
+
+    model = onnx.load(exported)
+    notes = {note.key: note.value for note in model.metadata_props}
+    onnx.helper.set_model_props(model, notes | {"format": "speakervlad-encoder-1"})
+    onnx.save(model, tmp_path / "old.onnx")
+    with pytest.raises(InputError, match=r"old\.onnx: another version.*Export it again"):
+        load_encoder(tmp_path / "old.onnx")
+
+
+def test_file_as_it_is_has_one_input_and_one_output(exported, make_waveform, capfd):
+    session = onnxruntime.InferenceSession(exported)
+    assert [value.name for value in session.get_inputs()] == ["waveform"]
+    assert [value.name for value in session.get_outputs()] == ["embedding"]
+    assert session.get_overridable_initializers() == []
     waveform = make_waveform(1.0)
-    with pytest.raises(InputError, match="encoder folder"):
-        embedder.embed_windows(waveform, Windows(0.5, 0.5))
-    with pytest.raises(InputError, match="encoder folder"):
-        embedder.enrol([waveform])
-    with pytest.raises(InputError, match="at most 120 s"):
-        embedder.embed(np.tile(waveform, 121))
+    (embedding,) = session.run(["embedding"], {"waveform": waveform[None]})
+    np.testing.assert_allclose(embedding[0], load_encoder(exported).embed(waveform), atol=1e-6)
+    assert capfd.readouterr().err == ""
 
 
 def test_wrong_graph_never_appears(folder, tmp_path, monkeypatch):
