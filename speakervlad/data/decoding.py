@@ -17,6 +17,11 @@ PREROLL_SECONDS = 0.08
 # A span of a shard that `pack` wrote: file@first sample+number of samples.
 PACKED_PATH = re.compile(r"(?P<shard>.+\.pcm16)@(?P<first>\d+)\+(?P<length>\d+)")
 PACKED_RATE = 16000
+# What libsndfile notes of a wav that ends early. Who writes to a pipe claims 2 GiB or more, and a
+# few writers count their header.
+CUT_WAV = re.compile(r"^data : (?P<claimed>\d+) \(should be (?P<found>\d+)\)", re.MULTILINE)
+PIPED_BYTES = 0x7FFF0000
+HEADER_BYTES = 64
 
 
 class Source(Protocol):
@@ -45,6 +50,11 @@ class SoundFileSource:
         self.num_channels: int = file.channels
 
     def num_frames(self) -> int:
+        cut = CUT_WAV.search(self._file.extra_info)
+        if cut and int(cut["found"]) + HEADER_BYTES < int(cut["claimed"]) < PIPED_BYTES:
+            raise soundfile.SoundFileRuntimeError(
+                f"ends after {cut['found']} of {cut['claimed']} bytes"
+            )
         return self._file.frames
 
     def read(self, start: int, num_frames: int | None) -> np.ndarray:

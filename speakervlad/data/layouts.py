@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 NOISE_KINDS = ("noise", "music", "speech")
 VOXCELEB_SPEAKER = re.compile(r"id\d{5}")
+NOT_HIDDEN = re.compile(r"[^.].*")
 
 
 @dataclass
@@ -69,10 +70,11 @@ def read_voxceleb(source: Path) -> Rows:
         InputError: no such folder, or no ``id#####/video/utterance`` in it.
     """
     rows = Rows(source)
-    num_others = 0
+    num_others, parents = 0, set[tuple[str, ...]]()
     for path in audio_below(source):
         parts = PurePosixPath(path).with_suffix("").parts
         if len(parts) >= 3 and VOXCELEB_SPEAKER.fullmatch(parts[-3]):
+            parents.add(parts[:-3])
             rows.add("/".join(parts[-3:]), path, parts[-3], "/".join(parts[-3:-1]))
         else:
             num_others += 1
@@ -81,6 +83,8 @@ def read_voxceleb(source: Path) -> Rows:
             f"{source}: no id#####/video/utterance below it. Name the folder that holds VoxCeleb's "
             "wav or aac, or use --layout speaker-folders."
         )
+    for above in parents:
+        _warn_of_empty_folders(source.joinpath(*above), set(rows.speakers), VOXCELEB_SPEAKER)
     if num_others:
         logger.warning(
             "%s: %d audio files outside of id#####/video are left out", source, num_others
@@ -238,8 +242,11 @@ def _walk(source: Path) -> Iterator[tuple[str, list[str]]]:
         yield prefix, [name for name in names if not name.startswith(".")]
 
 
-def _warn_of_empty_folders(source: Path, speakers: set[str]) -> None:
-    folders = {path.name for path in source.iterdir() if path.is_dir() and path.name[0] != "."}
+def _warn_of_empty_folders(
+    source: Path, speakers: set[str], pattern: re.Pattern[str] = NOT_HIDDEN
+) -> None:
+    names = (path.name for path in source.iterdir() if path.is_dir())
+    folders = {name for name in names if pattern.fullmatch(name)}
     empty = sorted(folders - speakers)
     if empty:
         logger.warning("%s: %d folder(s) without audio: %s", source, len(empty), first_few(empty))

@@ -65,7 +65,7 @@ def prepare(
         layout: A key of `LAYOUTS`.
         max_bad: Largest tolerated fraction of files that cannot be used.
         decode: Decode every file whole; otherwise its header and its last two seconds are read,
-            which shows a truncated file but no NaN in its middle.
+            which shows a truncated or silent file but no NaN in its middle.
         num_workers: Processes; one per core when None.
         track: Reports progress.
 
@@ -135,8 +135,8 @@ def _examine(path: str, *, root: Path, decode: bool) -> _Finding:
             check_speech(np.ones(num_samples), str(file))
         start = 0 if decode else max(0, num_samples - TAIL_SAMPLES)
         waveform = read_audio(file, start=start, num_samples=num_samples - start)
-        if start == 0:
-            check_speech(waveform, str(file))
+        if start == 0 or not waveform.any():
+            check_speech(waveform if start == 0 else read_audio(file), str(file))
     except InputError as error:
         return _Finding(0, str(error), is_narrow=False)
     except OSError as error:

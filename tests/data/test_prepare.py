@@ -75,11 +75,13 @@ def test_links_are_followed_once(folder, tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["", "wav/", "dev/aac/", "vox1/test/wav/"])
-def test_voxceleb(tmp_path, make_wav, prefix):
+def test_voxceleb(tmp_path, make_wav, prefix, caplog):
     for name in ("id00012/21Uxsk56VDQ/00001", "id10270/x6uYqmx31kE/00002"):
         make_wav(tmp_path / f"{prefix}{name}.wav", 0.5)
     make_wav(tmp_path / "noise" / "music.wav", 0.5)
+    (tmp_path / f"{prefix}id00013" / "empty").mkdir(parents=True)
     manifest = prepare(tmp_path, layout="voxceleb").manifest
+    assert "1 folder(s) without audio: id00013" in caplog.text
     assert rows_of(manifest) == [
         ("id00012/21Uxsk56VDQ/00001", "id00012", "id00012/21Uxsk56VDQ"),
         ("id10270/x6uYqmx31kE/00002", "id10270", "id10270/x6uYqmx31kE"),
@@ -189,31 +191,49 @@ def test_one_utterance_in_two_formats(folder, make_wav):
 
 
 def spoil(folder):
-    """Five bad files of five kinds."""
+    """Seven bad files of seven kinds."""
     (folder / "ann" / "s1" / "empty.wav").touch()
     (folder / "ann" / "s1" / "text.wav").write_text("text")
     whole = (folder / "ann" / "s2" / "0.flac").read_bytes()
     (folder / "ann" / "s1" / "truncated.flac").write_bytes(whole[: len(whole) // 2])
     soundfile.write(folder / "ann" / "s1" / "short.wav", np.full(100, 0.1), 16000)
     soundfile.write(folder / "ann" / "s1" / "silent.wav", np.zeros(16000), 16000)
+    soundfile.write(folder / "ann" / "s1" / "quiet.wav", np.zeros(16000 * 5), 16000)
+    whole = (folder / "ann" / "s1" / "quiet.wav").read_bytes()
+    (folder / "ann" / "s1" / "half.wav").write_bytes(whole[: len(whole) // 2])
 
 
 def test_bad_files_are_counted_and_listed(folder, caplog):
     spoil(folder)
-    with pytest.raises(InputError, match=r"5 of 10 files cannot be used, more than 1\.00%"):
+    with pytest.raises(InputError, match=r"7 of 12 files cannot be used, more than 1\.00%"):
         prepare(folder, layout="speaker-folders")
     caplog.clear()
-    manifest, bad_files, _ = prepare(folder, layout="speaker-folders", max_bad=0.5)
+    manifest, bad_files, _ = prepare(folder, layout="speaker-folders", max_bad=0.6)
     assert len(manifest) == 5
     reasons = {bad.utterance_id.rsplit("/", 1)[1]: bad.reason for bad in bad_files}
-    assert sorted(reasons) == ["empty", "short", "silent", "text", "truncated"]
+    kinds = ["empty", "half", "quiet", "short", "silent", "text", "truncated"]
+    assert sorted(reasons) == kinds
     for name, reason in reasons.items():
         assert f"{name}." in reason
         assert reason in caplog.text
     assert "empty file" in reasons["empty"]
     assert "truncated or damaged" in reasons["truncated"]
+    assert "truncated or damaged (ends after 79978 of 160000 bytes)" in reasons["half"]
     assert "too short" in reasons["short"]
     assert "silent" in reasons["silent"]
+    assert "silent" in reasons["quiet"]
+
+
+def test_files_that_end_in_silence_or_came_through_a_pipe_are_good(tmp_path, make_waveform):
+    (tmp_path / "ann").mkdir()
+    ending = np.concatenate([make_waveform(1.0), np.zeros(16000 * 4, np.float32)])
+    soundfile.write(tmp_path / "ann" / "ending.wav", ending, 16000)
+    content = bytearray((tmp_path / "ann" / "ending.wav").read_bytes())
+    for name, claimed in (("ffmpeg", 0xFFFFFFFF), ("sox", 0x7FFFF000), ("header", 160044)):
+        content[40:44] = claimed.to_bytes(4, "little")
+        (tmp_path / "ann" / f"{name}.wav").write_bytes(content)
+    manifest = prepare(tmp_path, layout="speaker-folders", num_workers=0).manifest
+    assert manifest.num_samples.tolist() == [80000] * 4
 
 
 def test_corpus_without_any_good_file(tmp_path):
