@@ -10,10 +10,10 @@ from speakervlad.inference.chunked import ChunkedBackend, Layout, Statistics
 from speakervlad.inference.onnx_backend import open_session
 from speakervlad.inference.pooling_sums import Pooling, PoolingSums, empty_sums
 
-AS_IT_IS = {"extend": np.array(0)}
+AS_IT_IS = {"extend": np.array(0, np.int64)}
 # As little as passes a trunk, for what is not wanted of it.
 SHORTEST = np.zeros((1, 512), np.float32)
-FEW_FRAMES = {"limit": np.array([4])}
+FEW_FRAMES = {"limit": np.array([4], np.int64)}
 
 
 class GraphFrames(ChunkedBackend):

@@ -146,7 +146,7 @@ def _front_end(graph: Graph, front_end: ShortTimeFourier, waveform: str) -> str:
     else:
         features = graph.add("Sqrt", powers)
     features = graph.exit("features", features, ("batch", front_end.num_bins, "frames"))
-    limit = graph.entry("limit", np.array([ALL_FRAMES]), (1,))
+    limit = graph.entry("limit", np.array([ALL_FRAMES], np.int64), (1,))
     features = graph.add("Slice", features, graph.constant([0]), limit, graph.constant([2]))
     return _normalise(graph, front_end, features)
 
@@ -163,7 +163,7 @@ def fourier_basis(front_end: ShortTimeFourier) -> np.ndarray:
 
 def _extend(graph: Graph, front_end: ShortTimeFourier, signal: str) -> str:
     """Mirror if asked for; repeat what is shorter than the least length."""
-    extend = graph.entry("extend", np.array(1), ())
+    extend = graph.entry("extend", np.array(1, np.int64), ())
     length = graph.add("Gather", graph.add("Shape", signal), graph.constant(1))
     period = length
     if front_end.mirror:
