@@ -29,7 +29,7 @@ def shared_reference() -> Path:
     return _shared_folder("reference")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_waveform() -> Callable[..., np.ndarray]:
     """``make_waveform(seconds, seed=0, rate=16000)``: a gliding voice-like tone and noise."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.extras import require
 from speakervlad.inference.chunks import FrameGrid
-from speakervlad.inference.exported import TOLERANCES, DisagreesError, ExportedBackend
+from speakervlad.inference.exported import DisagreesError, ExportedBackend
 from speakervlad.inference.waves import Wave
 
 logger = logging.getLogger(__name__)
@@ -143,8 +143,9 @@ def open_backend(
     """
     if backend not in (AUTO, *BACKENDS):
         raise InputError(f"backend={backend}: {did_you_mean(backend, (AUTO, *BACKENDS))}")
-    if precision not in TOLERANCES:
-        raise InputError(f"precision={precision}: {did_you_mean(precision, TOLERANCES)}")
+    known = dict.fromkeys(one for runtime in BACKENDS.values() for one in runtime.precisions)
+    if precision not in known:
+        raise InputError(f"precision={precision}: {did_you_mean(precision, known)}")
     source, request = _source(path), Request(device, precision)
     if backend != AUTO:
         return _open(source, request, backend)

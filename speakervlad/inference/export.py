@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from speakervlad.inference.exported import FORMAT, TOLERANCES, fingerprint, prob
 from speakervlad.inference.onnx_backend import OnnxBackend
 from speakervlad.inference.onnx_graph import build_graph
 from speakervlad.inference.pooling_sums import Pooling
+from speakervlad.inference.quantise import quantise
 from speakervlad.inference.thresholds import THRESHOLDS_NAME
 from speakervlad.inference.torch_backend import TorchBackend
 from speakervlad.inference.waves import SampleWave
@@ -26,7 +28,11 @@ CHECK_SECONDS = tuple(np.geomspace(0.1, 60, 20).tolist())
 
 
 def export_onnx(
-    folder: Path, out: Path, *, check_seconds: tuple[float, ...] = CHECK_SECONDS
+    folder: Path,
+    out: Path,
+    *,
+    check_seconds: tuple[float, ...] = CHECK_SECONDS,
+    calibration: Sequence[np.ndarray] | None = None,
 ) -> float:
     """Write an encoder as one ONNX file and compare it with torch.
 
@@ -37,6 +43,8 @@ def export_onnx(
         folder: the encoder folder.
         out: the file to write; it appears only when the check has passed.
         check_seconds: lengths of noise at which both are compared.
+        calibration: waveforms, float32 (samples,); with them the trunk computes in 8-bit integers,
+            whose ranges are those that the waveforms need.
 
     Returns:
         The largest distance between an embedding of torch and of the file.
@@ -47,8 +55,12 @@ def export_onnx(
     encoder, config = load_encoder_folder(folder)
     backend = TorchBackend(encoder, torch.device("cpu"))
     model, doors = build_graph(backend.encoder)
+    precision = "float32" if calibration is None else "int8"
+    if calibration is not None:
+        model = quantise(model, calibration)
     notes = {
         "format": FORMAT,
+        "precision": precision,
         "config": json.dumps(to_dict(config)),
         "layout": backend.layout.to_json(),
         "pooling": pooling_of(backend.encoder).to_json(),
@@ -63,7 +75,7 @@ def export_onnx(
     with atomic_path(out) as temporary:
         temporary.write_bytes(model.SerializeToString())
         worst = largest_distance(backend, OnnxBackend(temporary), check_seconds)
-        if not worst <= TOLERANCES["float32"]:
+        if not worst <= TOLERANCES[precision]:
             raise InputError(f"{folder}: the exported graph is {worst:.2g} away from torch.")
     return worst
 

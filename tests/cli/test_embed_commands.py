@@ -137,3 +137,19 @@ def test_exported_encoder_runs_without_torch(run, encoder, folder, tmp_path):
 def test_export_refuses_another_suffix(run, capsys, encoder, tmp_path):
     assert run("export", encoder, tmp_path / "e.bin") == 2
     assert "name it .onnx" in capsys.readouterr().err
+
+
+def test_int8_export_says_what_it_costs(run, capsys, encoder, folder, tmp_path):
+    trials = folder / "list.trials"
+    trials.write_text("1 a.wav a.wav\n1 b.wav b.wav\n0 a.wav b.wav\n0 b.wav c.wav\n")
+    model = tmp_path / "e.onnx"
+    assert run("export", encoder, model, "--int8", folder, "--trials", trials) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "away from torch" in out
+    assert "list.trials: EER 0.000% in float32, 0.000% in int8" in out
+    assert run("embed", folder, "--encoder", model, "--out", tmp_path / "e.npz") == 0
+
+
+def test_trials_without_int8_are_refused(run, capsys, encoder, tmp_path):
+    assert run("export", encoder, tmp_path / "e.onnx", "--trials", tmp_path / "l.trials") == 2
+    assert "--trials goes with --int8" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""Graphs whose trunk computes in 8-bit integers."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
+from speakervlad.inference.backends import open_backend
+from speakervlad.inference.engine import load_encoder
+from speakervlad.inference.export import export_onnx
+from speakervlad.inference.exported import TOLERANCES, DisagreesError
+from speakervlad.inference.pretrained import find_encoder
+from speakervlad.models.build import build_encoder, save_encoder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    config = EncoderConfig(
+        trunk=TrunkConfig(width=0.25),
+        descriptor_dim=32,
+        pooling=PoolingConfig(num_clusters=3, num_ghosts=1),
+        embedding_dim=24,
+        embedding_relu=False,
+    )
+    folder = tmp_path_factory.mktemp("encoders") / "encoder"
+    save_encoder(folder, build_encoder(config), config, {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quantised(folder, make_waveform):
+    path = folder.parent / "int8.onnx"
+    calibration = [make_waveform(0.5 + 0.1 * seed, seed=seed) for seed in range(8)]
+    export_onnx(folder, path, check_seconds=(1.0,), calibration=calibration)
+    return path
+
+
+def test_trunk_has_small_integers_and_the_rest_has_not(quantised):
+    constants = {one.name: one for one in onnx.load(quantised).graph.initializer}
+    kinds = {one.data_type for one in constants.values() if len(one.dims) == 4}
+    assert kinds == {onnx.TensorProto.INT8}
+    basis = max(constants.values(), key=lambda one: one.dims[-1] if len(one.dims) == 3 else 0)
+    assert basis.data_type == onnx.TensorProto.FLOAT
+
+
+def test_embeddings_stay_near_those_of_torch_but_differ(quantised, folder, make_waveform):
+    ours, theirs = load_encoder(quantised), load_encoder(folder, device="cpu", backend="torch")
+    for seed in range(3):
+        waveform = make_waveform(1.5, seed=100 + seed)
+        distance = np.linalg.norm(ours.embed(waveform) - theirs.embed(waveform))
+        assert 1e-5 < distance < TOLERANCES["int8"]
+
+
+def test_doors_lead_into_the_quantised_trunk(quantised, make_waveform):
+    embedder = load_encoder(quantised)
+    waveform = make_waveform(2.0)
+    np.testing.assert_allclose(embedder.enrol([waveform]), embedder.embed(waveform), atol=1e-4)
+
+
+def test_backend_far_from_torch_is_refused(quantised, tmp_path):
+    model = onnx.load(quantised)
+    notes = {one.key: one.value for one in model.metadata_props}
+    notes["check"] = json.dumps((-np.array(json.loads(notes["check"]))).tolist())
+    onnx.helper.set_model_props(model, notes)
+    onnx.save(model, tmp_path / "wrong.onnx")
+    with pytest.raises(DisagreesError, match="in int8 is 2 away"):
+        open_backend(tmp_path / "wrong.onnx")
+
+
+def test_encoder_that_ships_loses_little(make_waveform, tmp_path):
+    calibration = [make_waveform(2.0, seed=seed) for seed in range(8)]
+    shipped = find_encoder("default")
+    export_onnx(shipped, tmp_path / "i.onnx", check_seconds=(2.0,), calibration=calibration)
+    assert (tmp_path / "i.onnx").stat().st_size < (shipped / "model.onnx").stat().st_size / 2
