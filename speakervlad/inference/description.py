@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from speakervlad.config import EncoderConfig, from_dict
+from speakervlad.config import EncoderConfig
 from speakervlad.errors import InputError
 from speakervlad.inference.thresholds import THRESHOLDS_NAME
+from speakervlad.plain import from_dict
 
 
 def describe_encoder(path: Path) -> dict[str, str]:

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import torch
 
-from speakervlad.config import to_dict
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.inference.exported import FORMAT, TOLERANCES, fingerprint, probe_waveform
@@ -23,6 +22,7 @@ from speakervlad.inference.waves import SampleWave
 from speakervlad.models.build import load_encoder_folder
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.pooling import L2_EPSILON, VARIANCE_FLOOR, NetVLAD, StatisticsPooling
+from speakervlad.plain import to_dict
 
 CHECK_SECONDS = tuple(np.geomspace(0.1, 60, 20).tolist())
 

@@ -11,8 +11,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from speakervlad.config import ClassifierConfig, EncoderConfig, FrontEndConfig, PoolingConfig
-from speakervlad.config import from_dict as config_from_dict
-from speakervlad.config import to_dict as config_to_dict
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.classifier import (
@@ -31,6 +29,7 @@ from speakervlad.models.pooling import (
     TemporalAveragePooling,
 )
 from speakervlad.models.resnet import TRUNKS
+from speakervlad.plain import from_dict, to_dict
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +137,7 @@ def save_encoder(
     """Write an encoder folder; ``notes`` (such as step and EER) travel inside the weights file."""
     folder = Path(folder)
     with atomic_path(folder / CONFIG_NAME) as path:
-        path.write_text(json.dumps(config_to_dict(config), indent=2) + "\n")
+        path.write_text(json.dumps(to_dict(config), indent=2) + "\n")
     state = {name: value.contiguous() for name, value in encoder.state_dict().items()}
     with atomic_path(folder / WEIGHTS_NAME) as path:
         save_file(state, path, metadata=notes)
@@ -227,7 +226,7 @@ def _read_config(folder: Path) -> EncoderConfig:
         values = json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"{path}: is no JSON ({error}).") from error
-    return config_from_dict(EncoderConfig, values, str(path))
+    return from_dict(EncoderConfig, values, str(path))
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:

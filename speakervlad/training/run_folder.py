@@ -4,9 +4,10 @@ import logging
 import shutil
 from pathlib import Path
 
-from speakervlad.config import Config, differences, load_config, to_yaml
+from speakervlad.config import Config, load_config, to_yaml
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
+from speakervlad.plain import differences
 from speakervlad.training.checkpoint import TrainingState
 from speakervlad.training.distributed import World
 

@@ -7,8 +7,9 @@ import soundfile
 import yaml
 
 from speakervlad.cli import main
-from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig, to_dict
+from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
 from speakervlad.models.build import build_encoder, load_encoder_folder, save_encoder
+from speakervlad.plain import to_dict
 
 ENCODER = EncoderConfig(
     front_end=FrontEndConfig(kind="log_mel", num_mels=40),
