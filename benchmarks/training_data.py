@@ -23,6 +23,7 @@ from torch import Tensor
 
 CROP = 40_000
 BATCH, NUM_BATCHES = 32, 40
+NUM_WORKERS = (0, 1, 2)
 
 
 def rate(work: Callable[[], object], crops: int, repeats: int = 5) -> float:
@@ -55,7 +56,7 @@ def loader() -> None:
         flac = prepare(folder / "flac", layout="speaker-folders").manifest
         packed = pack(wav, folder / "packed")
         for kind, manifest in (("wav", wav), ("flac", flac), ("packed", packed)):
-            for workers in (0, 1, 2):
+            for workers in NUM_WORKERS:
                 config = Config(
                     data=DataConfig(num_workers=workers), train=TrainConfig(batch_size=BATCH)
                 )
