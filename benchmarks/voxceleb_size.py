@@ -219,18 +219,17 @@ def convert(folder: Path) -> None:
 
 
 def train(folder: Path) -> None:
-    """A tiny encoder on the whole manifest with two workers, and its restart."""
+    """A tiny encoder on the whole manifest with two workers."""
     (folder / "tiny.yaml").write_text(TRAINING)
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        for text, steps in (("train", NUM_STEPS), ("train, resumed", 2 * NUM_STEPS)):
-            options = {
-                "run_dir": f"{out}/run",
-                "resume": "true",
-                "train.steps": str(steps),
-                "data.train_manifest": str(folder / "all.csv"),
-            }
-            pairs = [f"{name}={value}" for name, value in options.items()]
-            report(f"{text}, {NUM_STEPS} steps", run("train", folder / "tiny.yaml", *pairs))
+        figures = run(
+            "train",
+            folder / "tiny.yaml",
+            f"run_dir={out}/run",
+            f"train.steps={NUM_STEPS}",
+            f"data.train_manifest={folder / 'all.csv'}",
+        )
+        report(f"train, {NUM_STEPS} steps", figures)
 
 
 def _beginning(folder: Path, count: int) -> Path:
