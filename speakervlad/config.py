@@ -1,5 +1,6 @@
 """The schema of an experiment: frozen dataclasses, read once, never written back."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Literal
 
 from speakervlad.errors import InputError
 from speakervlad.plain import from_dict, to_dict
+
+ENCODER_CONFIG_NAME = "config.json"
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,26 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is not a readable config ({reason}).") from error
     return from_dict(Config, values, str(path))
+
+
+def read_encoder_config(folder: Path) -> EncoderConfig:
+    """The config of an encoder folder.
+
+    Raises:
+        InputError: there is no such folder, or none in it, or a damaged one.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such encoder folder.")
+    path = folder / ENCODER_CONFIG_NAME
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: holds no {ENCODER_CONFIG_NAME}. Name a folder that training wrote."
+        )
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: is no JSON ({error}).") from error
+    return from_dict(EncoderConfig, values, str(path))
 
 
 def to_yaml(config: Config) -> str:

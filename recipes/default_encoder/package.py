@@ -12,6 +12,7 @@ from card import render_card
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from speakervlad.config import ENCODER_CONFIG_NAME
 from speakervlad.data.audio import SAMPLE_RATE, read_audio
 from speakervlad.data.manifest import Manifest
 from speakervlad.evaluation.calibration import fit_calibration
@@ -24,7 +25,7 @@ from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.export import export_onnx
-from speakervlad.models.build import CONFIG_NAME, WEIGHTS_NAME
+from speakervlad.models.build import WEIGHTS_NAME
 
 SECONDS = (1.0, 2.0, 3.0, 5.0, 10.0)
 WHOLE = "whole"
@@ -70,8 +71,8 @@ def halve(source: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / WEIGHTS_NAME) as path:
         save_file(state, path, metadata=notes)
-    with atomic_path(out / CONFIG_NAME) as path:
-        path.write_text((source / CONFIG_NAME).read_text())
+    with atomic_path(out / ENCODER_CONFIG_NAME) as path:
+        path.write_text((source / ENCODER_CONFIG_NAME).read_text())
 
 
 def embed_all(embedder: Embedder, manifest: Manifest, lists: dict[str, Trials]) -> Embeddings:

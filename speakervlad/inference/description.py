@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from speakervlad.config import EncoderConfig
+from speakervlad.config import EncoderConfig, read_encoder_config
 from speakervlad.errors import InputError
 from speakervlad.inference.thresholds import THRESHOLDS_NAME
 from speakervlad.plain import from_dict
@@ -54,19 +54,9 @@ def _of_export(path: Path) -> tuple[dict[str, str], str | None]:
 
 
 def _of_folder(path: Path) -> tuple[dict[str, str], str | None]:
-    lines = describe_config(_read_config(path / "config.json")) | _weights(path)
+    lines = describe_config(read_encoder_config(path)) | _weights(path)
     thresholds = path / THRESHOLDS_NAME
     return lines, thresholds.read_text() if thresholds.is_file() else None
-
-
-def _read_config(path: Path) -> EncoderConfig:
-    if not path.is_file():
-        raise InputError(f"{path.parent}: holds no {path.name}. Name an encoder folder.")
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: is no JSON ({error}).") from error
-    return from_dict(EncoderConfig, values, str(path))
 
 
 def _weights(folder: Path) -> dict[str, str]:

@@ -10,7 +10,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from speakervlad.config import ClassifierConfig, EncoderConfig, FrontEndConfig, PoolingConfig
+from speakervlad.config import (
+    ENCODER_CONFIG_NAME,
+    ClassifierConfig,
+    EncoderConfig,
+    FrontEndConfig,
+    PoolingConfig,
+    read_encoder_config,
+)
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.classifier import (
@@ -29,12 +36,11 @@ from speakervlad.models.pooling import (
     TemporalAveragePooling,
 )
 from speakervlad.models.resnet import TRUNKS
-from speakervlad.plain import from_dict, to_dict
+from speakervlad.plain import to_dict
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME = "model.safetensors"
-CONFIG_NAME = "config.json"
 CLASSIFIER_NAME = "classifier.safetensors"
 CLASSIFIERS: dict[str, Callable[[ClassifierConfig, int, int], Softmax | MarginSoftmax]] = {
     "softmax": lambda config, dim, count: Softmax(dim, count),
@@ -136,7 +142,7 @@ def save_encoder(
 ) -> None:
     """Write an encoder folder; ``notes`` (such as step and EER) travel inside the weights file."""
     folder = Path(folder)
-    with atomic_path(folder / CONFIG_NAME) as path:
+    with atomic_path(folder / ENCODER_CONFIG_NAME) as path:
         path.write_text(json.dumps(to_dict(config), indent=2) + "\n")
     state = {name: value.contiguous() for name, value in encoder.state_dict().items()}
     with atomic_path(folder / WEIGHTS_NAME) as path:
@@ -150,7 +156,7 @@ def load_encoder_folder(folder: str | Path) -> tuple[SpeakerEncoder, EncoderConf
         InputError: files are missing or damaged, or the weights do not fit the config.
     """
     folder = Path(folder)
-    config = _read_config(folder)
+    config = read_encoder_config(folder)
     encoder = assemble_encoder(config)
     path = folder / WEIGHTS_NAME
     load_strictly(encoder, _read_weights(path), str(path))
@@ -214,19 +220,6 @@ def _check_ranges(config: EncoderConfig) -> None:
     for key, (value, minimum) in smallest.items():
         if not value >= minimum:
             raise InputError(f"encoder.{key}={value}: must be at least {minimum}.")
-
-
-def _read_config(folder: Path) -> EncoderConfig:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such encoder folder.")
-    path = folder / CONFIG_NAME
-    if not path.is_file():
-        raise InputError(f"{folder}: holds no {CONFIG_NAME}. Name a folder that training wrote.")
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: is no JSON ({error}).") from error
-    return from_dict(EncoderConfig, values, str(path))
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
