@@ -23,12 +23,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from material import voice, write_files, write_int8, write_published_size
 
-RATE = 16_000
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 # Backend and precision of ours; the first is what the others are compared with.
 OURS = (
@@ -53,6 +54,7 @@ class Plan(NamedTuple):
     """What is measured, and with what."""
 
     encoders: dict[str, Path]
+    int8: dict[str, Path]
     seconds: list[float]
     rounds: int
     clock: str
@@ -111,15 +113,11 @@ PEERS = {"resemblyzer": resemblyzer, "speechbrain": speechbrain}
 
 def systems_of(plan: Plan) -> dict[str, Callable[[], System]]:
     """Rows by their names; each is opened when it is called."""
-    rows: dict[str, Callable[[], System]] = {
-        f"{name}, {backend} {precision}": (
-            lambda where=where, backend=backend, precision=precision: ours(
-                where, backend, precision
-            )
-        )
-        for name, where in plan.encoders.items()
-        for backend, precision in OURS
-    }
+    rows: dict[str, Callable[[], System]] = {}
+    for name, where in plan.encoders.items():
+        for backend, precision in OURS:
+            rows[f"{name}, {backend} {precision}"] = partial(ours, where, backend, precision)
+        rows[f"{name}, onnxruntime int8"] = partial(ours, plan.int8[name], "onnxruntime", "float32")
     return rows | PEERS
 
 
@@ -231,38 +229,6 @@ def run_command(arguments: list[str]) -> tuple[float, float]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def voice(seconds: float, seed: int = 0) -> np.ndarray:
-    """A buzz in noise, float32 (samples,)."""
-    rng = np.random.default_rng(seed)
-    moments = np.arange(round(seconds * RATE)) / RATE
-    buzz = sum(np.sin(2 * np.pi * k * (120 + seed % 80) * moments) / k for k in range(1, 20))
-    return (0.1 * buzz + 0.02 * rng.standard_normal(len(moments))).astype(np.float32)
-
-
-def write_files(folder: Path, count: int) -> list[Path]:
-    """``count`` flac files of 2 to 6 seconds."""
-    import soundfile
-
-    folder.mkdir()
-    lengths = np.random.default_rng(0).uniform(2, 6, count)
-    paths = [folder / f"{number:05d}.flac" for number in range(count)]
-    for number, (path, seconds) in enumerate(zip(paths, lengths, strict=True)):
-        soundfile.write(path, voice(seconds, number), RATE)
-    return paths
-
-
-def write_published_size(folder: Path) -> Path:
-    """An encoder of the published size with random weights, and its graph beside them."""
-    from speakervlad.config import EncoderConfig
-    from speakervlad.inference.export import export_onnx
-    from speakervlad.models.build import build_encoder, save_encoder
-
-    config = EncoderConfig()
-    save_encoder(folder, build_encoder(config), config, {})
-    export_onnx(folder, folder / "model.onnx", check_seconds=(1.0,))
-    return folder
-
-
 def in_own_process(work: Callable[..., object], *arguments: object) -> None:
     """Run in a fresh process, so that threads, memory and caches are its own."""
     process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
@@ -298,7 +264,12 @@ def main(arguments: Iterable[str] | None = None) -> None:
             from speakervlad.inference.pretrained import find_encoder
 
             encoders[options.encoder] = find_encoder(options.encoder)
-        plan = Plan(encoders, options.seconds, options.rounds, options.clock, options.files, folder)
+        int8 = {name: folder / f"{name}.onnx" for name in encoders}
+        for name, where in encoders.items():
+            in_own_process(write_int8, where, int8[name])
+        plan = Plan(
+            encoders, int8, options.seconds, options.rounds, options.clock, options.files, folder
+        )
         for part in options.parts:
             print(f"{part}: {PARTS[part].__doc__}", flush=True)
             in_own_process(PARTS[part], plan)

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from embedding import OURS, ours, voice, write_published_size
+from embedding import OURS, ours
+from material import voice, write_published_size
 from torch.utils.flop_counter import FlopCounterMode
 
 from speakervlad.inference.pretrained import find_encoder
