@@ -1,5 +1,6 @@
 """The chain on a few dozen real recordings; they live beside the checkout, never in it."""
 
+import json
 import tarfile
 
 import numpy as np
@@ -7,14 +8,16 @@ import pytest
 
 from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
 from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.metrics import verification_report
+from speakervlad.evaluation.metrics import equal_error_rate, verification_report
 from speakervlad.evaluation.scoring import cosine_scores
 from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.inference.engine import load_encoder
+from speakervlad.inference.pretrained import find_encoder
 from speakervlad.inference.recordings import from_names
 from speakervlad.models.build import build_encoder, save_encoder
 
 LIST = "librispeech_train"
+WORDS = "google_speech_commands"
 SPEAKERS, RECORDINGS = 4, 8
 
 
@@ -30,6 +33,28 @@ def recordings(shared_speech, tmp_path_factory):
         few = [m for group in list(chosen.values())[:SPEAKERS] for m in group[:RECORDINGS]]
         archive.extractall(folder, few, filter="data")
     return folder, {member.name for member in few}
+
+
+@pytest.fixture(scope="module")
+def unpacked_words(shared_speech, tmp_path_factory):
+    """All development recordings of the Speech Commands."""
+    folder = tmp_path_factory.mktemp("words")
+    with tarfile.open(shared_speech / "dev.tar") as archive:
+        archive.extractall(
+            folder, [m for m in archive.getmembers() if f"/{WORDS}/" in m.name], filter="data"
+        )
+    return folder
+
+
+def test_encoder_that_ships_does_what_its_card_says(shared_speech, unpacked_words):
+    trials = read_trials(shared_speech / "dev" / f"{WORDS}.trials")
+    listed = from_names(trials.names.tolist(), unpacked_words)
+    vectors = load_encoder().embed_files(listed.paths)
+    scores = cosine_scores(Embeddings(np.asarray(listed.ids), vectors), trials)
+    eer = equal_error_rate(scores, trials.labels())
+    said = json.loads((find_encoder("default") / "evaluation.json").read_text())
+    assert eer == pytest.approx(said["whole"][WORDS]["eer"], abs=1e-3)
+    assert eer < 0.02
 
 
 def test_real_recordings_are_embedded_scored_and_judged(shared_speech, recordings, tmp_path):

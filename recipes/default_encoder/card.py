@@ -23,16 +23,16 @@ def render_card(folder: Path, name: str) -> str:
         (HERE / "card_head.md").read_text().format(name=name),
         "## Training data\n\n" + table(("corpus", "speakers", "hours", "licence"), facts["data"]),
         facts["attribution"],
-        "## Whole recordings\n\n" + accuracy_table(evaluation[WHOLE], peers),
-        "## By duration\n\nEER in %; both recordings cut to so many seconds, trials with a shorter "
-        "one left out.\n\n" + duration_table(evaluation),
+        "## Whole recordings\n\n" + accuracy_table(evaluation[WHOLE], peers, facts["languages"]),
+        "## By duration\n\nEER in % with its interval, and minDCF(0.01); both recordings cut to so "
+        "many seconds, trials with a shorter one left out.\n\n" + duration_table(evaluation),
         "## Thresholds\n\n" + threshold_table(thresholds),
         (HERE / "card_tail.md").read_text(),
     )
     return "\n\n".join(section.strip() for section in sections) + "\n"
 
 
-def accuracy_table(reports: dict, peers: dict) -> str:
+def accuracy_table(reports: dict, peers: dict, languages: dict) -> str:
     """EER and minDCF with intervals, beside the EER of public systems."""
     rows = []
     for name, report in reports.items():
@@ -41,6 +41,7 @@ def accuracy_table(reports: dict, peers: dict) -> str:
         rows.append(
             (
                 name,
+                languages[name],
                 f"**{100 * report['eer']:.2f}** [{low:.1f}, {high:.1f}]",
                 f"{report['min_dcf']['0.01']:.3f} [{cost_low:.2f}, {cost_high:.2f}]",
                 *(f"{peers[system][name]:.2f}" for system in peers),
@@ -48,26 +49,28 @@ def accuracy_table(reports: dict, peers: dict) -> str:
         )
     mean = 100 * sum(report["eer"] for report in reports.values()) / len(reports)
     means = (f"{sum(values.values()) / len(values):.2f}" for values in peers.values())
-    rows.append(("mean", f"**{mean:.2f}**", "", *means))
-    return table(("list", "EER %", "minDCF(0.01)", *(f"{system} EER %" for system in peers)), rows)
+    rows.append(("mean", "", f"**{mean:.2f}**", "", *means))
+    return table(
+        ("list", "language", "EER %", "minDCF(0.01)", *(f"{system} EER %" for system in peers)),
+        rows,
+    )
 
 
 def duration_table(evaluation: dict) -> str:
-    """EER by list and duration."""
+    """EER and minDCF by list and duration."""
     kinds = list(evaluation)
     rows = [
-        (
-            name,
-            *("" if (r := evaluation[k][name]) is None else f"{100 * r['eer']:.1f}" for k in kinds),
-        )
-        for name in evaluation[WHOLE]
+        (name, *(accuracy(evaluation[kind][name]) for kind in kinds)) for name in evaluation[WHOLE]
     ]
     return table(("list", *kinds), rows)
 
 
-def percent(report: dict | None) -> str:
-    """EER in %; empty where too few trials were left."""
-    return "" if report is None else f"{100 * report['eer']:.1f}"
+def accuracy(report: dict | None) -> str:
+    """``6.1 [4, 8] 0.45``: EER in %, its interval, minDCF; empty where too few trials were left."""
+    if report is None:
+        return ""
+    low, high = (100 * bound for bound in report["intervals"]["eer"])
+    return f"{100 * report['eer']:.1f} [{low:.0f}, {high:.0f}] {report['min_dcf']['0.01']:.2f}"
 
 
 def threshold_table(thresholds: dict) -> str:

@@ -90,7 +90,7 @@ class UtteranceDataset(Dataset[Crop]):
             try:
                 waveform = self._crop(index, rng)
                 break
-            except InputError as error:
+            except (InputError, OSError) as error:
                 self._mark_bad(index, error)
                 index = int(rng.integers(len(self)))
         else:
@@ -108,7 +108,7 @@ class UtteranceDataset(Dataset[Crop]):
         rows = torch.nonzero(self._is_bad).flatten().tolist()
         return [self.manifest.utterance_ids[row] for row in rows]
 
-    def _mark_bad(self, index: int, error: InputError) -> None:
+    def _mark_bad(self, index: int, error: Exception) -> None:
         """Report an unreadable utterance once; stop when there are too many."""
         if not self._is_bad[index]:
             self._is_bad[index] = 1

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -11,6 +12,9 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from speakervlad.errors import InputError
+
+# One process judges the validation lists while the others wait: gloo and nccl give up much sooner.
+PATIENCE = timedelta(hours=3)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def join_world(device: str) -> Iterator[World]:
         store=PrefixStore(_attempt(), store),
         rank=rank,
         world_size=size,
+        timeout=PATIENCE,
     )
     try:
         yield World(rank, size, chosen)

@@ -184,6 +184,20 @@ def test_silent_noise_files_are_refused_by_name(tmp_path):
         source.draw(np.random.default_rng(0), 200)
 
 
+def test_noise_and_rooms_that_cannot_be_read_are_reported_once_and_drawn_anew(tmp_path, caplog):
+    wholes = {"noise/a.wav": 0.1 * np.ones(5000), "noise/b.wav": 0.1 * np.ones(5000)}
+    manifest = manifest_of(tmp_path, wholes)
+    (tmp_path / "noise/b.wav").write_bytes(b"no audio")
+    noise, rooms = NoiseSource(manifest, SNR, (3, 8)), RoomSource(manifest, 1000)
+    for number in range(20):
+        assert noise.draw(np.random.default_rng(number), 200)[0].any()
+        assert rooms.draw(np.random.default_rng(number)).any()
+    assert [record.message.count("b.wav is left out (1 so far)") for record in caplog.records] == [
+        1,
+        1,
+    ]
+
+
 def test_unknown_kinds_of_noise_are_refused(tmp_path):
     manifest = manifest_of(tmp_path, {"traffic/a.wav": np.ones(500)})
     with pytest.raises(InputError, match=r"kind 'traffic'.*noise, music, speech"):
@@ -192,7 +206,7 @@ def test_unknown_kinds_of_noise_are_refused(tmp_path):
 
 def test_silent_impulse_responses_are_refused_by_name(tmp_path):
     source = RoomSource(manifest_of(tmp_path, {"room/a.wav": np.zeros(5000)}), 1000)
-    with pytest.raises(InputError, match=r"a\.wav: a silent impulse response"):
+    with pytest.raises(InputError, match=r"a\.wav: 10 impulse responses in a row are silent"):
         source.draw(np.random.default_rng(0))
 
 

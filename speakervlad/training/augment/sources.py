@@ -1,5 +1,8 @@
 """Noise and rooms from manifests: read by workers, one seek a crop."""
 
+import logging
+from pathlib import Path
+
 import numpy as np
 
 from speakervlad.data.audio import read_audio
@@ -7,10 +10,24 @@ from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
 from speakervlad.training.augment.effects import RIR_LEAD
 
+logger = logging.getLogger(__name__)
+
 KINDS = ("noise", "music", "speech")
 MAX_DRAWS = 10
 # Below this mean power (-90 dB of full scale) a crop of noise is silence.
 SILENCE = 1e-9
+
+
+class _Complaints:
+    """Says once of every file that it cannot be used, and why."""
+
+    def __init__(self) -> None:
+        self._paths: set[Path] = set()
+
+    def add(self, path: Path, reason: object) -> None:
+        if path not in self._paths:
+            self._paths.add(path)
+            logger.warning("%s is left out (%d so far): %s", path, len(self._paths), reason)
 
 
 class NoiseSource:
@@ -32,6 +49,7 @@ class NoiseSource:
         babble_speakers: tuple[int, ...],
     ) -> None:
         self.manifest, self.snr_db, self.babble_speakers = manifest, snr_db, babble_speakers
+        self._complaints = _Complaints()
         self.kinds = manifest.speaker_names
         unknown = sorted(set(self.kinds) - set(KINDS))
         if unknown:
@@ -46,7 +64,7 @@ class NoiseSource:
         """Noise, float32 (num_samples,), and the signal-to-noise ratio to mix it at in dB.
 
         Raises:
-            InputError: a file cannot be read, or ten crops in a row are silent.
+            InputError: ten crops in a row cannot be read or are silent.
         """
         code = int(rng.integers(len(self.kinds)))
         kind = self.kinds[code]
@@ -60,20 +78,25 @@ class NoiseSource:
         return noise, float(rng.uniform(lowest, highest))
 
     def _crop(self, rows: np.ndarray, rng: np.random.Generator, num_samples: int) -> np.ndarray:
-        """A crop of unit power; shorter recordings are repeated, silent stretches drawn anew."""
-        row = 0
+        """A crop of unit power; shorter recordings are repeated, what cannot be used drawn anew."""
+        path = Path()
         for _ in range(MAX_DRAWS):
             row = int(rng.choice(rows))
+            path = self.manifest.path(row)
             length = int(self.manifest.num_samples[row])
             start = int(rng.integers(max(length - num_samples, 0) + 1))
             count = min(length, num_samples)
-            crop = read_audio(self.manifest.path(row), start=start, num_samples=count)
+            try:
+                crop = read_audio(path, start=start, num_samples=count)
+            except (InputError, OSError) as error:
+                self._complaints.add(path, error)
+                continue
             power = float(np.mean(np.square(crop)))
             if power > SILENCE:
                 return np.resize(crop, num_samples) / np.float32(power**0.5)
         raise InputError(
-            f"{self.manifest.path(row)}: {MAX_DRAWS} crops of noise in a row are silent. "
-            "Remove silent recordings from augment.noise_manifest."
+            f"{path}: {MAX_DRAWS} crops of noise in a row are silent or cannot be read. "
+            "Remove such recordings from augment.noise_manifest."
         )
 
 
@@ -87,18 +110,29 @@ class RoomSource:
 
     def __init__(self, manifest: Manifest, num_samples: int) -> None:
         self.manifest, self.num_samples = manifest, num_samples
+        self._complaints = _Complaints()
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """A response, float32 (num_samples,).
 
         Raises:
-            InputError: the file cannot be read, or is silent.
+            InputError: ten in a row cannot be read or are silent.
         """
-        path = self.manifest.path(int(rng.integers(len(self.manifest))))
-        response = read_audio(path, channel=0)
-        if not response.any():
-            raise InputError(f"{path}: a silent impulse response. Remove it from the manifest.")
-        return aligned(response, self.num_samples)
+        path = Path()
+        for _ in range(MAX_DRAWS):
+            path = self.manifest.path(int(rng.integers(len(self.manifest))))
+            try:
+                response = read_audio(path, channel=0)
+            except (InputError, OSError) as error:
+                self._complaints.add(path, error)
+                continue
+            if response.any():
+                return aligned(response, self.num_samples)
+            self._complaints.add(path, "a silent impulse response")
+        raise InputError(
+            f"{path}: {MAX_DRAWS} impulse responses in a row are silent or cannot be read. "
+            "Remove such recordings from augment.rir_manifest."
+        )
 
 
 def aligned(response: np.ndarray, num_samples: int) -> np.ndarray:
