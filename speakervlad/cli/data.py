@@ -1,4 +1,4 @@
-"""Commands that make data ready: ``prepare``, ``convert``, ``pack``."""
+"""Commands that make data ready: ``prepare``, ``convert-audio``, ``pack``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +59,9 @@ def convert_audio(
     max_bad: Annotated[
         str, typer.Option(help="Fail when more files than this cannot be read.")
     ] = "1%",
+    bad_list: Annotated[
+        Path | None, typer.Option(help="Write the bad files and their reasons here (.csv).")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes; one per core by default.")
     ] = None,
@@ -70,6 +73,8 @@ def convert_audio(
     done = convert_folder(
         source, out, file_format=file_format, max_bad=limit, num_workers=workers, track=track
     )
+    if bad_list is not None:
+        write_table(bad_list, ("file", "reason"), done.bad_files)
     console.print(
         f"{done.num_written} files converted, {done.num_skipped} were there already, "
         f"{len(done.bad_files)} cannot be read: {out}"

@@ -128,3 +128,13 @@ def test_convert(run, corpus, tmp_path, capsys):
     assert "0 files converted, 3 were there already" in capsys.readouterr().out
     assert run("convert-audio", tmp_path / "nowhere", tmp_path / "flac") == 2
     assert "nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_convert_lists_bad_files(run, corpus, tmp_path, capsys):
+    (corpus / "speaker0" / "s" / "bad.wav").write_text("text")
+    arguments = ("convert-audio", corpus, tmp_path / "flac", "--bad-list", tmp_path / "bad.csv")
+    assert run(*arguments, "--max-bad", "25%") == 0
+    assert "1 cannot be read" in capsys.readouterr().out
+    header, row = (tmp_path / "bad.csv").read_text().splitlines()
+    assert header == "file,reason"
+    assert row.startswith("speaker0/s/bad.wav,")

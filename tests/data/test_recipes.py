@@ -1,5 +1,6 @@
 import hashlib
 import importlib.util
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -72,6 +73,29 @@ def test_voxceleb_with_utterances_missing(voxceleb, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="tiny: 3 utterances of 2 speakers, published are 4 of 2"):
         voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
     assert not (tmp_path / "out" / "tiny.csv").exists()
+
+
+def test_voxceleb_goes_on_without_archives_that_are_unpacked(voxceleb, tmp_path, monkeypatch):
+    voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
+    (tmp_path / "out" / "tiny.csv").unlink()
+    monkeypatch.setitem(voxceleb.PARTS, "other", voxceleb.Part({"other.zip": "0"}, 3, 2))
+    for piece in (tmp_path / "archives").iterdir():
+        piece.unlink()
+    with pytest.raises(InputError, match=r"1 of 1 archives of other are missing: other\.zip"):
+        voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
+    shutil.rmtree(tmp_path / "out" / "archive")
+    voxceleb.main(tmp_path / "archives", tmp_path / "out", part=["tiny"], workers=0)
+    assert len(Manifest.load(tmp_path / "out" / "tiny.csv")) == 3
+
+
+def test_voxceleb_lists_bad_files(voxceleb, tmp_path):
+    out, bad_list = tmp_path / "out", tmp_path / "bad.csv"
+    voxceleb.main(tmp_path / "archives", out, bad_list=bad_list, workers=0)
+    assert bad_list.read_text() == "utterance_id,reason\n"
+    (out / "archive" / "tiny" / "dev" / "aac" / "id00012" / "abc" / "00002.m4a").touch()
+    voxceleb.main(tmp_path / "archives", out, max_bad="30%", bad_list=bad_list, workers=0)
+    row = bad_list.read_text().splitlines()[1]
+    assert row.startswith("dev/aac/id00012/abc/00002.m4a,")
 
 
 def test_known_totals_of_voxceleb():
