@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,11 +64,7 @@ def read_audio(
     """
     path = Path(path)
     with open_audio(path) as source:
-        if channel is not None and not 0 <= channel < source.num_channels:
-            raise InputError(
-                f"{path}: channel {channel} asked, has {source.num_channels} channel(s) "
-                f"counted from 0. Choose one of them."
-            )
+        _check_channel(path, source, channel)
         if source.sample_rate == sample_rate:
             waveform = _to_mono(source.read(start, num_samples), channel)
         else:
@@ -106,19 +103,36 @@ def read_speech(
     return waveform
 
 
+def speech_blocks(path: str | Path, *, channel: int | None = None) -> Iterator[np.ndarray]:
+    """Yield what `read_speech` reads, sample by sample the same, in blocks of some seconds.
+
+    The file is read once, from its beginning to its end, in memory that does not grow.
+
+    Raises:
+        InputError: as `read_speech`; some of it only after the last block.
+    """
+    path = Path(path)
+    num_samples, peak = 0, 0.0
+    with open_audio(path) as source:
+        _check_channel(path, source, channel)
+        blocks = (_to_mono(block, channel) for block in source.blocks())
+        if source.sample_rate != SAMPLE_RATE:
+            blocks = _resampled(blocks, source.sample_rate)
+        for block in blocks:
+            num_samples += len(block)
+            peak = np.maximum(peak, np.abs(block).max(initial=0))
+            yield np.clip(block, -1.0, 1.0, out=block)
+    _check_whole(path, num_samples, float(peak))
+    _check_speech(str(path), num_samples, is_silent=peak == 0)
+
+
 def check_speech(waveform: np.ndarray, name: str) -> None:
     """Refuse audio that holds no speech.
 
     Raises:
         InputError: fewer than `MIN_SAMPLES` samples (25 ms at 16 kHz), or all samples equal zero.
     """
-    if len(waveform) < MIN_SAMPLES:
-        raise InputError(
-            f"{name}: {len(waveform)} sample(s) are too short, at least {MIN_SAMPLES} are needed. "
-            "Remove it or record more."
-        )
-    if not waveform.any():
-        raise InputError(f"{name}: silent, every sample is zero. Remove it or choose a channel.")
+    _check_speech(name, len(waveform), is_silent=not waveform.any())
 
 
 def is_band_limited(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> bool:
@@ -161,6 +175,19 @@ def _read_resampled(
     return resampled[offset : None if num_samples is None else offset + num_samples]
 
 
+def _resampled(blocks: Iterator[np.ndarray], source_rate: int) -> Iterator[np.ndarray]:
+    """Mono blocks at 16 kHz, as if all were resampled at once."""
+    stream = soxr.ResampleStream(source_rate, SAMPLE_RATE, 1, dtype="float32")
+    num_frames, num_samples = 0, 0
+    for block in blocks:
+        num_frames += len(block)
+        resampled = stream.resample_chunk(block)
+        num_samples += len(resampled)
+        yield resampled
+    rest = stream.resample_chunk(np.empty(0, np.float32), last=True)
+    yield rest[: _resampled_length(num_frames, source_rate, SAMPLE_RATE) - num_samples]
+
+
 def _resampled_length(num_frames: int, source_rate: int, target_rate: int) -> int:
     return (num_frames * target_rate + source_rate // 2) // source_rate
 
@@ -180,14 +207,35 @@ def _check_samples(path: Path, waveform: np.ndarray, start: int, num_samples: in
             f"{path}: too short for samples {start} to {start + num_samples}. "
             "Prepare its manifest again."
         )
-    if len(waveform) == 0:
+    _check_whole(path, len(waveform), float(np.abs(waveform).max(initial=0)))
+
+
+def _check_whole(path: Path, num_samples: int, peak: float) -> None:
+    if num_samples == 0:
         raise _no_samples(path)
-    peak = np.abs(waveform).max()
     if not np.isfinite(peak):
         raise InputError(f"{path}: holds NaN or infinite samples. Remove it or convert it again.")
     if peak > MAX_PEAK:
         raise InputError(
             f"{path}: float samples up to {peak:g}, expected -1 to 1. Divide by the full scale."
+        )
+
+
+def _check_speech(name: str, num_samples: int, *, is_silent: bool) -> None:
+    if num_samples < MIN_SAMPLES:
+        raise InputError(
+            f"{name}: {num_samples} sample(s) are too short, at least {MIN_SAMPLES} are needed. "
+            "Remove it or record more."
+        )
+    if is_silent:
+        raise InputError(f"{name}: silent, every sample is zero. Remove it or choose a channel.")
+
+
+def _check_channel(path: Path, source: Source, channel: int | None) -> None:
+    if channel is not None and not 0 <= channel < source.num_channels:
+        raise InputError(
+            f"{path}: channel {channel} asked, has {source.num_channels} channel(s) "
+            f"counted from 0. Choose one of them."
         )
 
 

@@ -14,6 +14,8 @@ from speakervlad.errors import InputError
 
 # AAC and Opus decoders need this long to converge after a seek.
 PREROLL_SECONDS = 0.08
+# Of a file that is read in order; some seconds.
+BLOCK_FRAMES = 1 << 18
 # A span of a shard that `pack` wrote: file@first sample+number of samples.
 PACKED_PATH = re.compile(r"(?P<shard>.+\.pcm16)@(?P<first>\d+)\+(?P<length>\d+)")
 PACKED_RATE = 16000
@@ -36,6 +38,22 @@ class Source(Protocol):
         """Frames from ``start`` on, at most ``num_frames``: float32 (frames, channels)."""
         ...
 
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All that ``read`` gives from 0 on, piece by piece, in memory that does not grow."""
+        ...
+
+
+class SequentialFile(soundfile.SoundFile):
+    """Once ``in_order``, it is only read on: soundfile seeks after each read of what it can seek.
+
+    Such a seek costs a search in an ogg file and new convergence of an Opus decoder.
+    """
+
+    in_order = False
+
+    def seekable(self) -> bool:
+        return not self.in_order and super().seekable()
+
 
 class SoundFileSource:
     """wav, flac, ogg, opus, mp3 and whatever else libsndfile reads (it prerolls Opus itself).
@@ -43,7 +61,7 @@ class SoundFileSource:
     An mp3 is decoded from its beginning: after a seek, its decoder writes complaints to stderr.
     """
 
-    def __init__(self, file: soundfile.SoundFile) -> None:
+    def __init__(self, file: SequentialFile) -> None:
         self._file = file
         self._is_mp3 = file.format == "MP3"
         self.sample_rate: int = file.samplerate
@@ -65,12 +83,27 @@ class SoundFileSource:
         if first:
             self._file.seek(first)
         frames = self._file.read(stop - first, dtype="float32", always_2d=True)
-        # The length of an mp3 without a header is an estimate, to within a few of its frames.
-        if len(frames) < stop - first - (4 * 1152 if self._is_mp3 else 0):
-            raise soundfile.SoundFileRuntimeError(
-                f"ends after {first + len(frames)} of {total} samples"
-            )
+        self._check_end(first + len(frames), stop)
         return frames[start - first :]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        self._file.in_order = True
+        total, done = self._file.frames, 0
+        while done < total:
+            asked = min(BLOCK_FRAMES, total - done)
+            block = self._file.read(asked, dtype="float32", always_2d=True)
+            done += len(block)
+            yield block
+            if len(block) < asked:
+                break
+        self._check_end(done, total)
+
+    def _check_end(self, found: int, expected: int) -> None:
+        # The length of an mp3 without a header is an estimate, to within a few of its frames.
+        if found < expected - (4 * 1152 if self._is_mp3 else 0):
+            raise soundfile.SoundFileRuntimeError(
+                f"ends after {found} of {self._file.frames} samples"
+            )
 
 
 class PyAVSource:
@@ -106,6 +139,21 @@ class PyAVSource:
             return np.zeros((0, self.num_channels), np.float32)
         whole = np.concatenate(blocks, axis=1)
         return whole[:, start - first : None if stop is None else stop - first].T
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        stop = self._stream.duration if self._counts_samples else None
+        pieces, begun = [], 0
+        for position, piece in self._decode_from(0):
+            end = position + piece.shape[1]
+            is_last = stop is not None and end >= stop
+            pieces.append(piece if stop is None else piece[:, : stop - position])
+            if is_last or end - begun >= BLOCK_FRAMES:
+                yield np.concatenate(pieces, axis=1).T
+                pieces, begun = [], end
+            if is_last:
+                break
+        if pieces:
+            yield np.concatenate(pieces, axis=1).T
 
     def _decode_from(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (position, float32 (channels, frames)) blocks from at or before ``start``."""
@@ -150,6 +198,10 @@ class PackedSource:
         samples = np.fromfile(self._shard, "<i2", count, offset=2 * (self._first + start))
         return (samples.astype(np.float32) / 32768)[:, None]
 
+    def blocks(self) -> Iterator[np.ndarray]:
+        for start in range(0, self._length, BLOCK_FRAMES):
+            yield self.read(start, BLOCK_FRAMES)
+
 
 @contextmanager
 def open_audio(path: Path) -> Iterator[Source]:
@@ -164,7 +216,7 @@ def open_audio(path: Path) -> Iterator[Source]:
         return
     _check_file(path)
     try:
-        file = soundfile.SoundFile(path)
+        file = SequentialFile(path)
     except (soundfile.LibsndfileError, TypeError) as refusal:  # TypeError: headerless .raw
         with _open_with_pyav(path, refusal) as source:
             yield source

@@ -1,8 +1,12 @@
 """Recordings as something to read spans from, so that hours of audio need not fit into memory."""
 
 import logging
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
@@ -13,23 +17,27 @@ from speakervlad.data.audio import (
     is_band_limited,
     read_audio,
     read_speech,
+    speech_blocks,
 )
 from speakervlad.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# Of these a span is one seek, and equals the slice of the whole.
+# Of these a span is one seek, and equals the slice of the whole; others are decoded in order.
 SEEKABLE_SUFFIXES = frozenset((".wav", ".flac", ".aiff", ".aif", ".au", ".w64"))
 # Smaller files are read whole, without a look at their header.
 SPAN_BYTES = 4_000_000
 SPAN_SECONDS = 300
 NOTICE_SECONDS = 10
+# So much of a file that is decoded in order is kept in memory; the rest of it waits on disk.
+MEMORY_SECONDS = 120
 
 
 class Wave(Protocol):
     """Mono samples at 16 kHz of known length."""
 
-    num_samples: int
+    @property
+    def num_samples(self) -> int: ...
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """float32 samples ``start`` to ``stop``."""
@@ -64,6 +72,48 @@ class FileWave:
         return span
 
 
+class SpooledWave:
+    """A long file that can only be decoded in order: once, into a temporary file of 230 MB an hour.
+
+    It is decoded when it is asked for something, and removed when the wave is collected.
+
+    Args:
+        name: of the file, for errors.
+        blocks: its samples.
+    """
+
+    def __init__(self, name: str, blocks: Iterator[np.ndarray]) -> None:
+        self._name = name
+        self._blocks = blocks
+
+    @property
+    def num_samples(self) -> int:
+        return self._spool[1]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        file = self._spool[0]
+        file.seek(4 * start)
+        return np.frombuffer(bytearray(file.read(4 * (stop - start))), np.float32)
+
+    @cached_property
+    def _spool(self) -> tuple[BinaryIO, int]:
+        """All samples in float32, and their number.
+
+        Raises:
+            InputError: the file is damaged or silent, or there is no room for its samples.
+        """
+        try:
+            file = tempfile.TemporaryFile(prefix="speakervlad.")  # noqa: SIM115 - the wave holds it
+            for block in self._blocks:
+                file.write(block.data)
+            return file, file.tell() // 4
+        except OSError as error:
+            raise InputError(
+                f"{self._name}: its samples, 230 MB an hour, cannot be kept in "
+                f"{tempfile.gettempdir()} ({error.strerror or error}). Set TMPDIR to another."
+            ) from error
+
+
 class MirroredWave:
     """A wave followed by its own reversal."""
 
@@ -91,20 +141,39 @@ def open_wave(audio: str | Path | np.ndarray, channel: int | None = None) -> Wav
     if isinstance(audio, np.ndarray):
         return SampleWave(_check_samples(audio))
     path = Path(audio)
+    if path.suffix.lower() not in SEEKABLE_SUFFIXES:
+        return _open_in_order(path, channel)
     if _is_large(path):
         num_samples = audio_info(path).num_samples
         if num_samples > SPAN_SECONDS * SAMPLE_RATE:
             notice = min(num_samples, NOTICE_SECONDS * SAMPLE_RATE)
-            begin = read_audio(path, channel=channel, num_samples=notice)
-            if is_band_limited(begin):
-                logger.warning("%s: no energy above 4 kHz: upsampled telephone audio?", path)
+            _notice_telephone(path, read_audio(path, channel=channel, num_samples=notice))
             return FileWave(path, num_samples, channel)
     return SampleWave(read_speech(path, channel=channel))
 
 
+def _open_in_order(path: Path, channel: int | None) -> Wave:
+    """In memory if it is short, on disk if it is not; how long it is shows as it is decoded."""
+    blocks = speech_blocks(path, channel=channel)
+    begin, num_samples = [], 0
+    for block in blocks:
+        begin.append(block)
+        num_samples += len(block)
+        if num_samples > MEMORY_SECONDS * SAMPLE_RATE:
+            break
+    samples = np.concatenate(begin)
+    _notice_telephone(path, samples)
+    if num_samples > MEMORY_SECONDS * SAMPLE_RATE:
+        return SpooledWave(str(path), chain([samples], blocks))
+    return SampleWave(samples)
+
+
+def _notice_telephone(path: Path, waveform: np.ndarray) -> None:
+    if is_band_limited(waveform):
+        logger.warning("%s: no energy above 4 kHz: upsampled telephone audio?", path)
+
+
 def _is_large(path: Path) -> bool:
-    if path.suffix.lower() not in SEEKABLE_SUFFIXES:
-        return False
     try:
         return path.stat().st_size > SPAN_BYTES
     except OSError:

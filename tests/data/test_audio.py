@@ -6,13 +6,14 @@ import pytest
 import soundfile
 import soxr
 
-from speakervlad.data import audio
+from speakervlad.data import audio, decoding
 from speakervlad.data.audio import (
     audio_info,
     check_speech,
     is_band_limited,
     read_audio,
     read_speech,
+    speech_blocks,
 )
 from speakervlad.errors import InputError
 
@@ -195,6 +196,65 @@ def test_bad_file_is_one_line_that_names_it(tmp_path, name):
     assert message.count(name) == 1
     assert "\n" not in message
     assert message.endswith(".")
+
+
+BLOCK_FORMATS = {
+    "a.ogg": {"format": "OGG", "subtype": "VORBIS"},
+    "a.opus": {"format": "OGG", "subtype": "OPUS"},
+    "a.mp3": {},
+    "a.flac": {},
+}
+
+
+@pytest.mark.parametrize("block_frames", [10007, 1 << 18])
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+@pytest.mark.parametrize("name", BLOCK_FORMATS)
+def test_blocks_are_the_whole(tmp_path, make_waveform, monkeypatch, name, rate, block_frames):
+    left, right = (make_waveform(3.3, seed, rate) for seed in (0, 1))
+    soundfile.write(tmp_path / name, np.stack([left, right], axis=1), rate, **BLOCK_FORMATS[name])
+    monkeypatch.setattr(decoding, "BLOCK_FRAMES", block_frames)
+    for channel in (None, 1):
+        blocks = list(speech_blocks(tmp_path / name, channel=channel))
+        assert len(blocks) > 1 or block_frames > 10007
+        whole = read_speech(tmp_path / name, channel=channel)
+        np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"), [("a.m4a", "aac", 44100), ("a.webm", "libopus", 48000)]
+)
+def test_pyav_blocks_are_the_whole(tmp_path, make_waveform, monkeypatch, name, codec, rate):
+    path = encode_with_pyav(tmp_path / name, make_waveform(3.3, rate=rate), rate, codec)
+    monkeypatch.setattr(decoding, "BLOCK_FRAMES", 10007)
+    blocks = list(speech_blocks(path))
+    assert len(blocks) > 10
+    np.testing.assert_array_equal(np.concatenate(blocks), read_speech(path))
+
+
+def write_cut_m4a(path):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 64000).astype(np.float32)
+    encode_with_pyav(path, noise, 16000, "aac")
+    path.write_bytes(path.read_bytes()[:-4000])
+
+
+BAD_BLOCKS = BAD_FILES | {
+    "silent.wav": (lambda path: soundfile.write(path, np.zeros(16000), 16000), "silent"),
+    "short.wav": (lambda path: soundfile.write(path, np.full(99, 0.1), 16000), "too short"),
+    "channel.wav": (lambda path: soundfile.write(path, np.full((999, 2), 0.1), 16000), "channel 7"),
+    "cut.m4a": (write_cut_m4a, "not an audio file"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BLOCKS)
+def test_blocks_end_in_the_error_of_the_whole(tmp_path, name):
+    write, reason = BAD_BLOCKS[name]
+    write(tmp_path / name)
+    channel = 7 if "channel" in name else None
+    with pytest.raises(InputError, match=reason) as expected:
+        read_speech(tmp_path / name, channel=channel)
+    with pytest.raises(InputError) as caught:
+        list(speech_blocks(tmp_path / name, channel=channel))
+    assert str(caught.value) == str(expected.value)
 
 
 def test_playlist_leads_nowhere(tmp_path, make_wav):

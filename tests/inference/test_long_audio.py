@@ -9,12 +9,20 @@ import soundfile
 import torch
 
 from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
+from speakervlad.data import decoding
+from speakervlad.data.audio import read_speech
 from speakervlad.errors import InputError
 from speakervlad.inference import waves
 from speakervlad.inference.engine import Embedder, Windows
 from speakervlad.inference.state import VladState, empty_state
 from speakervlad.inference.torch_backend import TorchBackend
-from speakervlad.inference.waves import FileWave, MirroredWave, SampleWave, open_wave
+from speakervlad.inference.waves import (
+    FileWave,
+    MirroredWave,
+    SampleWave,
+    SpooledWave,
+    open_wave,
+)
 from speakervlad.models.build import build_encoder, save_encoder
 from speakervlad.models.pooling import NetVLAD, StatisticsPooling, TemporalAveragePooling
 
@@ -170,10 +178,53 @@ def test_long_files_are_read_in_spans(spans_from_one_second, make_wav, tmp_path,
     np.testing.assert_array_equal(embedder.embed(path), embedder.embed(samples))
 
 
+@pytest.fixture
+def spooled_from_one_second(monkeypatch):
+    monkeypatch.setattr(waves, "MEMORY_SECONDS", 1)
+    monkeypatch.setattr(decoding, "BLOCK_FRAMES", 30_000)
+
+
+@pytest.mark.parametrize("name", ["long.mp3", "long.ogg"])
+def test_lossy_files_wait_on_disk(spooled_from_one_second, make_waveform, tmp_path, name):
+    path = tmp_path / name
+    soundfile.write(path, make_waveform(13.0, rate=44100), 44100)
+    wave, samples = open_wave(path), read_speech(path)
+    assert isinstance(wave, SpooledWave)
+    assert wave.num_samples == len(samples)
+    for start, stop in ((0, 10), (70_000, 70_001), (1000, 200_000), (5, len(samples))):
+        np.testing.assert_array_equal(wave.read(start, stop), samples[start:stop])
+    embedder = Embedder(backend_of(encoder_of(), chunk_frames=12))
+    np.testing.assert_array_equal(embedder.embed(path), embedder.embed(samples))
+    np.testing.assert_array_equal(embedder.embed_files([path])[0], embedder.embed(samples))
+
+
+def test_nothing_stays_on_disk(spooled_from_one_second, make_waveform, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "room"))
+    (tmp_path / "room").mkdir()
+    soundfile.write(tmp_path / "a.ogg", make_waveform(3.0), 16000)
+    assert open_wave(tmp_path / "a.ogg").read(0, 48000).any()
+    assert not list((tmp_path / "room").iterdir())
+
+
+def test_no_room_for_samples_is_one_line(
+    spooled_from_one_second, make_waveform, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    soundfile.write(tmp_path / "a.ogg", make_waveform(3.0), 16000)
+    with pytest.raises(InputError, match=r"a\.ogg: .* cannot be kept in .*nowhere"):
+        Embedder(backend_of(encoder_of())).embed(tmp_path / "a.ogg")
+
+
 def test_long_silence_is_refused(spans_from_one_second, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(80000), 16000)
     with pytest.raises(InputError, match=r"silent\.wav: silent"):
         Embedder(backend_of(encoder_of(), chunk_frames=5)).embed(tmp_path / "silent.wav")
+
+
+def test_long_silence_on_disk_is_refused(spooled_from_one_second, tmp_path):
+    soundfile.write(tmp_path / "silent.ogg", np.zeros(80000), 16000)
+    with pytest.raises(InputError, match=r"silent\.ogg: silent"):
+        Embedder(backend_of(encoder_of(), chunk_frames=5)).embed(tmp_path / "silent.ogg")
 
 
 # Not getrusage, whose peak a child inherits from its parent.
@@ -204,3 +255,25 @@ def test_memory_does_not_grow_with_duration(make_waveform, tmp_path):
         peaks.append(int(done.stdout))
     assert peaks[1] < 1500
     assert peaks[1] < peaks[0] + 100
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+@pytest.mark.parametrize("suffix", ["mp3", "ogg"])
+def test_memory_does_not_grow_with_lossy_files(make_waveform, tmp_path, suffix):
+    minute = make_waveform(60.0, rate=44100)
+    peaks = []
+    for minutes in (6, 18):
+        path = tmp_path / f"{minutes}.{suffix}"
+        with soundfile.SoundFile(path, "w", 44100, 2) as file:
+            for _ in range(minutes):
+                file.write(np.stack([minute, minute], axis=1))
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, "default", str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(int(done.stdout))
+    assert peaks[1] < 500
+    assert peaks[1] < peaks[0] + 50
