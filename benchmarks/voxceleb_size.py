@@ -27,9 +27,10 @@ from pathlib import Path
 
 import numpy as np
 
+from speakervlad.data.layouts import read_voxceleb
 from speakervlad.data.manifest import Manifest
 
-RATE = 16_000
+RATE, HEADER_BYTES = 16_000, 44
 # Utterances, speakers, number of the first speaker, mean utterances of a video.
 CORPORA = {"vox2_dev": (1_092_009, 5_994, 12, 7.5), "vox1_dev": (148_642, 1_211, 10_001, 6.8)}
 NUM_PACKED, NUM_CROPS, NUM_ORDERED, NUM_STEPS = 4_000, 1_000, 10_000, 10
@@ -72,7 +73,7 @@ def report(what: str, figures: str) -> None:
 def make_corpus(corpus: Path, fraction: float) -> None:
     """Sparse wav files of 4 to 20 s, 7.8 s in the mean, as ``part/id#####/video/00001.wav``."""
     began = time.perf_counter()
-    count = 0
+    count = num_made = 0
     for part, (utterances, speakers, first, per_video) in CORPORA.items():
         kept = max(round(fraction * speakers), 2)
         for number in range(kept):
@@ -81,7 +82,24 @@ def make_corpus(corpus: Path, fraction: float) -> None:
             folder = corpus / part / f"id{first + number:05d}"
             if not folder.is_dir():
                 _make_speaker(folder, share, per_video)
+                num_made += 1
+    if num_made or not (corpus.parent / "all.csv").is_file():
+        _write_manifest(corpus)
     report(f"making {count:,} files", f"{time.perf_counter() - began:8.1f} s")
+
+
+def _write_manifest(corpus: Path) -> None:
+    """``all.csv`` beside the corpus, as ``prepare`` writes it, from the sizes of the files."""
+    rows = read_voxceleb(corpus)
+    sizes = [(corpus / path).stat().st_size for path in rows.paths]
+    Manifest.of(
+        corpus,
+        utterance_ids=rows.utterance_ids,
+        paths=rows.paths,
+        speakers=rows.speakers,
+        sessions=rows.sessions,
+        num_samples=[(size - HEADER_BYTES) // 2 for size in sizes],
+    ).save(corpus.parent / "all.csv")
 
 
 def _make_speaker(folder: Path, count: int, per_video: float) -> None:
