@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--fewest", type=int, default=10, help="recordings of a speaker")
     parser.add_argument("--set", nargs="*", default=[], help="overrides for all, key=value")

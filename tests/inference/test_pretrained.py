@@ -76,8 +76,10 @@ def test_card_and_figures_agree() -> None:
     card = (folder / "MODEL_CARD.md").read_text()
     reports = json.loads((folder / "evaluation.json").read_text())["whole"]
     assert len(reports) == 5
+    rows = [line.split(" | ") for line in card.splitlines()]
+    said = {row[0].removeprefix("| "): row[2] for row in rows if len(row) == 6}
     for name, report in reports.items():
-        assert f"| {name} | **{100 * report['eer']:.2f}**" in card
+        assert said[name].startswith(f"**{100 * report['eer']:.2f}** [")
 
 
 def listed_speakers(part: str) -> set[str]:
