@@ -161,6 +161,10 @@ def test_cnceleb(cnceleb, tmp_path):
     evaluation = Manifest.load(tmp_path / "out" / "eval.csv")
     assert list(evaluation.utterance_ids) == ["enroll/id00800-enroll", "test/id00800-drama-01-001"]
     assert evaluation.speaker_names == ["id00800"]
+    single = Manifest.load(tmp_path / "out" / "eval_single.csv")
+    assert list(single.utterance_ids) == ["id00800/drama-01-001", "test/id00800-drama-01-001"]
+    assert single.speaker_names == ["id00800"]
+    assert all(single.path(row).exists() for row in range(2))
 
 
 def test_cnceleb_half_downloaded(cnceleb, tmp_path):
