@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
+from speakervlad.data.audio import read_audio
 from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.evaluation.metrics import equal_error_rate, verification_report
 from speakervlad.evaluation.scoring import cosine_scores
 from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.inference.engine import load_encoder
+from speakervlad.inference.export import export_onnx
 from speakervlad.inference.pretrained import find_encoder
 from speakervlad.inference.recordings import from_names
 from speakervlad.models.build import build_encoder, save_encoder
@@ -46,15 +48,35 @@ def unpacked_words(shared_speech, tmp_path_factory):
     return folder
 
 
-def test_encoder_that_ships_does_what_its_card_says(shared_speech, unpacked_words):
+@pytest.fixture(scope="module")
+def eer_of_words(shared_speech, unpacked_words):
+    """What an encoder makes of the list of the Speech Commands."""
     trials = read_trials(shared_speech / "dev" / f"{WORDS}.trials")
     listed = from_names(trials.names.tolist(), unpacked_words)
-    vectors = load_encoder().embed_files(listed.paths)
-    scores = cosine_scores(Embeddings(np.asarray(listed.ids), vectors), trials)
-    eer = equal_error_rate(scores, trials.labels())
+
+    def eer(encoder):
+        vectors = encoder.embed_files(listed.paths)
+        scores = cosine_scores(Embeddings(np.asarray(listed.ids), vectors), trials)
+        return equal_error_rate(scores, trials.labels())
+
+    return eer
+
+
+def test_encoder_that_ships_does_what_its_card_says(eer_of_words):
+    eer = eer_of_words(load_encoder())
     said = json.loads((find_encoder("default") / "evaluation.json").read_text())
     assert eer == pytest.approx(said["whole"][WORDS]["eer"], abs=1e-3)
     assert eer < 0.02
+
+
+def test_int8_costs_little(eer_of_words, unpacked_words, tmp_path):
+    recordings = sorted(unpacked_words.rglob("*.opus"))[::20]
+    calibration = [read_audio(path) for path in recordings]
+    export_onnx(
+        find_encoder("default"), tmp_path / "i.onnx", check_seconds=(2.0,), calibration=calibration
+    )
+    whole = eer_of_words(load_encoder())
+    assert eer_of_words(load_encoder(tmp_path / "i.onnx")) == pytest.approx(whole, abs=2e-3)
 
 
 def test_real_recordings_are_embedded_scored_and_judged(shared_speech, recordings, tmp_path):
