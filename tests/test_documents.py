@@ -1,0 +1,88 @@
+"""Documents name commands, options, experiments and files that exist."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from speakervlad.cli import app
+
+ROOT = Path(__file__).parents[1]
+FENCE = re.compile(r"^ *```\w*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CONFIG = re.compile(r"\bconf/\w+\.yaml")
+ENDS_COMMAND = {"&&", "||", "|", ";", "(", ")"}
+COMES_BEFORE = {*ENDS_COMMAND, "do", "-m"}
+ENVIRONMENT = re.compile(r"\w+=.*")
+COMMAND = typer.main.get_command(app)
+
+
+def documents():
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    return sorted(ROOT / name for name in listed) or sorted(ROOT.rglob("*.md"))
+
+
+def commands_in(text):
+    """The words after ``speakervlad`` of every command in the fenced blocks."""
+    for block in FENCE.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            lexer = shlex.shlex(line, posix=True, punctuation_chars="();|&")
+            lexer.whitespace_split = True
+            words = list(lexer)
+            for start, word in enumerate(words):
+                before = words[start - 1] if start else "do"
+                if word != "speakervlad" or not (
+                    before in COMES_BEFORE or ENVIRONMENT.fullmatch(before)
+                ):
+                    continue
+                rest = words[start + 1 :]
+                end = next((at for at, word in enumerate(rest) if word in ENDS_COMMAND), None)
+                yield rest[:end]
+
+
+def wrong_with(words):
+    """What the command line would not understand, or nothing."""
+    command, rest = COMMAND, list(words)
+    while subcommands := getattr(command, "commands", None):
+        name = rest.pop(0) if rest else ""
+        if name not in subcommands:
+            return f"no command {name!r}"
+        command = subcommands[name]
+    known = {"--help"}
+    for parameter in command.params:
+        known |= {*parameter.opts, *parameter.secondary_opts}
+    options = [word.partition("=")[0] for word in rest if word.startswith("-")]
+    unknown = [option for option in options if option not in known]
+    return f"{words[0]} has no {unknown[0]}" if unknown else ""
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_names_what_exists(path):
+    text = path.read_text(encoding="utf-8")
+    wrong = {" ".join(words): wrong_with(words) for words in commands_in(text)}
+    assert {command: reason for command, reason in wrong.items() if reason} == {}
+    assert [name for name in CONFIG.findall(text) if not (ROOT / name).is_file()] == []
+    links = [link.partition("#")[0] for link in LINK.findall(text) if "://" not in link]
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("speakervlad convert-audio a b --to wav", "convert-audio has no --to"),
+        ("torchrun -m speakervlad trane a.yaml", "no command 'trane'"),
+        ("speakervlad trials draw m.csv", "no command 'draw'"),
+        ("(speakervlad score a \\\n    --top=3 --best 4 | cat -n)", "score has no --best"),
+        ("A=1 speakervlad info && ls --no-such", ""),
+        ("for a in b; do speakervlad average a $(ls -d b); done", ""),
+        ("speakervlad prepare a b --no-decode  # --not-an-option", ""),
+    ],
+)
+def test_mistakes_are_found(text, reason):
+    (words,) = commands_in(f"```sh\n{text}\n```\n")
+    assert wrong_with(words) == reason
