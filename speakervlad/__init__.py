@@ -8,4 +8,16 @@ import lazy_loader
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_import_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    try:
+        return _import_name(name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "torchaudio"):
+            raise
+        raise ModuleNotFoundError(
+            f'speakervlad.{name} needs {error.name}: pip install "speakervlad[train]"',
+            name=error.name,
+        ) from error

@@ -12,7 +12,10 @@ from .evaluation.normalisation import adaptive_s_norm as adaptive_s_norm
 from .evaluation.scoring import cosine_scores as cosine_scores
 from .evaluation.trials import Trials as Trials
 from .evaluation.trials import read_trials as read_trials
+from .inference.engine import Embedder as Embedder
+from .inference.engine import Windows as Windows
 from .inference.engine import load_encoder as load_encoder
+from .inference.pooling_sums import PoolingSums as PoolingSums
 from .inference.state import VladState as VladState
 from .models.encoder import SpeakerEncoder as SpeakerEncoder
 from .models.pooling import NetVLAD as NetVLAD

@@ -49,3 +49,11 @@ def test_help_imports_neither_torch_nor_numpy(command):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["NetVLAD", "SpeakerEncoder", "VladState", "train"])
+def test_public_name_says_which_extra_it_needs(name):
+    code = f"import sys; sys.modules['torch'] = None\nfrom speakervlad import {name}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f'speakervlad.{name} needs torch: pip install "speakervlad[train]"' in done.stderr

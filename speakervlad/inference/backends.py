@@ -16,6 +16,7 @@ from speakervlad.errors import InputError, did_you_mean
 from speakervlad.extras import require
 from speakervlad.inference.chunks import FrameGrid
 from speakervlad.inference.exported import DisagreesError, ExportedBackend
+from speakervlad.inference.pooling_sums import PoolingSums
 from speakervlad.inference.waves import Wave
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,14 @@ class Backend(Protocol):
 
     def embed(self, wave: Wave) -> np.ndarray:
         """Unit vector (dim,) of a recording."""
+        ...
+
+    def sums(self, wave: Wave) -> PoolingSums:
+        """What the frames of a recording add up to, to merge with that of others or to finish."""
+        ...
+
+    def finish(self, sums: Sequence[PoolingSums]) -> np.ndarray:
+        """Unit vectors (sums, dim), each of all frames of one of them."""
         ...
 
     def enrol(self, waves: Sequence[Wave]) -> np.ndarray:

@@ -15,6 +15,7 @@ from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError, first_few
 from speakervlad.inference.backends import AUTO, Backend, open_backend
 from speakervlad.inference.chunks import FrameGrid
+from speakervlad.inference.pooling_sums import PoolingSums
 from speakervlad.inference.pretrained import DEFAULT, find_encoder
 from speakervlad.inference.waves import Wave, open_wave
 from speakervlad.progress import Track, silent
@@ -110,6 +111,21 @@ class Embedder:
         if not recordings:
             raise InputError("enrolment: no recording was given.")
         return self.backend.enrol([open_wave(audio, channel) for audio in recordings])
+
+    def sums(self, audio: str | Path | np.ndarray, *, channel: int | None = None) -> PoolingSums:
+        """What the frames of a recording add up to, for enrolment that goes on later.
+
+        ``total = total.merge(encoder.sums(new))`` adds a recording, ``encoder.finish(total)`` is
+        the speaker's embedding at any time: as if ``enrol`` had had all recordings at once.
+
+        Raises:
+            InputError: as ``embed``.
+        """
+        return self.backend.sums(open_wave(audio, channel))
+
+    def finish(self, sums: PoolingSums) -> np.ndarray:
+        """The float32 unit vector of shape ``(dim,)`` of all frames of ``sums``."""
+        return self.backend.finish([sums])[0]
 
     def embed_files(
         self, paths: Sequence[str | Path], *, channel: int | None = None, track: Track = silent

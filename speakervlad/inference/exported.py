@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,10 @@ import numpy as np
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError
 from speakervlad.inference.chunked import ChunkedBackend, Layout
+from speakervlad.inference.pooling_sums import PoolingSums
 from speakervlad.inference.waves import SampleWave, Wave
+
+logger = logging.getLogger(__name__)
 
 FORMAT_FAMILY = "speakervlad-encoder-"
 FORMAT = f"{FORMAT_FAMILY}2"
@@ -72,6 +76,7 @@ class ExportedBackend(ABC):
         self.dim = len(json.loads(self.notes["check"]))
         self.grid = Layout.from_json(self.notes["layout"]).grid
         self._frames = self._open_frames(1)
+        self._told = False
 
     @abstractmethod
     def _compile(self, streams: int) -> Compute:
@@ -125,16 +130,37 @@ class ExportedBackend(ABC):
     def embed(self, wave: Wave) -> np.ndarray:
         """Unit vector (dim,) of a whole recording, however long."""
         if wave.num_samples > ONE_PIECE_SECONDS * SAMPLE_RATE:
-            return self._frames.embed(wave)
+            return self._in_chunks().embed(wave)
         return self._compute(np.ascontiguousarray(wave.read(0, wave.num_samples))[None])[0]
+
+    def sums(self, wave: Wave) -> PoolingSums:
+        """The sums of a recording, to merge with those of others or to finish."""
+        return self._in_chunks().sums(wave)
+
+    def finish(self, sums: Sequence[PoolingSums]) -> np.ndarray:
+        """Unit vectors (sums, dim), each of all frames of one of them."""
+        return self._in_chunks().finish(sums)
 
     def enrol(self, waves: Sequence[Wave]) -> np.ndarray:
         """Unit vector (dim,) of all frames of some recordings."""
-        return self._frames.enrol(waves)
+        return self._in_chunks().enrol(waves)
 
     def embed_windows(self, wave: Wave, windows: np.ndarray) -> np.ndarray:
         """Unit vectors (windows, dim) of spans, given as output frames (windows, 2)."""
-        return self._frames.embed_windows(wave, windows)
+        return self._in_chunks().embed_windows(wave, windows)
+
+    def _in_chunks(self) -> ChunkedBackend:
+        """What computes the frames; says once that it has one precision."""
+        if self.precision != "float32" and not self._told:
+            self._told = True
+            logger.info(
+                "%s: what is longer than %d s, windows and enrolment are computed in float32 by "
+                "onnxruntime, not in %s",
+                self.path,
+                ONE_PIECE_SECONDS,
+                self.precision,
+            )
+        return self._frames
 
     def _open_frames(self, streams: int) -> ChunkedBackend:
         # onnxruntime is not imported where an encoder folder has torch alone.

@@ -81,6 +81,15 @@ def test_enrolment_equals_torch(both, make_waveform, monkeypatch):
     np.testing.assert_allclose(ours.enrol(recordings[1:2]), ours.embed(recordings[1]), atol=5e-6)
 
 
+def test_enrolment_may_go_on_later(both, make_waveform):
+    recordings = [make_waveform(s, seed=i) for i, s in enumerate((1.0, 2.3, 0.7))]
+    for embedder in map(Embedder, both):
+        total = embedder.sums(recordings[0])
+        for recording in recordings[1:]:
+            total = total.merge(embedder.sums(recording))
+        np.testing.assert_array_equal(embedder.finish(total), embedder.enrol(recordings))
+
+
 def test_windows_equal_torch(both, make_waveform, monkeypatch):
     theirs, ours = map(Embedder, both)
     windows = Windows(1.6, 0.5)
