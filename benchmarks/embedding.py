@@ -13,7 +13,6 @@ ruamel.yaml``) are measured when they are installed.
 
 import argparse
 import importlib.util
-import multiprocessing
 import os
 import resource
 import statistics
@@ -29,6 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 from material import voice, write_files, write_int8, write_published_size
+from own_process import in_own_process
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 # Backend and precision of ours; the first is what the others are compared with.
@@ -227,15 +227,6 @@ def run_command(arguments: list[str]) -> tuple[float, float]:
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode in (0, 1), done.stderr
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def in_own_process(work: Callable[..., object], *arguments: object) -> None:
-    """Run in a fresh process, so that threads, memory and caches are its own."""
-    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        sys.exit(process.exitcode)
 
 
 PARTS: dict[str, Callable[[Plan], None]] = {

@@ -8,7 +8,6 @@ SpeechBrain is measured when it is installed (``pip install --no-deps speechbrai
 ruamel.yaml`` suffices).
 """
 
-import multiprocessing
 import resource
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from own_process import in_own_process
 
 NUM_STREAMED = 100_000_000
 
@@ -183,15 +183,6 @@ def time_speechbrain(scores: np.ndarray, is_target: np.ndarray) -> None:
         return
     targets, nontargets = (torch.from_numpy(scores[chosen]) for chosen in (is_target, ~is_target))
     timed(f"{len(scores):>10,}  SpeechBrain", lambda: EER(targets, nontargets))
-
-
-def in_own_process(work: Callable[..., object], *arguments: object) -> None:
-    """Run in a fresh process, so that memory and caches are its own."""
-    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        sys.exit(process.exitcode)
 
 
 def measured(name: str) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from speakervlad.evaluation.embeddings import Embeddings
     from speakervlad.evaluation.figures import OperatingPoint
     from speakervlad.evaluation.metrics import VerificationReport
+    from speakervlad.evaluation.trials import Trials
+    from speakervlad.inference.engine import Embedder
 
 STREAM_BYTES = 500_000_000
 
@@ -72,7 +74,9 @@ def score(
     if embeddings is not None:
         table = load_embeddings(embeddings)
     elif enrol is None and mean_of is None and cohort is None:
-        table = embed_names(pairs.names.tolist(), root or trials.parent, encoder)
+        from speakervlad.inference.engine import load_encoder
+
+        table = embed_trials(pairs, root or trials.parent, load_encoder(encoder))
     else:
         raise InputError("--enrol, --mean-of and --cohort go with --embeddings. Run `embed` first.")
     others = None if cohort is None else load_cohort(cohort, cohort_manifest)
@@ -92,16 +96,15 @@ def score(
     console.print(f"{len(pairs)} trials scored: {out}")
 
 
-def embed_names(names: list[str], root: Path, encoder: Path) -> "Embeddings":
+def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddings":
     """Embeddings of the recordings that a trial list names."""
     import numpy as np
 
     from speakervlad.evaluation.embeddings import Embeddings
-    from speakervlad.inference.engine import load_encoder
     from speakervlad.inference.recordings import from_names
 
-    files = from_names(names, root)
-    vectors = load_encoder(encoder).embed_files(files.paths, track=track)
+    files = from_names(pairs.names.tolist(), root)
+    vectors = embedder.embed_files(files.paths, track=track)
     return Embeddings(np.asarray(files.ids), vectors)
 
 

@@ -8,7 +8,7 @@ import typer
 from speakervlad.cli import app
 from speakervlad.cli.console import console, track
 from speakervlad.cli.embed import find_recordings
-from speakervlad.cli.evaluation import embed_names
+from speakervlad.cli.evaluation import embed_trials
 from speakervlad.errors import InputError
 from speakervlad.extras import require
 
@@ -49,14 +49,13 @@ def export(
     check_writable(out)
     waveforms = None if int8 is None else calibration_waveforms(int8)
     worst = export_onnx(find_encoder(encoder), out, calibration=waveforms)
+    says = "equals torch within {:.1e}" if int8 is None else "at most {:.1e} away from torch"
     console.print(
-        f"{out}: {'equals torch within' if int8 is None else 'at most'} {worst:.1e} "
-        f"{'' if int8 is None else 'away from torch '}at {len(CHECK_SECONDS)} lengths "
+        f"{out}: {says.format(worst)} at {len(CHECK_SECONDS)} lengths "
         f"from {CHECK_SECONDS[0]:g} to {CHECK_SECONDS[-1]:g} s"
     )
-    for path in trials or []:
-        before, after = (eer_of(system, path) for system in (encoder, out))
-        console.print(f"{path.name}: EER {before:.3%} in float32, {after:.3%} in int8")
+    if trials:
+        print_cost(encoder, out, trials)
 
 
 def calibration_waveforms(source: Path) -> "list[np.ndarray]":
@@ -70,12 +69,18 @@ def calibration_waveforms(source: Path) -> "list[np.ndarray]":
     return [read_audio(paths[place]) for place in order[:CALIBRATION_RECORDINGS].tolist()]
 
 
-def eer_of(encoder: Path, trials: Path) -> float:
-    """Equal error rate of a trial list whose recordings lie beside it."""
+def print_cost(encoder: Path, exported: Path, lists: list[Path]) -> None:
+    """The equal error rates of both on each list, whose recordings lie beside it."""
     from speakervlad.evaluation.metrics import equal_error_rate
     from speakervlad.evaluation.scoring import cosine_scores
     from speakervlad.evaluation.trials import read_trials
+    from speakervlad.inference.engine import load_encoder
 
-    pairs = read_trials(trials)
-    table = embed_names(pairs.names.tolist(), trials.parent, encoder)
-    return equal_error_rate(cosine_scores(table, pairs, track), pairs.labels())
+    embedders = load_encoder(encoder), load_encoder(exported)
+    for path in lists:
+        pairs = read_trials(path)
+        tables = (embed_trials(pairs, path.parent, embedder) for embedder in embedders)
+        before, after = (
+            equal_error_rate(cosine_scores(table, pairs, track), pairs.labels()) for table in tables
+        )
+        console.print(f"{path.name}: EER {before:.3%} in float32, {after:.3%} in int8")
