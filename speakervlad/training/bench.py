@@ -72,7 +72,7 @@ def bench_data(config: Config, *, num_batches: int = 10) -> DataBench:
     check_config(config, 1)
     world = World(0, 1, choose_device(config.train.device))
     manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
-    model = build_model(config, num_classes(config, manifest))
+    model = build_model(config, num_classes(config, manifest), world)
     crops = build_dataset(config, manifest, model)
     speakers = len(manifest.speaker_names)
     augmenter = build_augmenter(config, model.encoder.front_end, speakers, world.device)

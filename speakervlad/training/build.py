@@ -19,12 +19,12 @@ from speakervlad.models.build import (
     load_encoder_folder,
     load_strictly,
 )
-from speakervlad.models.classifier import MarginSoftmax
+from speakervlad.models.classifier import MarginSoftmax, Softmax
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.pooling import NetVLAD
 from speakervlad.training.augment.build import build_crops, check_augment, crop_frames, read_samples
 from speakervlad.training.augment.crops import DrawnCrops
-from speakervlad.training.distributed import World
+from speakervlad.training.distributed import ALONE, World
 from speakervlad.training.loading import check_batches
 from speakervlad.training.partial_fc import PartialFC, check_sharding
 from speakervlad.training.schedule import check_schedule, margin_share, rate_factor
@@ -70,32 +70,43 @@ def check_config(config: Config, world_size: int) -> None:
         build_classifier(config.classifier, build_encoder(config.encoder).dim, 2)
 
 
-def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
-    """A model whose start depends on ``train.seed`` alone, or on the encoder of ``init_from``."""
+def build_model(config: Config, num_speakers: int, world: World = ALONE) -> SpeakerClassifier:
+    """A model whose start depends on ``train.seed`` alone, or on the encoder of ``init_from``.
+
+    With ``classifier.sharded`` this process holds, and ever makes, its own range of classes only.
+    """
     build = build_encoder if config.init_from is None else assemble_encoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         encoder = build(config.encoder)
-        classifier = build_classifier(config.classifier, encoder.dim, num_speakers)
+        if config.classifier.sharded:
+            classifier = _own_classes(config, encoder.dim, num_speakers, world)
+        else:
+            classifier = build_classifier(config.classifier, encoder.dim, num_speakers)
     if config.init_from is not None:
         source, _ = load_encoder_folder(config.init_from)
         where = str(Path(config.init_from) / WEIGHTS_NAME)
         load_strictly(encoder, source.state_dict(), where)
         if config.init_classifier:
-            load_classifier(config.init_from, classifier)
+            _load_classes(config.init_from, classifier)
     return SpeakerClassifier(encoder, classifier)
 
 
-def shard_classes(model: SpeakerClassifier, config: Config, world: World) -> None:
-    """Leave to this process its own range of the classes, if ``classifier.sharded`` says so."""
-    if config.classifier.sharded:
-        assert isinstance(model.classifier, MarginSoftmax)
-        model.classifier = PartialFC(
-            model.classifier,
-            world,
-            sample_rate=config.classifier.sample_rate,
-            seed=config.train.seed,
-        )
+def _own_classes(config: Config, dim: int, num_speakers: int, world: World) -> PartialFC:
+    with torch.device("meta"):
+        whole = build_classifier(config.classifier, dim, num_speakers)
+    assert isinstance(whole, MarginSoftmax)
+    return PartialFC.start(
+        whole, world, sample_rate=config.classifier.sample_rate, seed=config.train.seed
+    )
+
+
+def _load_classes(folder: str, classifier: PartialFC | MarginSoftmax | Softmax) -> None:
+    if isinstance(classifier, PartialFC):
+        shard = (classifier.first, classifier.num_speakers)
+        load_classifier(folder, classifier.margin, shard)
+    else:
+        load_classifier(folder, classifier)
 
 
 def build_plan(config: Config) -> Callable[[int], StepPlan]:

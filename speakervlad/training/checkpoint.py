@@ -30,11 +30,13 @@ class TrainingState:
     def load(cls, path: Path) -> "TrainingState":
         """Read tensors and plain values only, never arbitrary pickles.
 
+        The file stays mapped: what is not used is not read.
+
         Raises:
             InputError: the file is damaged or something else.
         """
         try:
-            values = torch.load(path, map_location="cpu", weights_only=True)
+            values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
             raise InputError(f"{path}: is no training state of speakervlad.") from error
         if not isinstance(values, dict) or values.keys() != {field.name for field in fields(cls)}:

@@ -57,6 +57,9 @@ class World:
             dist.barrier()
 
 
+ALONE = World(0, 1, torch.device("cpu"))
+
+
 @contextmanager
 def join_world(device: str) -> Iterator[World]:
     """Join the process group of ``torchrun`` (nccl on GPUs, gloo on CPUs), or stand alone."""

@@ -21,7 +21,7 @@ def build_optimizer(model: SpeakerClassifier, config: OptimConfig) -> torch.opti
             groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
         )
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.kind]
-    return kind(groups, lr=config.lr, eps=config.epsilon)
+    return kind(groups, lr=config.lr, eps=config.epsilon, fused=True)
 
 
 def parameter_groups(model: SpeakerClassifier, weight_decay: float) -> list[dict]:

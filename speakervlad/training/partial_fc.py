@@ -20,6 +20,8 @@ from speakervlad.models.precision import at_least_float32
 from speakervlad.training.distributed import World
 
 SHARDED_KINDS = ("am_softmax", "aam_softmax")
+# Classes whose starts are drawn together.
+BLOCK = 4096
 
 
 def check_sharding(config: ClassifierConfig) -> None:
@@ -69,6 +71,35 @@ class PartialFC(Classifier):
         self.margin = whole
         self.margin.weight = nn.Parameter(whole.weight.detach()[own].clone())
         self._drawn: Tensor | None = None
+
+    @classmethod
+    def start(
+        cls, whole: MarginSoftmax, world: World, *, sample_rate: float, seed: int
+    ) -> "PartialFC":
+        """Fresh classes on the CPU, with memory for those of this process alone.
+
+        They are normal, of the length that rows of an orthogonal start have, and the same whatever
+        the number of processes.
+
+        Args:
+            whole: the loss on the meta device.
+            world: the processes that share the classes.
+            sample_rate: as of the class.
+            seed: of the start, and of the draw.
+        """
+        sharded = cls(whole, world, sample_rate=sample_rate, seed=seed)
+        sharded.margin.to_empty(device="cpu")
+        sharded.margin.warm_up(1.0)
+        end = sharded.first + len(sharded.weight)
+        with torch.no_grad():
+            for block in range(sharded.first // BLOCK, -(-end // BLOCK)):
+                rng = np.random.default_rng((seed, block, sharded.num_speakers))
+                rows = rng.standard_normal((BLOCK, whole.weight.shape[1]), dtype=np.float32)
+                low, high = max(block * BLOCK, sharded.first), min((block + 1) * BLOCK, end)
+                drawn = torch.from_numpy(rows[low - block * BLOCK : high - block * BLOCK])
+                sharded.weight[low - sharded.first : high - sharded.first] = drawn
+            sharded.weight.div_(sharded.num_speakers**0.5)
+        return sharded
 
     @property
     def weight(self) -> nn.Parameter:
@@ -141,8 +172,8 @@ class PartialFC(Classifier):
         return torch.cat(parts)
 
     def own_rows(self, whole: Tensor) -> Tensor:
-        """The rows of this process's classes, of a tensor with a row for every class."""
-        return whole[self.first : self.first + len(self.weight)]
+        """A copy of this process's classes' rows, of a tensor with a row for every class."""
+        return whole[self.first : self.first + len(self.weight)].clone()
 
 
 def class_range(num_classes: int, rank: int, size: int) -> tuple[int, int]:

@@ -30,7 +30,6 @@ from speakervlad.training.build import (
     check_config,
     init_vlad,
     num_classes,
-    shard_classes,
 )
 from speakervlad.training.checkpoint import TrainingState
 from speakervlad.training.distributed import World, join_world
@@ -41,6 +40,7 @@ from speakervlad.training.run_folder import STATE_NAME, open_run
 from speakervlad.training.run_log import LossWindow, RunLog
 from speakervlad.training.shards import (
     WEIGHT_NAME,
+    own_model_state,
     own_optimizer_state,
     whole_model_state,
     whole_optimizer_state,
@@ -94,7 +94,7 @@ class Run:
         self.config, self.world, self.manifest, self.lists = config, world, manifest, lists
         self.show = show
         self.folder = Path(config.run_dir)
-        model = build_model(config, num_classes(config, manifest))
+        model = build_model(config, num_classes(config, manifest), world)
         self.dataset = build_dataset(config, manifest, model)
         self.augmenter = build_augmenter(
             config, model.encoder.front_end, len(manifest.speaker_names), world.device
@@ -102,12 +102,11 @@ class Run:
         state = open_run(config, world)
         self.step, self.best_eer = (state.step, state.best_eer) if state else (0, math.inf)
         if state:
-            model.load_state_dict(state.model)
+            model.load_state_dict(own_model_state(model, state.model))
         elif config.train.vlad_init_utterances:
             init_vlad(
                 model, self.dataset.crops, config.train.vlad_init_utterances, config.train.seed
             )
-        shard_classes(model, config, world)
         optimizer = build_optimizer(model, config.optim)
         self.trainer = Trainer(
             model,

@@ -33,6 +33,15 @@ def whole_model_state(model: SpeakerClassifier) -> dict[str, Any]:
     return state
 
 
+def own_model_state(model: SpeakerClassifier, whole: dict[str, Any]) -> dict[str, Any]:
+    """What this process loads of the state that ``whole_model_state`` gave."""
+    classifier = model.classifier
+    if not isinstance(classifier, PartialFC):
+        return whole
+    shared = {name: value for name, value in whole.items() if name != WEIGHT_NAME}
+    return {**shared, SHARD_NAME: classifier.own_rows(whole[WEIGHT_NAME])}
+
+
 def whole_optimizer_state(
     model: SpeakerClassifier, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:

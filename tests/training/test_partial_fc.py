@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from speakervlad.errors import InputError
+from speakervlad.models.build import save_classifier, save_encoder
+from speakervlad.training.build import build_model
 from speakervlad.training.checkpoint import TrainingState
-from speakervlad.training.distributed import World
+from speakervlad.training.distributed import ALONE, World
 from speakervlad.training.partial_fc import PartialFC, class_range
 from speakervlad.training.run import train
 from speakervlad.training.run_log import read_metrics
@@ -17,7 +19,6 @@ from speakervlad.training.run_log import read_metrics
 SCRIPT = Path(__file__).with_name("sharded_losses.py")
 sharded_losses = runpy.run_path(str(SCRIPT))
 CASES, SPEAKERS = sharded_losses["CASES"], sharded_losses["SPEAKERS"]
-ALONE = World(0, 1, torch.device("cpu"))
 SHARDED = ("classifier.sharded=true", "optim.kind=sgd", "optim.lr=0.0001")
 
 
@@ -71,6 +72,43 @@ def test_the_sample_belongs_to_seed_and_step():
     assert not torch.equal(drawn(1, 2), drawn(2, 2))
 
 
+def shards(config, count, size):
+    worlds = (World(rank, size, torch.device("cpu")) for rank in range(size))
+    return [build_model(config, count, world).classifier.weight.detach() for world in worlds]
+
+
+def test_classes_start_alike_whatever_the_number_of_processes(experiment):
+    config, count = experiment(*SHARDED), 10_001
+    (whole,) = shards(config, count, 1)
+    assert float(whole.norm(dim=1).mean()) == pytest.approx((16 / count) ** 0.5, rel=0.05)
+    assert len(whole.unique(dim=0)) == count
+    for size in (2, 3):
+        assert torch.equal(torch.cat(shards(config, count, size)), whole)
+    assert not torch.equal(shards(experiment(*SHARDED, "train.seed=9"), count, 1)[0], whole)
+
+
+@pytest.mark.parametrize("speeds", [1, 3])
+def test_every_process_takes_its_rows_of_a_kept_classifier(experiment, tmp_path, speeds):
+    kept = build_model(experiment(), num_speakers=7)
+    save_encoder(tmp_path / "kept", kept.encoder, experiment().encoder, {})
+    save_classifier(tmp_path / "kept", kept.classifier.weight.detach())
+    config = experiment(*SHARDED, f"init_from={tmp_path / 'kept'}", "init_classifier=true")
+    found = torch.cat(shards(config, 7 * speeds, 3))
+    assert torch.equal(found, kept.classifier.weight.repeat(speeds, 1))
+
+
+def test_no_process_makes_the_classes_of_others(experiment, monkeypatch):
+    orthogonal = torch.nn.init.orthogonal_
+
+    def small(values):
+        assert values.is_meta or len(values) < 10_000
+        return orthogonal(values)
+
+    monkeypatch.setattr(torch.nn.init, "orthogonal_", small)
+    model = build_model(experiment(*SHARDED), 10_000, World(1, 4, torch.device("cpu")))
+    assert model.classifier.weight.untyped_storage().nbytes() == 2_500 * 16 * 4
+
+
 def test_ranges_hold_every_class_once():
     for size in (1, 2, 3, 8):
         ranges = [class_range(SPEAKERS, rank, size) for rank in range(size)]
@@ -104,10 +142,12 @@ def test_a_run_may_go_on_unsharded(experiment, tmp_path):
         if step == 4:
             raise KeyboardInterrupt
 
-    plain = SHARDED[1:]
+    train(experiment(f"run_dir={tmp_path / 'first'}", "train.steps=1"))
+    start = (f"init_from={tmp_path / 'first/encoder'}", "init_classifier=true")
+    plain = (*start, *SHARDED[1:])
     train(experiment(*plain, f"run_dir={tmp_path / 'whole'}"))
     with pytest.raises(KeyboardInterrupt):
-        train(experiment(*SHARDED), stop)
+        train(experiment(*start, *SHARDED), stop)
     train(experiment(*plain, "resume=true"))
     one, two = (TrainingState.load(tmp_path / name / "last.pt") for name in ("whole", "run"))
     for name, value in one.model.items():
