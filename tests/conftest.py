@@ -30,6 +30,51 @@ def shared_reference() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_encoder() -> Callable[..., tuple]:
+    """``tiny_encoder(seed=0, **changes)``: a published encoder in miniature, and its config.
+
+    12 dimensions; ``changes`` are fields of its config. Batch norm's statistics are not those of a
+    start, so that whoever leaves them out is found out.
+    """
+    import torch
+
+    from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
+    from speakervlad.models.build import build_encoder
+
+    settings = {
+        "trunk": TrunkConfig(width=0.125),
+        "descriptor_dim": 16,
+        "pooling": PoolingConfig(num_clusters=3, num_ghosts=1),
+        "embedding_dim": 12,
+        "embedding_relu": False,
+    }
+
+    def make(seed: int = 0, **changes: object) -> tuple:
+        torch.manual_seed(seed)
+        config = EncoderConfig(**(settings | changes))
+        encoder = build_encoder(config).eval()
+        for module in encoder.modules():
+            if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+        return encoder, config
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def save_tiny_encoder(tiny_encoder) -> Callable[..., Path]:
+    """``save_tiny_encoder(folder, seed=0, **changes)``: the same on disk; returns the folder."""
+    from speakervlad.models.build import save_encoder
+
+    def save(folder: Path, seed: int = 0, **changes: object) -> Path:
+        save_encoder(folder, *tiny_encoder(seed, **changes), {})
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
 def make_waveform() -> Callable[..., np.ndarray]:
     """``make_waveform(seconds, seed=0, rate=16000)``: a gliding voice-like tone and noise."""
 

@@ -7,30 +7,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from speakervlad.cli.console import track_audio
-from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
+from speakervlad.config import FrontEndConfig
 from speakervlad.errors import InputError
 from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.models.build import build_encoder, save_encoder
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    torch.manual_seed(0)
-    config = EncoderConfig(
-        front_end=FrontEndConfig("log_mel", 40, "time_mean"),
-        trunk=TrunkConfig(width=0.125),
-        descriptor_dim=16,
-        pooling=PoolingConfig(num_clusters=3, num_ghosts=1),
-        embedding_dim=12,
-        embedding_relu=False,
-    )
-    folder = tmp_path_factory.mktemp("model") / "encoder"
-    save_encoder(folder, build_encoder(config), config, {})
-    return folder
+def encoder(save_tiny_encoder, tmp_path_factory):
+    front_end = FrontEndConfig("log_mel", 40, "time_mean")
+    return save_tiny_encoder(tmp_path_factory.mktemp("model") / "encoder", front_end=front_end)
 
 
 @pytest.fixture

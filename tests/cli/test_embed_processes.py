@@ -7,27 +7,15 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
-from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
 from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.models.build import build_encoder, save_encoder
 
 NUM_FILES = 6
 
 
 @pytest.fixture
-def encoder(tmp_path):
-    torch.manual_seed(0)
-    config = EncoderConfig(
-        trunk=TrunkConfig(width=0.125),
-        descriptor_dim=16,
-        pooling=PoolingConfig(num_clusters=3),
-        embedding_dim=12,
-        embedding_relu=False,
-    )
-    save_encoder(tmp_path / "encoder", build_encoder(config), config, {})
-    return tmp_path / "encoder"
+def encoder(save_tiny_encoder, tmp_path):
+    return save_tiny_encoder(tmp_path / "encoder")
 
 
 @pytest.fixture

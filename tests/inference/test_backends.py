@@ -7,9 +7,7 @@ import logging
 import numpy as np
 import onnx
 import pytest
-import torch
 
-from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
 from speakervlad.errors import InputError
 from speakervlad.inference import backends, exported
 from speakervlad.inference.engine import Windows, load_encoder
@@ -18,35 +16,21 @@ from speakervlad.inference.exported import ExportedBackend
 from speakervlad.inference.onnx_backend import OnnxBackend
 from speakervlad.inference.thresholds import THRESHOLDS_NAME, read_threshold
 from speakervlad.inference.torch_backend import TorchBackend
-from speakervlad.models.build import build_encoder, save_encoder
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
 )
-CONFIG = EncoderConfig(
-    trunk=TrunkConfig(width=0.125),
-    descriptor_dim=16,
-    pooling=PoolingConfig(num_clusters=3, num_ghosts=1),
-    embedding_dim=12,
-    embedding_relu=False,
-)
-
-
-def save(folder, seed=0):
-    torch.manual_seed(seed)
-    save_encoder(folder, build_encoder(CONFIG), CONFIG, {})
-    return folder
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("plain") / "encoder")
+def plain(save_tiny_encoder, tmp_path_factory):
+    return save_tiny_encoder(tmp_path_factory.mktemp("plain") / "encoder")
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def both(save_tiny_encoder, tmp_path_factory):
     """A folder of weights and their graph."""
-    folder = save(tmp_path_factory.mktemp("both") / "encoder")
+    folder = save_tiny_encoder(tmp_path_factory.mktemp("both") / "encoder")
     export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
     return folder
 
@@ -166,10 +150,10 @@ def test_graph_of_another_version_is_not_used(both, monkeypatch, caplog):
     assert "another version" in caplog.text
 
 
-def test_graph_of_other_weights_is_not_used(tmp_path, caplog):
-    folder = save(tmp_path / "encoder")
+def test_graph_of_other_weights_is_not_used(save_tiny_encoder, tmp_path, caplog):
+    folder = save_tiny_encoder(tmp_path / "encoder")
     export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
-    save(folder, seed=1)
+    save_tiny_encoder(folder, seed=1)
     assert isinstance(load_encoder(folder, device="cpu").backend, TorchBackend)
     assert "Export it again" in caplog.text
     with pytest.raises(InputError, match="not exported from"):

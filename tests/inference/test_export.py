@@ -5,7 +5,6 @@ import json
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 
 from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
 from speakervlad.errors import InputError
@@ -32,28 +31,9 @@ VARIANTS = {
 LENGTHS = (400, 511, 512, 1600, 5000, 16000, 16001, 40160, 77777)
 
 
-def save(folder, **changes):
-    settings = {
-        "trunk": TrunkConfig(width=0.125),
-        "descriptor_dim": 16,
-        "pooling": PoolingConfig(num_clusters=3, num_ghosts=1),
-        "embedding_dim": 12,
-        "embedding_relu": False,
-    }
-    torch.manual_seed(0)
-    config = EncoderConfig(**(settings | changes))
-    encoder = build_encoder(config)
-    for module in encoder.modules():
-        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
-    save_encoder(folder, encoder, config, {})
-    return folder
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("model") / "encoder")
+def folder(save_tiny_encoder, tmp_path_factory):
+    return save_tiny_encoder(tmp_path_factory.mktemp("model") / "encoder")
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +45,8 @@ def exported(folder):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_graph_equals_torch(make_waveform, tmp_path, variant):
-    folder = save(tmp_path / "encoder", **VARIANTS[variant])
+def test_graph_equals_torch(save_tiny_encoder, make_waveform, tmp_path, variant):
+    folder = save_tiny_encoder(tmp_path / "encoder", **VARIANTS[variant])
     export_onnx(folder, tmp_path / "e.onnx", check_seconds=(0.1,))
     ours, theirs = load_encoder(tmp_path / "e.onnx"), load_encoder(folder, device="cpu")
     for length in LENGTHS:

@@ -6,9 +6,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-import torch
 
-from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
+from speakervlad.config import FrontEndConfig, PoolingConfig, TrunkConfig
 from speakervlad.inference import exported
 from speakervlad.inference.engine import Embedder, Windows
 from speakervlad.inference.export import export_onnx
@@ -16,7 +15,6 @@ from speakervlad.inference.onnx_backend import OnnxBackend
 from speakervlad.inference.pooling_sums import Pooling, empty_sums
 from speakervlad.inference.pretrained import find_encoder
 from speakervlad.inference.torch_backend import load_torch_backend
-from speakervlad.models.build import build_encoder, save_encoder
 
 VARIANTS = {
     "as released": {},
@@ -36,19 +34,9 @@ VARIANTS = {
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
-def both(request, tmp_path_factory):
+def both(request, save_tiny_encoder, tmp_path_factory):
     """One encoder in torch and as a graph."""
-    settings = {
-        "trunk": TrunkConfig(width=0.125),
-        "descriptor_dim": 16,
-        "pooling": PoolingConfig(num_clusters=3, num_ghosts=2),
-        "embedding_dim": 12,
-        "embedding_relu": False,
-    }
-    torch.manual_seed(0)
-    config = EncoderConfig(**(settings | VARIANTS[request.param]))
-    folder = tmp_path_factory.mktemp("encoder")
-    save_encoder(folder, build_encoder(config), config, {})
+    folder = save_tiny_encoder(tmp_path_factory.mktemp("encoder"), **VARIANTS[request.param])
     export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
     graph = OnnxBackend(folder / "model.onnx")
     return load_torch_backend(folder, "cpu", "float32"), graph

@@ -27,22 +27,15 @@ from speakervlad.models.build import build_encoder, save_encoder
 from speakervlad.models.pooling import NetVLAD, StatisticsPooling, TemporalAveragePooling
 
 
-def encoder_of(**changes):
-    settings = {
-        "trunk": TrunkConfig(width=0.125),
-        "descriptor_dim": 16,
-        "pooling": PoolingConfig(num_clusters=3, num_ghosts=1),
-        "embedding_dim": 12,
-        "embedding_relu": False,
-    }
-    torch.manual_seed(0)
-    return build_encoder(EncoderConfig(**(settings | changes))).eval()
-
-
 def backend_of(encoder, chunk_frames=10_000):
     backend = TorchBackend(encoder, torch.device("cpu"))
     backend.chunk_frames = chunk_frames
     return backend
+
+
+@pytest.fixture(scope="session")
+def encoder_of(tiny_encoder):
+    return lambda **changes: tiny_encoder(**changes)[0]
 
 
 VARIANTS = {
@@ -62,7 +55,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("seconds", [7.0, 11.111, 12.34567])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_chunks_equal_one_pass(make_waveform, variant, seconds):
+def test_chunks_equal_one_pass(encoder_of, make_waveform, variant, seconds):
     encoder = encoder_of(**VARIANTS[variant])
     waveform = make_waveform(seconds)
     with torch.inference_mode():
@@ -111,7 +104,7 @@ def test_empty_state_has_no_vector():
         VladState.empty(NetVLAD(4, num_clusters=2)).finish()
 
 
-def test_merged_recordings_embed_as_all_their_frames(make_waveform):
+def test_merged_recordings_embed_as_all_their_frames(encoder_of, make_waveform):
     encoder = encoder_of()
     embedder = Embedder(backend_of(encoder))
     recordings = [make_waveform(s, seed=i) for i, s in enumerate((1.0, 2.3, 0.7))]
@@ -126,13 +119,13 @@ def test_merged_recordings_embed_as_all_their_frames(make_waveform):
     )
 
 
-def test_nobody_is_enrolled_from_nothing():
+def test_nobody_is_enrolled_from_nothing(encoder_of):
     with pytest.raises(InputError, match="no recording"):
         Embedder(backend_of(encoder_of())).enrol([])
 
 
 @pytest.mark.parametrize("chunk_frames", [10_000, 13])
-def test_windows_pool_their_frames(make_waveform, chunk_frames):
+def test_windows_pool_their_frames(encoder_of, make_waveform, chunk_frames):
     encoder = encoder_of()
     waveform = make_waveform(9.7)
     embedded = Embedder(backend_of(encoder, chunk_frames)).embed_windows(
@@ -149,7 +142,7 @@ def test_windows_pool_their_frames(make_waveform, chunk_frames):
 
 
 @pytest.mark.parametrize("seconds", [0.025, 0.1, 0.31, 1.49, 1.51, 2.26, 3.33])
-def test_every_window_has_a_vector(make_waveform, seconds):
+def test_every_window_has_a_vector(encoder_of, make_waveform, seconds):
     embedder = Embedder(backend_of(encoder_of(), chunk_frames=5))
     vectors = embedder.embed_windows(make_waveform(seconds), Windows(0.2, 0.05)).vectors
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -170,7 +163,7 @@ def spans_from_one_second(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["long.wav", "long.flac"])
-def test_long_files_are_read_in_spans(spans_from_one_second, make_wav, tmp_path, name):
+def test_long_files_are_read_in_spans(encoder_of, spans_from_one_second, make_wav, tmp_path, name):
     path = make_wav(tmp_path / name, seconds=13.0)
     embedder = Embedder(backend_of(encoder_of(), chunk_frames=12))
     assert isinstance(open_wave(path), FileWave)
@@ -185,7 +178,9 @@ def spooled_from_one_second(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["long.mp3", "long.ogg"])
-def test_lossy_files_wait_on_disk(spooled_from_one_second, make_waveform, tmp_path, name):
+def test_lossy_files_wait_on_disk(
+    encoder_of, spooled_from_one_second, make_waveform, tmp_path, name
+):
     path = tmp_path / name
     soundfile.write(path, make_waveform(13.0, rate=44100), 44100)
     wave, samples = open_wave(path), read_speech(path)
@@ -207,7 +202,7 @@ def test_nothing_stays_on_disk(spooled_from_one_second, make_waveform, tmp_path,
 
 
 def test_no_room_for_samples_is_one_line(
-    spooled_from_one_second, make_waveform, tmp_path, monkeypatch
+    encoder_of, spooled_from_one_second, make_waveform, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     soundfile.write(tmp_path / "a.ogg", make_waveform(3.0), 16000)
@@ -215,13 +210,13 @@ def test_no_room_for_samples_is_one_line(
         Embedder(backend_of(encoder_of())).embed(tmp_path / "a.ogg")
 
 
-def test_long_silence_is_refused(spans_from_one_second, tmp_path):
+def test_long_silence_is_refused(encoder_of, spans_from_one_second, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(80000), 16000)
     with pytest.raises(InputError, match=r"silent\.wav: silent"):
         Embedder(backend_of(encoder_of(), chunk_frames=5)).embed(tmp_path / "silent.wav")
 
 
-def test_long_silence_on_disk_is_refused(spooled_from_one_second, tmp_path):
+def test_long_silence_on_disk_is_refused(encoder_of, spooled_from_one_second, tmp_path):
     soundfile.write(tmp_path / "silent.ogg", np.zeros(80000), 16000)
     with pytest.raises(InputError, match=r"silent\.ogg: silent"):
         Embedder(backend_of(encoder_of(), chunk_frames=5)).embed(tmp_path / "silent.ogg")

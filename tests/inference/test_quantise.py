@@ -6,27 +6,18 @@ import numpy as np
 import onnx
 import pytest
 
-from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
+from speakervlad.config import TrunkConfig
 from speakervlad.inference.backends import open_backend
 from speakervlad.inference.engine import load_encoder
 from speakervlad.inference.export import export_onnx
 from speakervlad.inference.exported import TOLERANCES, DisagreesError
 from speakervlad.inference.pretrained import find_encoder
-from speakervlad.models.build import build_encoder, save_encoder
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    config = EncoderConfig(
-        trunk=TrunkConfig(width=0.25),
-        descriptor_dim=32,
-        pooling=PoolingConfig(num_clusters=3, num_ghosts=1),
-        embedding_dim=24,
-        embedding_relu=False,
-    )
+def folder(save_tiny_encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoders") / "encoder"
-    save_encoder(folder, build_encoder(config), config, {})
-    return folder
+    return save_tiny_encoder(folder, trunk=TrunkConfig(width=0.25), descriptor_dim=32)
 
 
 @pytest.fixture(scope="module")
