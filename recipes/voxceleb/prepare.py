@@ -5,15 +5,15 @@ python recipes/voxceleb/prepare.py ARCHIVES OUT [--part vox1_dev ...]
 
 import hashlib
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
 from speakervlad.cli.console import console, track
-from speakervlad.cli.data import parse_fraction, write_table
+from speakervlad.cli.data import BadListPath, MaxBad, Workers, parse_fraction
 from speakervlad.cli.recipe import run_recipe
+from speakervlad.data.bad_files import BadList
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path
 
@@ -63,12 +63,10 @@ def main(
     out: Annotated[Path, typer.Argument(help="Folder for audio and manifests.")],
     part: Annotated[list[str] | None, typer.Option(help="vox1_dev, ...; all by default.")] = None,
     file_format: Annotated[str, typer.Option("--format", help="flac | wav")] = "flac",
-    max_bad: Annotated[str, typer.Option(help="Tolerated share of bad files.")] = "0.1%",
-    bad_list: Annotated[
-        Path | None, typer.Option(help="Write the bad files and their reasons here (.csv).")
-    ] = None,
+    max_bad: MaxBad = "0.1%",
+    bad_list: BadListPath = None,
     keep_archive: Annotated[bool, typer.Option(help="Keep the joined zip.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes; one per core.")] = None,
+    workers: Workers = None,
 ) -> None:
     """Check, unpack and convert the archives of VoxCeleb, and write a manifest per part."""
     from speakervlad.data.prepare import prepare
@@ -80,18 +78,19 @@ def main(
         if not unpacked(out, name).exists():
             check_pieces(archives, name, PARTS[name].pieces)
     limit = parse_fraction(max_bad)
-    bad_files: list[tuple[str, str]] = []
+    bad_files = BadList(bad_list)
     for name in names:
         if not unpacked(out, name).exists():
             unpack_part(archives, out, name, keep_archive=keep_archive)
-        bad_files += convert_part(out, name, file_format, limit, workers)
-        preparation = prepare(
-            out / name, layout="voxceleb", max_bad=limit, num_workers=workers, track=track
-        )
-        bad_files += preparation.bad_files
-        if bad_list is not None:
-            write_table(bad_list, ("utterance_id", "reason"), bad_files)
-        manifest = preparation.manifest
+        convert_part(out, name, file_format, limit, bad_files, workers)
+        manifest = prepare(
+            out / name,
+            layout="voxceleb",
+            max_bad=limit,
+            bad_list=bad_files,
+            num_workers=workers,
+            track=track,
+        ).manifest
         check_counts(name, len(manifest), len(manifest.speaker_names), limit)
         manifest.save(out / f"{name}.csv")
         console.print(f"{name}: {len(manifest)} utterances: {out / name}.csv")
@@ -112,22 +111,28 @@ def unpack_part(archives: Path, out: Path, name: str, *, keep_archive: bool) -> 
 
 
 def convert_part(
-    out: Path, name: str, file_format: str, max_bad: float, workers: int | None
-) -> Sequence[tuple[str, str]]:
-    """Convert what lies in ``OUT/archive/PART``, if it has not been removed; the bad files."""
+    out: Path,
+    name: str,
+    file_format: str,
+    max_bad: float,
+    bad_files: BadList,
+    workers: int | None,
+) -> None:
+    """Convert what lies in ``OUT/archive/PART``, if it has not been removed."""
     from speakervlad.data.conversion import convert_folder
 
     source = out / "archive" / name
     if not source.exists():
-        return []
-    return convert_folder(
+        return
+    convert_folder(
         source,
         out / name,
         file_format=file_format,
         max_bad=max_bad,
+        bad_list=bad_files,
         num_workers=workers,
         track=track,
-    ).bad_files
+    )
 
 
 def check_pieces(archives: Path, name: str, pieces: dict[str, str]) -> None:

@@ -1,6 +1,5 @@
 """Commands that make data ready: ``prepare``, ``convert-audio``, ``pack``."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +7,15 @@ import typer
 
 from speakervlad.cli import app
 from speakervlad.cli.console import console, track
+from speakervlad.data.bad_files import BadList
 from speakervlad.errors import InputError
-from speakervlad.files import atomic_path, check_writable
+from speakervlad.files import check_writable
+
+MaxBad = Annotated[str, typer.Option(help="Fail when more files than this cannot be used.")]
+BadListPath = Annotated[
+    Path | None, typer.Option(help="Write the bad files and their reasons here (.csv).")
+]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")]
 
 
 @app.command()
@@ -19,18 +25,12 @@ def prepare(
     layout: Annotated[
         str, typer.Option(help="speaker-folders | voxceleb | kaldi | csv | musan | rirs")
     ] = "speaker-folders",
-    max_bad: Annotated[
-        str, typer.Option(help="Fail when more files than this cannot be used.")
-    ] = "1%",
+    max_bad: MaxBad = "1%",
     decode: Annotated[
         bool, typer.Option(help="Decode every file whole, not its header and its end only.")
     ] = False,
-    bad_list: Annotated[
-        Path | None, typer.Option(help="Write the bad files and their reasons here (.csv).")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes; one per core by default.")
-    ] = None,
+    bad_list: BadListPath = None,
+    workers: Workers = None,
 ) -> None:
     """Make the manifest of a corpus: one row per utterance, with its length."""
     limit = parse_fraction(max_bad)
@@ -38,12 +38,16 @@ def prepare(
     from speakervlad.data.prepare import prepare as prepare_manifest
 
     preparation = prepare_manifest(
-        source, layout=layout, max_bad=limit, decode=decode, num_workers=workers, track=track
+        source,
+        layout=layout,
+        max_bad=limit,
+        decode=decode,
+        bad_list=BadList(bad_list),
+        num_workers=workers,
+        track=track,
     )
     manifest = preparation.manifest
     manifest.save(out)
-    if bad_list is not None:
-        write_table(bad_list, ("utterance_id", "reason"), preparation.bad_files)
     hours = manifest.num_samples.sum() / 16000 / 3600
     console.print(
         f"{len(manifest)} utterances of {len(manifest.speaker_names)} speakers, {hours:.2f} h, "
@@ -56,25 +60,23 @@ def convert_audio(
     source: Annotated[Path, typer.Argument(help="Folder of audio in any format.")],
     out: Annotated[Path, typer.Argument(help="Folder to write, same names below it.")],
     file_format: Annotated[str, typer.Option("--format", help="flac | wav")] = "flac",
-    max_bad: Annotated[
-        str, typer.Option(help="Fail when more files than this cannot be read.")
-    ] = "1%",
-    bad_list: Annotated[
-        Path | None, typer.Option(help="Write the bad files and their reasons here (.csv).")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes; one per core by default.")
-    ] = None,
+    max_bad: MaxBad = "1%",
+    bad_list: BadListPath = None,
+    workers: Workers = None,
 ) -> None:
     """Decode a folder once to 16 kHz mono flac or wav; run again to continue."""
     limit = parse_fraction(max_bad)
     from speakervlad.data.conversion import convert_folder
 
     done = convert_folder(
-        source, out, file_format=file_format, max_bad=limit, num_workers=workers, track=track
+        source,
+        out,
+        file_format=file_format,
+        max_bad=limit,
+        bad_list=BadList(bad_list, column="file"),
+        num_workers=workers,
+        track=track,
     )
-    if bad_list is not None:
-        write_table(bad_list, ("file", "reason"), done.bad_files)
     console.print(
         f"{done.num_written} files converted, {done.num_skipped} were there already, "
         f"{len(done.bad_files)} cannot be read: {out}"
@@ -89,9 +91,7 @@ def pack(
         Path | None, typer.Option(help="Folder that the manifest's paths start from.")
     ] = None,
     shard_hours: Annotated[float, typer.Option(min=0.01, help="Audio per shard.")] = 9.0,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes; one per core by default.")
-    ] = None,
+    workers: Workers = None,
 ) -> None:
     """Copy a corpus into a few large files, for network storage and slow disks."""
     check_writable(out / "manifest.csv")
@@ -122,13 +122,3 @@ def parse_fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise InputError(f"--max-bad: {text!r} is not a fraction. Write 1% or 0.01.")
     return value
-
-
-def write_table(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Write a CSV."""
-    import csv
-
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

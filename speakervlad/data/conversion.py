@@ -8,9 +8,9 @@ import numpy as np
 import soundfile
 
 from speakervlad.data.audio import SAMPLE_RATE, read_audio
+from speakervlad.data.bad_files import BadFile, BadList
 from speakervlad.data.layouts import audio_below
 from speakervlad.data.parallel import map_parallel
-from speakervlad.data.prepare import BadFile, report_bad_files
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.files import atomic_path, check_writable
 from speakervlad.progress import Track, silent
@@ -32,6 +32,7 @@ def convert_folder(
     *,
     file_format: str = "flac",
     max_bad: float = 0.01,
+    bad_list: BadList | None = None,
     num_workers: int | None = None,
     track: Track = silent,
 ) -> Conversion:
@@ -44,6 +45,7 @@ def convert_folder(
         out: Folder to write.
         file_format: ``flac`` or ``wav``.
         max_bad: Largest tolerated fraction of files that cannot be read.
+        bad_list: Where the files that cannot be read are written down, whatever their number.
         num_workers: Processes; one per core when None.
         track: Reports progress.
 
@@ -74,7 +76,7 @@ def convert_folder(
     bad_files = [
         BadFile(job[0], problem) for job, problem in zip(waiting, problems, strict=True) if problem
     ]
-    report_bad_files(bad_files, len(jobs), max_bad, str(source))
+    (bad_list or BadList()).add(bad_files, len(jobs), max_bad, str(source))
     return Conversion(len(waiting) - len(bad_files), len(jobs) - len(waiting), bad_files)
 
 

@@ -62,17 +62,17 @@ class SoundFileSource:
     """
 
     def __init__(self, file: SequentialFile) -> None:
+        cut = CUT_WAV.search(file.extra_info)
+        if cut and int(cut["found"]) + HEADER_BYTES < int(cut["claimed"]) < PIPED_BYTES:
+            raise soundfile.SoundFileRuntimeError(
+                f"ends after {cut['found']} of {cut['claimed']} bytes"
+            )
         self._file = file
         self._is_mp3 = file.format == "MP3"
         self.sample_rate: int = file.samplerate
         self.num_channels: int = file.channels
 
     def num_frames(self) -> int:
-        cut = CUT_WAV.search(self._file.extra_info)
-        if cut and int(cut["found"]) + HEADER_BYTES < int(cut["claimed"]) < PIPED_BYTES:
-            raise soundfile.SoundFileRuntimeError(
-                f"ends after {cut['found']} of {cut['claimed']} bytes"
-            )
         return self._file.frames
 
     def read(self, start: int, num_frames: int | None) -> np.ndarray:

@@ -16,6 +16,7 @@ from speakervlad.data.audio import (
     is_band_limited,
     read_audio,
 )
+from speakervlad.data.bad_files import BadFile, BadList
 from speakervlad.data.layouts import LAYOUTS, Rows
 from speakervlad.data.manifest import Manifest, check_rows
 from speakervlad.data.parallel import map_parallel
@@ -24,15 +25,7 @@ from speakervlad.progress import Track, silent
 
 logger = logging.getLogger(__name__)
 
-MAX_LISTED = 20
 TAIL_SAMPLES = 2 * SAMPLE_RATE
-
-
-class BadFile(NamedTuple):
-    """A file that cannot be used, and why."""
-
-    utterance_id: str
-    reason: str
 
 
 class Preparation(NamedTuple):
@@ -55,6 +48,7 @@ def prepare(
     layout: str,
     max_bad: float = 0.01,
     decode: bool = False,
+    bad_list: BadList | None = None,
     num_workers: int | None = None,
     track: Track = silent,
 ) -> Preparation:
@@ -66,6 +60,7 @@ def prepare(
         max_bad: Largest tolerated fraction of files that cannot be used.
         decode: Decode every file whole; otherwise its header and its last two seconds are read,
             which shows a truncated or silent file but no NaN in its middle.
+        bad_list: Where the files that cannot be used are written down, whatever their number.
         num_workers: Processes; one per core when None.
         track: Reports progress.
 
@@ -89,7 +84,7 @@ def prepare(
         for name, finding in zip(rows.utterance_ids, findings, strict=True)
         if finding.problem
     ]
-    report_bad_files(bad_files, len(findings), max_bad, str(source))
+    (bad_list or BadList()).add(bad_files, len(findings), max_bad, str(source))
     manifest = _manifest_of(rows, findings)
     narrow = [
         name
@@ -104,26 +99,6 @@ def prepare(
             first_few(narrow),
         )
     return Preparation(manifest, bad_files, narrow)
-
-
-def report_bad_files(
-    bad_files: Sequence[BadFile], num_files: int, max_bad: float, source: str
-) -> None:
-    """Log the first 20 bad files, and refuse more than a fraction of them.
-
-    Raises:
-        InputError: ``len(bad_files) > max_bad * num_files``, or no file is good.
-    """
-    for bad in bad_files[:MAX_LISTED]:
-        logger.warning("%s", bad.reason)
-    if len(bad_files) > MAX_LISTED:
-        logger.warning("... and %d more", len(bad_files) - MAX_LISTED)
-    if len(bad_files) > max_bad * num_files or len(bad_files) == num_files:
-        raise InputError(
-            f"{source}: {len(bad_files)} of {num_files} files cannot be used, more than "
-            f"{max_bad:.2%} (--max-bad): {first_few(bad.utterance_id for bad in bad_files)}. "
-            "Repair or remove them, or allow more."
-        )
 
 
 def _examine(path: str, *, root: Path, decode: bool) -> _Finding:

@@ -63,8 +63,10 @@ def test_bad_files_stop_or_are_listed(run, corpus, tmp_path, capsys):
     assert "bad.wav: not an audio file" in errors
     assert "1 of 4 files cannot be used, more than 1.00% (--max-bad)" in errors
     assert "Traceback" not in errors
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.csv", "corpus"]
+    refused = bad_list.read_text()
     assert run("prepare", corpus, out, "--max-bad", "25%", "--bad-list", bad_list) == 0
+    assert bad_list.read_text() == refused
     assert len(Manifest.load(out)) == 3
     assert bad_list.read_text().splitlines()[1].startswith("speaker0/s/bad,")
     assert "1 bad files left out" in capsys.readouterr().out

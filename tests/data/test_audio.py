@@ -170,6 +170,11 @@ def write_truncated(path):
     path.write_bytes(path.read_bytes()[:20000])
 
 
+def write_cut_wav(path):
+    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 32000), 16000)
+    path.write_bytes(path.read_bytes()[:20000])
+
+
 BAD_FILES = {
     "missing.wav": (lambda path: None, "no such file"),
     "folder.wav": (lambda path: path.mkdir(), "is a folder"),
@@ -179,6 +184,7 @@ BAD_FILES = {
     "text.m4a": (lambda path: path.write_text("hello\n" * 99), "not an audio file"),
     "note.raw": (lambda path: path.write_text("hello\n" * 99), "no audio stream"),
     "truncated.flac": (write_truncated, "truncated or damaged"),
+    "cut.wav": (write_cut_wav, "truncated or damaged \\(ends after 19956 of 64000 bytes"),
     "nan.wav": (write_nan, "NaN or infinite"),
     "infinite.wav": (write_infinity, "NaN or infinite"),
     "unscaled.wav": (write_unscaled, "samples up to 12000"),
