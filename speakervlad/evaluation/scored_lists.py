@@ -41,7 +41,7 @@ def read_scored(path: str | Path, key: Trials | None = None) -> Scored:
     if key is None:
         return trials, scores
     try:
-        return with_labels(trials, key), scores
+        return with_labels(trials, key, str(path)), scores
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -61,8 +61,10 @@ def _read_array(path: Path, key: Trials | None) -> Scored:
     return key, scores
 
 
-def with_labels(trials: Trials, key: Trials) -> Trials:
+def with_labels(trials: Trials, key: Trials, source: str = "the scores") -> Trials:
     """The trials with the labels that a key gives the same pairs.
+
+    Labels that they had already give way, with a warning that names ``source`` if some differ.
 
     Raises:
         InputError: a blind key, or trials that it does not have.
@@ -79,7 +81,16 @@ def with_labels(trials: Trials, key: Trials) -> Trials:
             f"{len(missing)} of {len(trials)} scored trials are not in the trial list: "
             f"{first_few(named)}. Give the list that was scored."
         )
-    return Trials(trials.names, trials.enrol, trials.test, labels[order][places])
+    found = labels[order][places]
+    differing = 0 if trials.is_target is None else int(np.sum(trials.is_target != found))
+    if differing:
+        logger.warning(
+            "%s: %d of %d labels differ from those of the trial list, which are taken.",
+            source,
+            differing,
+            len(trials),
+        )
+    return Trials(trials.names, trials.enrol, trials.test, found)
 
 
 def align(systems: Sequence[Scored]) -> tuple[Trials, np.ndarray]:
@@ -89,18 +100,38 @@ def align(systems: Sequence[Scored]) -> tuple[Trials, np.ndarray]:
         The trials of the first system and (num_trials, num_systems) scores.
 
     Raises:
-        InputError: systems that scored other trials.
+        InputError: systems that scored other trials, or whose labels contradict each other.
     """
     first, _ = systems[0]
     codes = _codes(first, np.arange(len(first.names)))
-    columns = [_in_order(codes, _codes_in(first, trials), scores) for trials, scores in systems]
-    different = [number + 1 for number, column in enumerate(columns) if column is None]
+    orders = [_order_like(codes, _codes_in(first, trials)) for trials, _ in systems]
+    different = [number for number, order in enumerate(orders, 1) if order is None]
     if different:
         raise InputError(
             f"score files {first_few(map(str, different))} hold other trials than file 1. "
             "Score the same list with all systems."
         )
-    return first, np.column_stack([column for column in columns if column is not None])
+    ordered = [
+        (trials.is_target if trials.is_target is None else trials.is_target[order], scores[order])
+        for (trials, scores), order in zip(systems, orders, strict=True)
+    ]
+    _check_same_labels(first, [labels for labels, _ in ordered])
+    return first, np.column_stack([scores for _, scores in ordered])
+
+
+def _check_same_labels(first: Trials, columns: Sequence[np.ndarray | None]) -> None:
+    """Refuse systems, in the order of the first, that know other answers to the same trials."""
+    known = [(number, labels) for number, labels in enumerate(columns, 1) if labels is not None]
+    for number, labels in known[1:]:
+        reference, expected = known[0]
+        differing = np.flatnonzero(labels != expected)
+        if len(differing):
+            pair = f"{first.enrol_ids[differing[0]]} {first.test_ids[differing[0]]}"
+            raise InputError(
+                f"score files {reference} and {number} disagree about {len(differing)} of "
+                f"{len(labels)} labels, first that of {pair}. Give both the labels of one list: "
+                "--trials, or `convert-scores --trials`."
+            )
 
 
 def _codes(trials: Trials, rows: np.ndarray) -> np.ndarray:
@@ -116,18 +147,18 @@ def _codes_in(reference: Trials, trials: Trials) -> np.ndarray:
     return _codes(trials, NameIndex(reference.names.tolist()).find(trials.names.tolist()))
 
 
-def _in_order(codes: np.ndarray, other: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
-    """Scores of ``other`` pairs in the order of ``codes``; None if the pairs are not the same."""
+def _order_like(codes: np.ndarray, other: np.ndarray) -> np.ndarray | slice | None:
+    """Where ``other`` has the pairs of ``codes``; None if the pairs are not the same."""
     if len(codes) != len(other):
         return None
     if (codes == other).all():
-        return scores
+        return slice(None)
     order, other_order = np.argsort(codes, kind="stable"), np.argsort(other, kind="stable")
     if (codes[order] != other[other_order]).any():
         return None
-    ordered = np.empty(len(scores), dtype=scores.dtype)
-    ordered[order] = scores[other_order]
-    return ordered
+    places = np.empty_like(order)
+    places[order] = other_order
+    return places
 
 
 def speakers_if_known(trials: Trials, manifest: Manifest | None) -> TrialSpeakers | None:

@@ -133,6 +133,7 @@ def test_large_files_are_streamed(run, folder, monkeypatch, capsys):
         (["metrics", "A.npy"], "A.npy: scores without names"),
         (["report", "A.txt", "list.txt", "--out", "x.html"], "a trial list, not a score file"),
         (["compare", "A.txt", "half.txt"], "score files 2 hold other trials"),
+        (["compare", "A.txt", "other.txt"], "disagree about 1 of 1128 labels, first that of s00/0"),
         (["fuse", "A.txt", "--calibration", "E.npz", "--out", "x.txt"], "E.npz: no calibration"),
         (["score", "list.txt", "--embeddings", "E.h5", "--out", "x.txt"], "unknown kind"),
         (["convert-scores", "A.txt", "x.txt", "--form", "kaldy"], "Did you mean 'kaldi'"),
@@ -144,6 +145,8 @@ def test_large_files_are_streamed(run, folder, monkeypatch, capsys):
 )
 def test_bad_input_is_one_line_and_code_2(run, folder, capsys, arguments, message):
     (folder / "half.txt").write_text("s00/0.wav s00/1.wav 0.5 1\ns00/0.wav s01/1.wav 0.5 0\n")
+    text = (folder / "B.txt").read_text()
+    (folder / "other.txt").write_text(text.replace(" 1\n", " 0\n", 1))
     assert run(*arguments) == 2
     err = capsys.readouterr().err
     assert message in err

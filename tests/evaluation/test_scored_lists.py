@@ -63,6 +63,29 @@ def test_systems_on_other_trials_are_refused(key):
         align([(key, np.zeros(4)), (other, np.zeros(4)), (key.select(np.arange(3)), np.zeros(3))])
 
 
+def test_systems_with_other_labels_are_refused(key):
+    order = np.array([2, 0, 3, 1])
+    labels = np.array([True, True, True, True])
+    second = Trials.from_ids(key.enrol_ids[order], key.test_ids[order], labels)
+    blind = Trials(key.names, key.enrol, key.test)
+    systems = [(blind, np.zeros(4)), (key, np.zeros(4)), (second, np.zeros(4))]
+    with pytest.raises(InputError, match=r"files 2 and 3 disagree about 1 of 4 .* of a/1 b/1\."):
+        align(systems)
+    assert align([*systems[:2], systems[0]])[1].shape == (4, 3)
+
+
+def test_labels_that_give_way_are_counted(tmp_path, key, caplog):
+    path = tmp_path / "S.txt"
+    write_scores(path, key, np.arange(4.0))
+    read_scored(path, key)
+    assert not caplog.text
+    other = Trials(key.names, key.enrol, key.test, np.array([True, True, True, True]))
+    write_scores(path, other, np.arange(4.0))
+    trials, _ = read_scored(path, key)
+    assert trials.labels().tolist() == key.labels().tolist()
+    assert f"{path}: 1 of 4 labels differ from those of the trial list" in caplog.text
+
+
 def test_intervals_only_where_speakers_are_known(rng):
     names = [f"{speaker}/{n}" for speaker in range(8) for n in range(4)]
     pairs = [(a, b) for a in names for b in names if a < b]
