@@ -15,19 +15,19 @@ def render_card(folder: Path, name: str) -> str:
         folder: of the encoder, with ``evaluation.json`` and ``thresholds.json``.
         name: by which ``load_encoder`` knows it.
     """
-    evaluation = json.loads((folder / "evaluation.json").read_text())
-    thresholds = json.loads((folder / "thresholds.json").read_text())
-    facts = json.loads((HERE / "card.json").read_text())
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    thresholds = json.loads((folder / "thresholds.json").read_text(encoding="utf-8"))
+    facts = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
     peers = facts["peers"]
     sections = (
-        (HERE / "card_head.md").read_text().format(name=name),
+        (HERE / "card_head.md").read_text(encoding="utf-8").format(name=name),
         "## Training data\n\n" + table(("corpus", "speakers", "hours", "licence"), facts["data"]),
         facts["attribution"],
         "## Whole recordings\n\n" + accuracy_table(evaluation[WHOLE], peers, facts["languages"]),
         "## By duration\n\nEER in % with its interval, and minDCF(0.01); both recordings cut to so "
         "many seconds, trials with a shorter one left out.\n\n" + duration_table(evaluation),
         "## Thresholds\n\n" + threshold_table(thresholds),
-        (HERE / "card_tail.md").read_text(),
+        (HERE / "card_tail.md").read_text(encoding="utf-8"),
     )
     return "\n\n".join(section.strip() for section in sections) + "\n"
 

@@ -59,7 +59,7 @@ def main() -> None:
     distance = export_onnx(out, out / "model.onnx")
     print(f"ONNX: at most {distance:.2g} from torch")
     with atomic_path(out / "MODEL_CARD.md") as path:
-        path.write_text(render_card(out, arguments.name))
+        path.write_text(render_card(out, arguments.name), encoding="utf-8")
 
 
 def halve(source: Path, out: Path) -> None:
@@ -72,7 +72,7 @@ def halve(source: Path, out: Path) -> None:
     with atomic_path(out / WEIGHTS_NAME) as path:
         save_file(state, path, metadata=notes)
     with atomic_path(out / ENCODER_CONFIG_NAME) as path:
-        path.write_text((source / ENCODER_CONFIG_NAME).read_text())
+        path.write_bytes((source / ENCODER_CONFIG_NAME).read_bytes())
 
 
 def embed_all(embedder: Embedder, manifest: Manifest, lists: dict[str, Trials]) -> Embeddings:
@@ -156,7 +156,7 @@ def to_json(results: dict[str, dict[str, VerificationReport | None]]) -> dict[st
 def write_json(path: Path, values: object) -> None:
     """Write a file that is there only when complete."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

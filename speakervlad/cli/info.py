@@ -27,4 +27,4 @@ def info(
         console.print(f"{name:12}{text}", markup=False, soft_wrap=True)
     if card and (path / CARD_NAME).is_file():
         console.print()
-        console.print((path / CARD_NAME).read_text(), markup=False, soft_wrap=True)
+        console.print((path / CARD_NAME).read_text(encoding="utf-8"), markup=False, soft_wrap=True)

@@ -1,14 +1,15 @@
 """What an encoder's files say about it, read without torch."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from speakervlad.config import EncoderConfig, read_encoder_config
-from speakervlad.errors import InputError
-from speakervlad.inference.thresholds import THRESHOLDS_NAME
+from speakervlad.errors import InputError, first_few
+from speakervlad.inference.thresholds import read_thresholds
 from speakervlad.plain import from_dict
 
 
@@ -19,15 +20,15 @@ def describe_encoder(path: Path) -> dict[str, str]:
         path: an encoder folder, or a file that ``export`` wrote.
 
     Raises:
-        InputError: no encoder, or its files are damaged.
+        InputError: no encoder, its files are damaged, or its weights do not fit its config.
     """
-    lines, thresholds = _of_export(path) if path.is_file() else _of_folder(path)
-    if thresholds is not None:
-        known = json.loads(thresholds)
-        lines["threshold"] = f"{known['eer']:.4f} at the equal error rate"
+    lines, notes = _of_export(path) if path.is_file() else _of_folder(path)
+    known = read_thresholds(path, notes)
+    if known is not None:
+        lines["threshold"] = f"{known.eer:.4f} at the equal error rate"
         lines |= {
-            f"FAR {float(rate):.1%}": f"accept from {value:.4f}"
-            for rate, value in known.get("false_accept_rate", {}).items()
+            f"FAR {100 * rate:g} %": f"accept from {value:.4f}"
+            for rate, value in known.false_accept_rate.items()
         }
     return {"encoder": str(path)} | lines
 
@@ -45,35 +46,51 @@ def describe_config(config: EncoderConfig) -> dict[str, str]:
     }
 
 
-def _of_export(path: Path) -> tuple[dict[str, str], str | None]:
+def _of_export(path: Path) -> tuple[dict[str, str], Mapping[str, str]]:
     from speakervlad.inference.onnx_backend import OnnxBackend
 
     notes = OnnxBackend(path).notes
     config = from_dict(EncoderConfig, json.loads(notes["config"]), str(path))
-    return describe_config(config), notes.get(THRESHOLDS_NAME)
+    return describe_config(config), notes
 
 
-def _of_folder(path: Path) -> tuple[dict[str, str], str | None]:
-    lines = describe_config(read_encoder_config(path)) | _weights(path)
-    thresholds = path / THRESHOLDS_NAME
-    return lines, thresholds.read_text() if thresholds.is_file() else None
+def _of_folder(path: Path) -> tuple[dict[str, str], Mapping[str, str]]:
+    config = read_encoder_config(path)
+    return describe_config(config) | _weights(path / "model.safetensors", config), {}
 
 
-def _weights(folder: Path) -> dict[str, str]:
-    path = folder / "model.safetensors"
+def _weights(path: Path, config: EncoderConfig) -> dict[str, str]:
     try:
         with safe_open(path, "numpy") as file:
-            shapes = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            count = sum(
-                int(np.prod(part.get_shape()))
-                for name, part in shapes.items()
-                if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
-            )
-            kinds = sorted({part.get_dtype() for part in shapes.values()} - {"I64"})
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            kinds = sorted({part.get_dtype() for part in slices.values()} - {"I64"})
             notes = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: missing or damaged ({error}).") from error
+    _check_fit(path, config, shapes)
+    count = sum(
+        int(np.prod(shape))
+        for name, shape in shapes.items()
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )
     lines = {"parameters": f"{count / 1e6:.2f} million, stored as {', '.join(kinds)}"}
     if notes:
         lines["notes"] = ", ".join(f"{name} {value}" for name, value in sorted(notes.items()))
     return lines
+
+
+def _check_fit(path: Path, config: EncoderConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights of other sizes than the config states; only torch can compare the rest."""
+    expected = {"projection.linear.bias": (config.embedding_dim,)}
+    if config.descriptor_dim:
+        expected["descriptors.linear.bias"] = (config.descriptor_dim,)
+    if config.pooling.kind == "netvlad" and config.descriptor_dim:
+        expected["pooling.centers"] = (config.pooling.num_clusters, config.descriptor_dim)
+    wrong = [
+        f"{name} is {shapes.get(name, 'missing')}, not {shape}"
+        for name, shape in expected.items()
+        if shapes.get(name) != shape
+    ]
+    if wrong:
+        raise InputError(f"{path}: does not fit its config: {first_few(wrong)}.")

@@ -18,11 +18,13 @@ def find_encoder(name: str | Path) -> Path:
             an exported file. A name that ships wins over a folder of that name: write ``./small``.
 
     Raises:
-        InputError: neither a known name nor a path that exists.
+        InputError: neither a known name nor the path of a folder or an .onnx file.
     """
     if str(name) in PRETRAINED:
         return FOLDER / PRETRAINED[str(name)]
-    if not Path(name).exists():
+    path = Path(name)
+    if not path.is_dir() and not (path.is_file() and path.suffix == ".onnx"):
+        reason = "is no encoder" if path.exists() else "no such encoder"
         known = ", ".join(PRETRAINED)
-        raise InputError(f"{name}: no such encoder. Name a folder, an .onnx file, or {known}.")
-    return Path(name)
+        raise InputError(f"{name}: {reason}. Name a folder, an .onnx file, or {known}.")
+    return path

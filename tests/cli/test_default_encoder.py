@@ -8,6 +8,7 @@ def test_info_of_the_default_encoder_prints_parts_and_card(run, capsys):
     assert "1.77 million, stored as F16" in printed
     assert "8 clusters, 2 ghosts" in printed
     assert "Proof of identity" in printed
+    assert "\nFAR 0.01 %  accept from 0." in printed
 
 
 def test_info_without_card(run, capsys):
@@ -28,6 +29,29 @@ def test_info_refuses_what_is_no_encoder(run, capsys, tmp_path):
     assert "model.safetensors" in capsys.readouterr().err
     assert run("info", tmp_path / "absent") == 2
     assert "no such encoder" in capsys.readouterr().err
+    (tmp_path / "a.wav").touch()
+    assert run("info", tmp_path / "a.wav") == 2
+    assert (
+        "a.wav: is no encoder. Name a folder, an .onnx file, or default" in capsys.readouterr().err
+    )
+
+
+def test_info_refuses_weights_that_do_not_fit_their_config(run, capsys, tmp_path):
+    weights = find_encoder("small") / "model.safetensors"
+    (tmp_path / "model.safetensors").write_bytes(weights.read_bytes())
+    (tmp_path / "config.json").write_text("{}")
+    assert run("info", tmp_path) == 2
+    shown = capsys.readouterr()
+    assert "does not fit its config: projection.linear.bias is (256,), not (512,)" in shown.err
+    assert not shown.out
+
+
+def test_info_refuses_damaged_thresholds(run, capsys, tmp_path):
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / name).write_bytes((find_encoder("small") / name).read_bytes())
+    (tmp_path / "thresholds.json").write_text('{"eer": "x"}')
+    assert run("info", tmp_path) == 2
+    assert "its thresholds.json holds no thresholds" in capsys.readouterr().err
 
 
 def test_quickstart_compares_every_two_recordings(make_waveform, tmp_path, capsys):
