@@ -1,10 +1,12 @@
 """The ``speakervlad`` command: every command body reads, calls one library function, writes."""
 
 import sys
+from typing import Annotated
 
 import typer
 
-from speakervlad.cli.console import errors, set_up_logging
+from speakervlad import __version__
+from speakervlad.cli.console import console, errors, set_up_logging
 from speakervlad.errors import InputError
 
 app = typer.Typer(
@@ -30,7 +32,25 @@ from speakervlad.cli import (  # noqa: E402
     rooms,  # noqa: F401
     train,  # noqa: F401
     trials,  # noqa: F401
+    verify,  # noqa: F401
 )
+
+
+def print_version(wanted: bool) -> None:
+    """Answer ``--version`` and end."""
+    if wanted:
+        console.print(f"speakervlad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=print_version, help="Print it and exit."),
+    ] = False,
+) -> None:
+    """Options that come before any command."""
 
 
 def main() -> None:

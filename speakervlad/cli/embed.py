@@ -1,4 +1,4 @@
-"""Commands that turn audio into embeddings and decisions: ``embed``, ``verify``."""
+"""The command that turns audio into embeddings: ``embed``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,27 +7,20 @@ import typer
 
 from speakervlad.cli import app
 from speakervlad.cli.console import console, describe_speed, track_audio
+from speakervlad.cli.options import (
+    DEFAULT_ENCODER,
+    BackendOption,
+    ChannelOption,
+    DeviceOption,
+    EncoderOption,
+    PrecisionOption,
+)
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
     from speakervlad.evaluation.embeddings import Embeddings
     from speakervlad.inference.engine import Embedded
     from speakervlad.inference.recordings import Recordings
-
-DEFAULT_ENCODER = Path("default")
-CALIBRATION_NAME = "calibration.json"
-
-EncoderOption = Annotated[
-    Path, typer.Option(help="default, small, an encoder folder, or an .onnx file of `export`.")
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
-PrecisionOption = Annotated[
-    str, typer.Option(help="float32, or bfloat16: about twice as fast where the processor has it.")
-]
-BackendOption = Annotated[
-    str, typer.Option(help="torch, onnxruntime, openvino, or auto: the fastest that can do it.")
-]
-ChannelOption = Annotated[int | None, typer.Option(help="Channel to take; the mean by default.")]
 
 
 @app.command()
@@ -102,55 +95,6 @@ def collect(ids: "list[str]", items: "list[Embedded]", *, named_spans: bool) -> 
             for begin, end in item.spans
         ]
     return Embeddings(np.asarray(names), np.concatenate([item.vectors for item in items]))
-
-
-@app.command()
-def verify(
-    first: Annotated[Path, typer.Argument(help="A recording.")],
-    second: Annotated[Path, typer.Argument(help="Another recording.")],
-    encoder: EncoderOption = DEFAULT_ENCODER,
-    threshold: Annotated[
-        float | None, typer.Option(help="Decide here instead of at the encoder's EER threshold.")
-    ] = None,
-    p_target: Annotated[
-        float, typer.Option(help="Prior of the probability that a calibrated encoder states.")
-    ] = 0.5,
-    channel: ChannelOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "float32",
-    backend: BackendOption = "auto",
-) -> None:
-    """Say whether two recordings are of one speaker: exit code 0 same, 1 different, 2 error.
-
-    With the file that `calibrate` writes beside the encoder, also how likely that is.
-    """
-    from speakervlad.inference.engine import load_encoder
-    from speakervlad.inference.thresholds import companion, read_threshold
-
-    embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
-    folder = embedder.folder or encoder
-    if threshold is None:
-        threshold = read_threshold(folder, embedder.backend.notes)
-    score = float(embedder.embed(first, channel=channel) @ embedder.embed(second, channel=channel))
-    same = score >= threshold
-    console.print(f"score      {score:.4f}")
-    console.print(f"threshold  {threshold:.4f}")
-    console.print(f"decision   {'same speaker' if same else 'different speakers'}")
-    calibration = companion(folder, CALIBRATION_NAME)
-    if calibration.is_file():
-        print_calibrated(calibration, score, p_target)
-    raise typer.Exit(0 if same else 1)
-
-
-def print_calibrated(path: Path, score: float, p_target: float) -> None:
-    """What a calibration makes of one score."""
-    from speakervlad.evaluation.calibration import load_calibration
-
-    calibration = load_calibration(path)
-    ratio = float(calibration.log_likelihood_ratio(score))
-    probability = float(calibration.probability(ratio, p_target))
-    console.print(f"log-likelihood ratio {ratio:.3f} (natural logarithm)")
-    console.print(f"probability {probability:.2%} of the same speaker, at a prior of {p_target:g}")
 
 
 def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":

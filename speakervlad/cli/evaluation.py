@@ -8,10 +8,11 @@ import typer
 
 from speakervlad.cli import app
 from speakervlad.cli.console import console, track
-from speakervlad.cli.embed import DEFAULT_ENCODER, EncoderOption
 from speakervlad.cli.figures_table import groups_to_json, print_groups, print_report
 from speakervlad.cli.options import (
+    DEFAULT_ENCODER,
     ByOption,
+    EncoderOption,
     KeyOption,
     ManifestOption,
     PointOption,

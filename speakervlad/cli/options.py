@@ -1,4 +1,4 @@
-"""Options that several judging commands share."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +7,20 @@ import typer
 
 if TYPE_CHECKING:
     from speakervlad.evaluation.figures import OperatingPoint
+
+DEFAULT_ENCODER = Path("default")
+
+EncoderOption = Annotated[
+    Path, typer.Option(help="default, small, an encoder folder, or an .onnx file of `export`.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+PrecisionOption = Annotated[
+    str, typer.Option(help="float32, or bfloat16: about twice as fast where the processor has it.")
+]
+BackendOption = Annotated[
+    str, typer.Option(help="torch, onnxruntime, openvino, or auto: the fastest that can do it.")
+]
+ChannelOption = Annotated[int | None, typer.Option(help="Channel to take; the mean by default.")]
 
 KeyOption = Annotated[
     Path | None, typer.Option("--trials", help="Trial list with the labels, if S has none.")
