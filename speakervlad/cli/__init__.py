@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from speakervlad import __version__
-from speakervlad.cli.console import console, errors, set_up_logging
+from speakervlad.cli.console import errors, set_up_logging
 from speakervlad.errors import InputError
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ from speakervlad.cli import (  # noqa: E402
 def print_version(wanted: bool) -> None:
     """Answer ``--version`` and end."""
     if wanted:
-        console.print(f"speakervlad {__version__}")
+        typer.echo(f"speakervlad {__version__}")
         raise typer.Exit
 
 

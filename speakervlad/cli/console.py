@@ -1,15 +1,18 @@
 """What the commands share: the rich console, progress bars, one-line errors."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
 Item = TypeVar("Item")
+# Takes the step, the number of steps, and the newest figures.
+Show = Callable[[int, int, str], None]
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -42,14 +45,33 @@ def describe_speed(num_files: int, audio_seconds: float, elapsed: float) -> str:
     return f"{num_files / elapsed:.3g} files/s, {audio_seconds / elapsed:.3g} x real time"
 
 
-def _progress(*texts: str) -> "Progress":
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
+@contextmanager
+def training_line(*, enabled: bool = True) -> Iterator[Show]:
+    """One line that shows progress and the newest figures, on stderr, from the first figures on."""
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}  {task.description}"),
+        TimeRemainingColumn(),
     )
+    progress = _on_terminal(*columns, transient=False)
+    task = progress.add_task("", total=None)
+
+    def show(step: int, total: int, line: str) -> None:
+        if enabled:
+            progress.update(task, completed=step, total=total, description=line)
+            progress.start()
+
+    try:
+        yield show
+    finally:
+        progress.stop()
+
+
+def _progress(*texts: str) -> "Progress":
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
@@ -58,7 +80,15 @@ def _progress(*texts: str) -> "Progress":
         *map(TextColumn, texts),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
+    return _on_terminal(*columns, transient=True)
+
+
+def _on_terminal(*columns: "ProgressColumn", transient: bool) -> "Progress":
+    """A bar on stderr; none where nobody watches, so that logs stay readable."""
+    from rich.progress import Progress
+
+    disable = not errors.is_terminal
+    return Progress(*columns, console=errors, transient=transient, disable=disable)
 
 
 def set_up_logging(level: int = logging.INFO) -> None:

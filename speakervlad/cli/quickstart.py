@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from speakervlad.cli import app
-from speakervlad.cli.console import console, track
-from speakervlad.cli.train import training_line
+from speakervlad.cli.console import console, track, training_line
 from speakervlad.errors import InputError
 from speakervlad.extras import require
 from speakervlad.inference.pretrained import DEFAULT, find_encoder

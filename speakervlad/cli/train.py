@@ -1,17 +1,13 @@
 """The commands that train: ``train``, ``average``."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from speakervlad.cli import app
-from speakervlad.cli.console import console, errors, set_up_logging
-
-Show = Callable[[int, int, str], None]
+from speakervlad.cli.console import console, set_up_logging, training_line
 
 
 @app.command()
@@ -53,23 +49,3 @@ def average(
 
     average_encoders(encoders, out)
     console.print(f"mean of {len(encoders)} encoders: {out}")
-
-
-@contextmanager
-def training_line(*, enabled: bool = True) -> Iterator[Show]:
-    """One line that shows progress and the newest figures, on stderr."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}  {task.description}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors, disable=not enabled) as progress:
-        task = progress.add_task("", total=None)
-
-        def show(step: int, total: int, line: str) -> None:
-            progress.update(task, completed=step, total=total, description=line)
-
-        yield show

@@ -1,0 +1,51 @@
+"""Progress is drawn on terminals alone, and not before there is any."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from speakervlad.cli.console import track, training_line
+from speakervlad.errors import InputError
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """``drawn(is_terminal)``: what goes to stderr from now on."""
+
+    def make(is_terminal):
+        shown = Console(file=io.StringIO(), force_terminal=is_terminal, width=120)
+        monkeypatch.setattr("speakervlad.cli.console.errors", shown)
+        return shown.file
+
+    return make
+
+
+def test_training_line_shows_step_and_figures(drawn):
+    shown = drawn(is_terminal=True)
+    with training_line() as show:
+        show(3, 8, "loss 1.5")
+    assert "3/8  loss 1.5" in shown.getvalue()
+    assert "0/" not in shown.getvalue()
+
+
+def test_an_error_before_the_first_step_stands_alone(drawn):
+    shown = drawn(is_terminal=True)
+    with pytest.raises(InputError), training_line():
+        raise InputError("no manifest")
+    assert shown.getvalue() == ""
+
+
+@pytest.mark.parametrize(("is_terminal", "enabled"), [(False, True), (True, False)])
+def test_nothing_is_drawn_where_nobody_watches(drawn, is_terminal, enabled):
+    shown = drawn(is_terminal)
+    with training_line(enabled=enabled) as show:
+        show(3, 8, "loss 1.5")
+    assert shown.getvalue() == ""
+
+
+def test_bars_are_drawn_on_terminals_alone(drawn):
+    for is_terminal in (True, False):
+        shown = drawn(is_terminal)
+        assert list(track(range(2), "counting", 2)) == [0, 1]
+        assert ("2/2" in shown.getvalue()) is is_terminal
