@@ -20,7 +20,7 @@ GENERATED = ("test000/session0/000.wav", "test000/session1/000.wav", "test001/se
 def quickstart(
     recordings: Annotated[
         list[Path] | None,
-        typer.Argument(help="Recordings of yours, to compare pairwise with the default encoder."),
+        typer.Argument(help="Two or more of yours, to compare pairwise with the default encoder."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run goes on.")] = Path(
         "quickstart-run"
@@ -30,9 +30,7 @@ def quickstart(
 
     Ends by comparing recordings with the encoder that ships: generated ones, and yours.
     """
-    for path in recordings or []:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file.")
+    check_recordings(recordings or [])
     require("torch", "train", "quickstart")
     require("matplotlib", "plots", "quickstart")
     from speakervlad.training.quickstart import run_quickstart
@@ -50,6 +48,20 @@ def quickstart(
     if recordings:
         console.print("and of yours:")
         print_pairs(recordings)
+
+
+def check_recordings(paths: list[Path]) -> None:
+    """Refuse before the training what could not be compared after it.
+
+    Raises:
+        InputError: a single recording, or one that is missing or no audio.
+    """
+    from speakervlad.data.audio import audio_info
+
+    if len(paths) == 1:
+        raise InputError(f"{paths[0]}: one recording has none to be compared with. Give two.")
+    for path in paths:
+        audio_info(path)
 
 
 def print_pairs(paths: list[Path]) -> None:

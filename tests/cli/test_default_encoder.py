@@ -1,3 +1,5 @@
+import pytest
+
 from speakervlad.cli.quickstart import print_pairs
 from speakervlad.inference.pretrained import find_encoder
 
@@ -66,9 +68,21 @@ def test_quickstart_compares_every_two_recordings(make_waveform, tmp_path, capsy
     assert lines[0].split()[0] == "1.000"
 
 
-def test_quickstart_refuses_a_missing_recording_before_it_trains(run, capsys, tmp_path):
-    assert run("quickstart", tmp_path / "mine.wav", "--out", tmp_path / "run") == 2
-    assert "mine.wav: no such file" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ([], "good.wav: one recording has none to be compared with. Give two."),
+        (["absent.wav"], "absent.wav: no such file"),
+        (["text.wav"], "text.wav: "),
+    ],
+)
+def test_quickstart_refuses_recordings_before_it_trains(
+    run, capsys, make_wav, tmp_path, others, words
+):
+    (tmp_path / "text.wav").write_text("this is no sound")
+    recordings = [make_wav(tmp_path / "good.wav"), *(tmp_path / name for name in others)]
+    assert run("quickstart", *recordings, "--out", tmp_path / "run") == 2
+    assert words in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
