@@ -1,5 +1,6 @@
 """Outputs that appear under their final name only when they are complete."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from speakervlad.errors import InputError
+
+# Errors that only writing causes; Python's own messages do not name the file.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -16,7 +20,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The temporary name keeps the suffix, because ``np.savez`` and matplotlib go by it.
 
     Raises:
-        InputError: the folder cannot be created or written.
+        InputError: the folder cannot be created or written, or the disk is full.
     """
     path = Path(path)
     check_writable(path)
@@ -24,12 +28,30 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with naming_full_disk(path):
+            yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def naming_full_disk(path: str | Path) -> Iterator[None]:
+    """While ``path`` is written.
+
+    Raises:
+        InputError: the disk, a quota or the size of a file is exhausted.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}). Make room or choose another path."
+        ) from error
 
 
 def check_writable(path: str | Path) -> None:

@@ -1,6 +1,7 @@
 """Fixtures that several floors share; none is applied by itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,20 @@ def make_wav(make_waveform) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def full_disk() -> Callable[..., AbstractContextManager[None]]:
+    """``with full_disk(num_bytes):`` no file grows beyond so many bytes."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limit(num_bytes: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

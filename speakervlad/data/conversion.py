@@ -5,14 +5,14 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
-from speakervlad.data.audio import SAMPLE_RATE, read_audio
+from speakervlad.data.audio import read_audio
 from speakervlad.data.bad_files import BadFile, BadList
+from speakervlad.data.encoding import write_audio
 from speakervlad.data.layouts import audio_below
 from speakervlad.data.parallel import map_parallel
 from speakervlad.errors import InputError, did_you_mean
-from speakervlad.files import atomic_path, check_writable
+from speakervlad.files import check_writable
 from speakervlad.progress import Track, silent
 
 FORMATS = ("flac", "wav")
@@ -51,7 +51,8 @@ def convert_folder(
 
     Raises:
         InputError: unknown format, no audio, two files with the same name but for the extension,
-            too many bad files (the others are converted), or ``out`` cannot be written.
+            too many bad files (the others are converted), ``out`` cannot be written, or the disk is
+            full.
     """
     if file_format not in FORMATS:
         raise InputError(f"unknown format {file_format!r}. {did_you_mean(file_format, FORMATS)}")
@@ -88,6 +89,5 @@ def _convert(job: tuple[str, Path, Path]) -> str:
     except InputError as error:
         return str(error)
     samples = np.clip(np.rint(waveform * 32768), -32768, 32767).astype(np.int16)
-    with atomic_path(target) as temporary:
-        soundfile.write(temporary, samples, SAMPLE_RATE, subtype="PCM_16")
+    write_audio(target, samples)
     return ""

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
-from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.data.channel import Channel
+from speakervlad.data.encoding import write_audio
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.parallel import map_parallel
 from speakervlad.data.voice import Voice, synthesise
@@ -97,7 +96,5 @@ def _write_utterance(
     channel = Channel.draw(np.random.default_rng([*key, session + 1]))
     rng = np.random.default_rng([*key, session + 1, number + 1])
     waveform = channel.apply(synthesise(voice, rng, rng.uniform(*seconds)), rng)
-    path = folder / f"{name}.wav"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, waveform, SAMPLE_RATE, subtype="PCM_16")
+    write_audio(folder / f"{name}.wav", waveform)
     return len(waveform)

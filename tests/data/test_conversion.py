@@ -3,6 +3,7 @@ import pytest
 import soundfile
 
 from speakervlad.data.audio import read_audio
+from speakervlad.data.bad_files import BadList
 from speakervlad.data.conversion import convert_folder
 from speakervlad.errors import InputError
 
@@ -50,3 +51,12 @@ def test_clashing_names_and_unknown_formats(source, tmp_path, make_wav):
     with pytest.raises(InputError, match=r"several files would become a/0\.flac"):
         convert_folder(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_stops_at_once_and_is_no_bad_file(source, tmp_path, full_disk):
+    bad_list = BadList(tmp_path / "bad.csv")
+    with full_disk(10000), pytest.raises(InputError, match=r"out/a/0\.flac: cannot be written"):
+        convert_folder(source, tmp_path / "out", max_bad=1, bad_list=bad_list, num_workers=0)
+    assert bad_list.files == []
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert convert_folder(source, tmp_path / "out") == (3, 0, [])

@@ -3,6 +3,7 @@ import pytest
 
 from speakervlad.data.audio import read_audio
 from speakervlad.data.manifest import Manifest
+from speakervlad.errors import InputError
 
 pytest.importorskip("pyroomacoustics")
 
@@ -32,3 +33,9 @@ def test_a_bank_is_a_manifest_and_a_larger_one_contains_it(tmp_path):
         np.testing.assert_array_equal(read_audio(again.path(row)), read_audio(large.path(row)))
     response = RoomSource(again, 4000).draw(np.random.default_rng(0))
     assert np.abs(response).max() == pytest.approx(1)
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_cut_room(tmp_path, full_disk):
+    with full_disk(2000), pytest.raises(InputError, match=r"room000000\.wav: cannot be written"):
+        simulate_rooms(tmp_path, num_rooms=1, num_workers=0)
+    assert list(tmp_path.iterdir()) == []

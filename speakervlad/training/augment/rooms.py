@@ -4,9 +4,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from speakervlad.data.audio import SAMPLE_RATE
+from speakervlad.data.encoding import write_audio
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.parallel import map_parallel
 from speakervlad.extras import require
@@ -66,7 +66,7 @@ def simulate_rooms(
 def _write_room(folder: Path, seed: int, number: int) -> int:
     """Simulate one room; return the length of its response in samples."""
     response = simulate_room(np.random.default_rng((seed, number)))
-    soundfile.write(folder / f"room{number:06d}.wav", response, SAMPLE_RATE, subtype="FLOAT")
+    write_audio(folder / f"room{number:06d}.wav", response, subtype="FLOAT")
     return len(response)
 
 
