@@ -1,4 +1,4 @@
-"""Crops per second of the loader (wav, flac, packed; workers), of augmentation, of a step.
+"""Crops per second of the loader (wav, flac, packed; workers) and of augmentation.
 
     python benchmarks/training_data.py            # all
     python benchmarks/training_data.py effects    # one part
@@ -88,31 +88,6 @@ def processor_seconds() -> float:
     return used
 
 
-def step() -> None:
-    """A step of the published encoder: front end, forward, backward and update; one thread."""
-    from speakervlad.config import Config, TrainConfig
-    from speakervlad.training.augment.augmenter import Examples
-    from speakervlad.training.build import build_model, build_plan
-    from speakervlad.training.distributed import World
-    from speakervlad.training.optim import build_optimizer
-    from speakervlad.training.trainer import Trainer
-
-    torch.set_num_threads(1)
-    config = Config(train=TrainConfig(batch_size=BATCH))
-    for precision in ("float32", "bfloat16"):
-        model = build_model(config, 1000)
-        trainer = Trainer(
-            model,
-            build_optimizer(model, config.optim),
-            World(0, 1, torch.device("cpu")),
-            plan=build_plan(config),
-            precision=precision,
-        )
-        examples = Examples(0.1 * torch.randn(BATCH, CROP), torch.arange(BATCH))
-        found = rate(lambda trainer=trainer, one=examples: trainer.step(0, one), BATCH, repeats=3)
-        print(f"  {found:8.1f} crops/s  {precision}", flush=True)
-
-
 def effects() -> None:
     """Every effect on batches of 32 crops of 2.5 s on the CPU; codecs one crop at a time."""
     from speakervlad.training.augment import effects as effect
@@ -141,7 +116,7 @@ def effects() -> None:
         print(f"  {found:8.0f} crops/s  {codec}", flush=True)
 
 
-PARTS = {"effects": effects, "loader": loader, "step": step}
+PARTS = {"effects": effects, "loader": loader}
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:

@@ -1,6 +1,7 @@
-"""The one exception that a user's input can cause."""
+"""The one exception that a user's input can cause, and what its messages are made of."""
 
 import difflib
+import operator
 from collections.abc import Iterable
 
 
@@ -22,3 +23,29 @@ def first_few(names: Iterable[str], limit: int = 5) -> str:
     """``a, b, c, d, e, ...`` for messages that would otherwise name thousands."""
     listed = [str(name) for name in names]
     return ", ".join(listed[:limit]) + (", ..." if len(listed) > limit else "")
+
+
+def check_range(
+    key: str,
+    value: float,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> None:
+    """Refuse a number outside of its range, and NaN.
+
+    Raises:
+        InputError: names key, value and range.
+    """
+    bounds = (
+        (above, "above", operator.gt),
+        (at_least, "at least", operator.ge),
+        (below, "below", operator.lt),
+        (at_most, "at most", operator.le),
+    )
+    asked = [(bound, words, holds) for bound, words, holds in bounds if bound is not None]
+    if not all(holds(value, bound) for bound, _, holds in asked):
+        expected = " and ".join(f"{words} {bound:g}" for bound, words, _ in asked)
+        raise InputError(f"{key}={value}: must be {expected}.")

@@ -74,8 +74,12 @@ def accuracy(report: dict | None) -> str:
 
 
 def threshold_table(thresholds: dict) -> str:
-    """Cosines at which to accept, for the lists together."""
+    """Cosines at which to accept, for the lists together and each alone."""
     rows = [("equal error rate", f"{thresholds['eer']:.3f}")]
+    rows += [
+        (f"equal error rate of {name} alone", f"{value:.3f}")
+        for name, value in thresholds["eer_by_list"].items()
+    ]
     rows += [
         (f"false acceptance {100 * float(rate):g} %", f"{value:.3f}")
         for rate, value in thresholds["false_accept_rate"].items()

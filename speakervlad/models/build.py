@@ -18,7 +18,7 @@ from speakervlad.config import (
     PoolingConfig,
     read_encoder_config,
 )
-from speakervlad.errors import InputError, first_few
+from speakervlad.errors import InputError, check_range, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.classifier import (
     AAMSoftmax,
@@ -133,7 +133,15 @@ def build_pooling(
 def build_classifier(
     config: ClassifierConfig, dim: int, num_speakers: int
 ) -> Softmax | MarginSoftmax:
-    """The training objective that the config names."""
+    """The training objective that the config names.
+
+    Raises:
+        InputError: a size or a margin is out of its range.
+    """
+    check_range("classifier.scale", config.scale, above=0)
+    for key in ("margin", "margin_warmup_steps", "hardest", "hardest_margin"):
+        check_range(f"classifier.{key}", getattr(config, key), at_least=0)
+    check_range("classifier.num_centers", config.num_centers, at_least=1)
     return CLASSIFIERS[config.kind](config, dim, num_speakers)
 
 
@@ -231,8 +239,7 @@ def _check_ranges(config: EncoderConfig) -> None:
         "embedding_dim": (config.embedding_dim, 1),
     }
     for key, (value, minimum) in smallest.items():
-        if not value >= minimum:
-            raise InputError(f"encoder.{key}={value}: must be at least {minimum}.")
+        check_range(f"encoder.{key}", value, at_least=minimum)
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:

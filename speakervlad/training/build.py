@@ -9,7 +9,7 @@ import torch
 from speakervlad.config import Config
 from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, check_range
 from speakervlad.models.build import (
     WEIGHTS_NAME,
     assemble_encoder,
@@ -26,6 +26,7 @@ from speakervlad.training.augment.build import build_crops, check_augment, crop_
 from speakervlad.training.augment.crops import DrawnCrops
 from speakervlad.training.distributed import ALONE, World
 from speakervlad.training.loading import check_batches
+from speakervlad.training.optim import check_optim
 from speakervlad.training.partial_fc import PartialFC, check_sharding
 from speakervlad.training.schedule import check_schedule, margin_share, rate_factor
 from speakervlad.training.trainer import StepPlan
@@ -41,15 +42,14 @@ def check_config(config: Config, world_size: int) -> None:
     """
     train, pooling = config.train, config.encoder.pooling
     for key in ("steps", "batch_size", "accumulate", "log_every", "save_every", "validate_every"):
-        if getattr(train, key) < 1:
-            raise InputError(f"train.{key}={getattr(train, key)} must be at least 1.")
+        check_range(f"train.{key}", getattr(train, key), at_least=1)
     if train.batch_size % (world_size * train.accumulate):
         raise InputError(
             f"train.batch_size={train.batch_size} cannot be shared by {world_size} processes and "
             f"{train.accumulate} accumulated parts. Choose a multiple."
         )
-    if train.average_last < 0:
-        raise InputError(f"train.average_last={train.average_last}: must not be negative.")
+    for key in ("average_last", "vlad_init_utterances", "freeze_trunk_steps"):
+        check_range(f"train.{key}", getattr(train, key), at_least=0)
     if not config.data.train_manifest:
         raise InputError("data.train_manifest is not set. Name the CSV that `prepare` wrote.")
     if train.vlad_init_utterances and (pooling.kind, pooling.assignment) != (
@@ -63,6 +63,7 @@ def check_config(config: Config, world_size: int) -> None:
     if config.init_classifier and config.init_from is None:
         raise InputError("init_classifier needs init_from. Name the folder that holds one.")
     check_sharding(config.classifier)
+    check_optim(config.optim)
     check_schedule(config.schedule)
     check_batches(config)
     check_augment(config.augment)

@@ -12,7 +12,7 @@ from speakervlad.config import Config
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.sampler import BalancedSampler, EndlessSampler
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, check_range
 from speakervlad.training.augment.crops import DrawnCrops, collate
 from speakervlad.training.distributed import World
 
@@ -26,14 +26,8 @@ def check_batches(config: Config) -> None:
         InputError: as said, or a tolerated fraction that is none.
     """
     data = config.data
-    if not 0 <= data.max_bad_fraction < 1:
-        raise InputError(
-            f"data.max_bad_fraction={data.max_bad_fraction}: must be at least 0 and below 1."
-        )
-    if data.seconds_per_visit < 0:
-        raise InputError(
-            f"data.seconds_per_visit={data.seconds_per_visit}: must be above 0, or 0 for one visit."
-        )
+    check_range("data.max_bad_fraction", data.max_bad_fraction, at_least=0, below=1)
+    check_range("data.seconds_per_visit", data.seconds_per_visit, at_least=0)
     if data.speakers_per_batch == 0:
         return
     if data.seconds_per_visit:

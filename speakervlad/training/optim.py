@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from speakervlad.config import OptimConfig
+from speakervlad.errors import check_range
 from speakervlad.models.encoder import SpeakerClassifier
 
 
@@ -22,6 +23,19 @@ def build_optimizer(model: SpeakerClassifier, config: OptimConfig) -> torch.opti
         )
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.kind]
     return kind(groups, lr=config.lr, eps=config.epsilon, fused=True)
+
+
+def check_optim(config: OptimConfig) -> None:
+    """Refuse rates and decays outside of their ranges.
+
+    Raises:
+        InputError: as said.
+    """
+    check_range("optim.lr", config.lr, above=0)
+    check_range("optim.epsilon", config.epsilon, above=0)
+    check_range("optim.momentum", config.momentum, at_least=0, below=1)
+    check_range("optim.weight_decay", config.weight_decay, at_least=0)
+    check_range("optim.clip_norm", config.clip_norm, at_least=0)
 
 
 def parameter_groups(model: SpeakerClassifier, weight_decay: float) -> list[dict]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speakervlad.config import ClassifierConfig
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, check_range
 from speakervlad.models.classifier import (
     Classifier,
     Embeddings,
@@ -35,10 +35,7 @@ def check_sharding(config: ClassifierConfig) -> None:
             f"classifier.sharded needs classifier.kind={' or '.join(SHARDED_KINDS)}, "
             f"not {config.kind}."
         )
-    if not 0 < config.sample_rate <= 1:
-        raise InputError(
-            f"classifier.sample_rate={config.sample_rate}: must be above 0 and at most 1."
-        )
+    check_range("classifier.sample_rate", config.sample_rate, above=0, at_most=1)
     if config.sample_rate < 1 and not config.sharded:
         raise InputError("classifier.sample_rate below 1 needs classifier.sharded=true.")
 

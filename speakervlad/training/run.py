@@ -51,6 +51,9 @@ from speakervlad.training.validation import ValidationList, read_lists, validate
 
 logger = logging.getLogger(__name__)
 
+# Schedulers leave half a minute between SIGTERM and SIGKILL.
+VOTE_STEPS = 10
+
 # Called at every report: steps done, steps in all, one line of figures.
 Show = Callable[[int, int, str], None]
 
@@ -142,13 +145,12 @@ class Run:
         if self.step >= train.steps:
             logger.info("nothing left to do: step %d of %d", self.step, train.steps)
             return
-        leave = False
         loader = build_loader(self.config, self.dataset, self.step, self.world)
         for batch in cast("Iterator[DrawnBatch]", batches(loader)):
             self._train_on(batch)
-            if self._due(train.log_every):
+            leave = self._all_asked_to_leave(preempted)
+            if leave or self._due(train.log_every):
                 self._report()
-                leave = self.world.any(preempted())
             if self.lists and self._due(train.validate_every):
                 self._validate()
             if leave or self._due(train.save_every):
@@ -157,6 +159,12 @@ class Run:
                 break
         if self.step < train.steps:
             logger.info("stopped at step %d of %d; resume=true goes on", self.step, train.steps)
+
+    def _all_asked_to_leave(self, preempted: Callable[[], bool]) -> bool:
+        """Whether any process was; they vote now and then, for a vote waits for the device."""
+        if self.world.size > 1 and self.step % VOTE_STEPS:
+            return False
+        return self.world.any(preempted())
 
     def _report_bad_files(self) -> None:
         bad = self.dataset.crops.bad_utterances()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from speakervlad.config import ScheduleConfig
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, check_range
 
 
 def constant(progress: float, final_factor: float) -> float:
@@ -48,11 +48,14 @@ def rate_factor(step: int, total_steps: int, schedule: ScheduleConfig) -> float:
 
 
 def check_schedule(schedule: ScheduleConfig) -> None:
-    """Refuse milestones and factors that do not fit each other.
+    """Refuse milestones and factors that do not fit each other, and numbers out of range.
 
     Raises:
         InputError: as said.
     """
+    check_range("schedule.warmup_steps", schedule.warmup_steps, at_least=0)
+    check_range("schedule.warmup_start", schedule.warmup_start, at_least=0, at_most=1)
+    check_range("schedule.final_factor", schedule.final_factor, at_least=0, at_most=1)
     if schedule.kind != "steps":
         return
     if len(schedule.factors) != len(schedule.milestones) + 1:

@@ -213,7 +213,7 @@ def test_silent_impulse_responses_are_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"noise_probability": 1.5}, "from 0 to 1"),
+        ({"noise_probability": 1.5}, "must be at least 0 and at most 1"),
         ({"noise_probability": 0.5}, "needs augment.noise_manifest"),
         ({"rir_probability": 0.5}, "needs augment.rir_manifest"),
         ({"rir_probability": 0.5, "rir_manifest": "a", "rir_seconds": 0.0}, "at least 0.01"),
@@ -221,7 +221,7 @@ def test_silent_impulse_responses_are_refused_by_name(tmp_path):
         ({"speeds": (1.0, 0.9, 0.9)}, "distinct"),
         ({"speeds": (1.0, 3.0)}, "from 0.5 to 2"),
         ({"noise_snr_db": (15.0, 0.0)}, "lowest, highest"),
-        ({"gain_db": -1.0}, "not be negative"),
+        ({"gain_db": -1.0}, "must be at least 0"),
         ({"codec_probability": 0.1, "codecs": ()}, "needs augment.codecs"),
         ({"noise_probability": 0.1, "noise_manifest": "a", "babble_speakers": (0, 1)}, "1 voice"),
     ],

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from speakervlad.config import OptimConfig
-from speakervlad.training.build import build_model
+from speakervlad.errors import InputError
+from speakervlad.training.build import build_model, check_config
 from speakervlad.training.optim import build_optimizer, set_learning_rate
 
 
@@ -41,3 +42,26 @@ def test_resting_trunk_keeps_its_weights(model):
     optimizer.step()
     for name, value in model.named_parameters():
         assert torch.equal(value, before[name]) == name.startswith("encoder.trunk"), name
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("optim.lr=0", "above 0"),
+        ("optim.lr=.nan", "above 0"),
+        ("optim.epsilon=-1", "above 0"),
+        ("optim.momentum=1", "at least 0 and below 1"),
+        ("optim.weight_decay=-0.1", "at least 0"),
+        ("optim.clip_norm=-1", "at least 0"),
+        ("schedule.warmup_start=2", "at least 0 and at most 1"),
+        ("schedule.final_factor=-1", "at least 0 and at most 1"),
+        ("classifier.scale=0", "above 0"),
+        ("classifier.margin=-0.1", "at least 0"),
+        ("classifier.num_centers=0", "at least 1"),
+        ("train.freeze_trunk_steps=-1", "at least 0"),
+    ],
+)
+def test_numbers_out_of_range_are_named_before_data_is_touched(experiment, override, expected):
+    key = override.partition("=")[0]
+    with pytest.raises(InputError, match=rf"^{key}=\S+: must be {expected}\.$"):
+        check_config(experiment(override), world_size=1)

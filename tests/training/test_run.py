@@ -17,6 +17,7 @@ from speakervlad.models.build import load_encoder_folder
 from speakervlad.training.checkpoint import TrainingState
 from speakervlad.training.run import train
 from speakervlad.training.run_log import read_metrics
+from speakervlad.training.trainer import Trainer
 
 
 def same_states(one, two):
@@ -161,6 +162,20 @@ def test_sigterm_to_the_whole_process_group_saves_and_exits_with_0(experiment, t
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 0, messages
     assert TrainingState.load(tmp_path / "run" / "last.pt").step >= 2
+
+
+def test_sigterm_does_not_wait_for_a_report(experiment, tmp_path, monkeypatch):
+    step = Trainer.step
+
+    def ask_at_the_fourth(trainer, number, examples):
+        if number == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return step(trainer, number, examples)
+
+    monkeypatch.setattr(Trainer, "step", ask_at_the_fourth)
+    train(experiment("train.steps=50", "train.log_every=50", "train.save_every=50"))
+    assert TrainingState.load(tmp_path / "run" / "last.pt").step == 4
+    assert [record["step"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [4]
 
 
 def test_truncated_audio_names_the_utterance(experiment, tmp_path, corpus):

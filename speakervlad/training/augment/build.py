@@ -7,7 +7,7 @@ import torch
 from speakervlad.config import AugmentConfig, Config
 from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, check_range
 from speakervlad.extras import require
 from speakervlad.models.frontend import SAMPLE_RATE, ShortTimeFourier
 from speakervlad.training.augment.augmenter import Augmenter
@@ -32,15 +32,13 @@ def check_augment(config: AugmentConfig) -> None:
         InputError: as said; also a codec is asked and PyAV is not installed.
     """
     for key in PROBABILITIES:
-        if not 0 <= getattr(config, key) <= 1:
-            raise InputError(f"augment.{key}={getattr(config, key)}: must be from 0 to 1.")
+        check_range(f"augment.{key}", getattr(config, key), at_least=0, at_most=1)
     for key in RANGES:
         values = getattr(config, key)
         if len(values) != 2 or values[0] > values[1]:
             raise InputError(f"augment.{key}={list(values)}: must be [lowest, highest].")
     for key in SIZES:
-        if getattr(config, key) < 0:
-            raise InputError(f"augment.{key}={getattr(config, key)}: must not be negative.")
+        check_range(f"augment.{key}", getattr(config, key), at_least=0)
     _check_speeds(config.speeds)
     _check_sources(config)
 
@@ -67,8 +65,8 @@ def _check_sources(config: AugmentConfig) -> None:
             "augment.rir_probability needs augment.rir_manifest. Write one with "
             "`speakervlad prepare --layout rirs`, or simulate rooms with `speakervlad rooms`."
         )
-    if config.rir_probability and not config.rir_seconds >= 0.01:
-        raise InputError(f"augment.rir_seconds={config.rir_seconds}: must be at least 0.01.")
+    if config.rir_probability:
+        check_range("augment.rir_seconds", config.rir_seconds, at_least=0.01)
     if config.codec_probability:
         if not config.codecs:
             raise InputError("augment.codec_probability needs augment.codecs. Name one.")
