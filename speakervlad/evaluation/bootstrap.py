@@ -12,6 +12,7 @@ from speakervlad.evaluation.figures import (
     REPORTED_POINTS,
     OperatingPoint,
     all_figures,
+    measurable_rates,
 )
 from speakervlad.evaluation.metrics import VerificationReport
 from speakervlad.evaluation.speakers import TrialSpeakers
@@ -91,6 +92,8 @@ def compare_systems(
 ) -> dict[str, Comparison]:
     """Paired comparison: both systems see the same resampled speakers, so what they share cancels.
 
+    False-acceptance rates finer than one non-target trial are left out, as in a report.
+
     Raises:
         InputError: fewer than ``MIN_SPEAKERS`` speakers, or scores that do not fit the labels.
     """
@@ -103,9 +106,10 @@ def compare_systems(
         seed=seed,
         track=track,
     )
+    rates = measurable_rates(int(np.sum(~is_target)))
     return paired(
-        all_figures(error_curve(first, is_target), points),
-        all_figures(error_curve(second, is_target), points),
+        all_figures(error_curve(first, is_target), points, rates),
+        all_figures(error_curve(second, is_target), points, rates),
         of_system(draws, 0),
         of_system(draws, 1),
         confidence,
@@ -119,7 +123,10 @@ def paired(
     second_draws: dict[str, np.ndarray],
     confidence: float = CONFIDENCE,
 ) -> dict[str, Comparison]:
-    """Compare figures of two systems, given both on the same (num_resamples,) resamples."""
+    """Compare figures of two systems, given both on the same (num_resamples,) resamples.
+
+    The draws may hold more figures than are compared.
+    """
     comparisons = {}
     for name in first:
         differences = second_draws[name] - first_draws[name]

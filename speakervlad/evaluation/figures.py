@@ -141,6 +141,11 @@ def miss_at_false_accept(curve: ErrorCurve, rate: float) -> tuple[float, float]:
     return float(curve.miss[point]), float(curve.thresholds[point])
 
 
+def measurable_rates(num_nontarget: int) -> tuple[float, ...]:
+    """The fixed false-acceptance rates that are no finer than one of so many non-target trials."""
+    return tuple(rate for rate in FIXED_FALSE_ACCEPT if rate * num_nontarget >= 1)
+
+
 def all_figures(
     curve: ErrorCurve,
     points: tuple[OperatingPoint, ...] = REPORTED_POINTS,

@@ -6,13 +6,13 @@ import numpy as np
 
 from speakervlad.evaluation.curves import ErrorCurve, check_scores, convex_hull, error_curve
 from speakervlad.evaluation.figures import (
-    FIXED_FALSE_ACCEPT,
     REPORTED_POINTS,
     OperatingPoint,
     actual_dcf,
     all_figures,
     cllr_of_curve,
     eer_point,
+    measurable_rates,
     min_cllr_of_hull,
     min_dcf_point,
     miss_at_false_accept,
@@ -83,9 +83,7 @@ def report_of_curve(
     """Every figure of one error curve."""
     figures = all_figures(curve, points, ())
     fixed = {
-        f"{rate:g}": miss_at_false_accept(curve, rate)
-        for rate in FIXED_FALSE_ACCEPT
-        if rate * num_nontarget >= 1
+        f"{rate:g}": miss_at_false_accept(curve, rate) for rate in measurable_rates(num_nontarget)
     }
     return VerificationReport(
         eer=figures["eer"],

@@ -15,7 +15,12 @@ from speakervlad.evaluation.bootstrap import (
 )
 from speakervlad.evaluation.breakdown import breakdown, trial_groups
 from speakervlad.evaluation.curves import error_curve
-from speakervlad.evaluation.figures import REPORTED_POINTS, OperatingPoint, all_figures
+from speakervlad.evaluation.figures import (
+    REPORTED_POINTS,
+    OperatingPoint,
+    all_figures,
+    measurable_rates,
+)
 from speakervlad.evaluation.metrics import verification_report
 from speakervlad.evaluation.report import SystemResult
 from speakervlad.evaluation.scored_lists import speakers_if_known
@@ -86,7 +91,8 @@ def with_spread(
         points: operating points.
     """
     best = min(range(len(results)), key=lambda system: results[system].report.eer)
-    figures = [all_figures(error_curve(result.scores, labels), points) for result in results]
+    rates = measurable_rates(int(np.sum(~labels)))
+    figures = [all_figures(error_curve(result.scores, labels), points, rates) for result in results]
     spread = []
     for system, result in enumerate(results):
         own = of_system(draws, system)

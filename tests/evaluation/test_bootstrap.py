@@ -107,6 +107,14 @@ def test_pairing_shows_what_single_intervals_hide(rng):
     assert result.interval[1] - result.interval[0] < high - low
 
 
+def test_rates_finer_than_a_trial_are_not_compared(rng):
+    scores, is_target, speakers = simulated_list(rng, 10)
+    found = compare_systems(scores, scores, is_target, speakers, num_resamples=5)
+    reported = verification_report(scores, is_target).frr_at_far
+    assert list(reported) == ["0.01"]
+    assert [name for name in found if name.startswith("frr")] == ["frr at far 0.01"]
+
+
 def test_too_few_speakers_are_refused(rng):
     scores, is_target, speakers = simulated_list(rng, 4)
     with pytest.raises(InputError, match="4 speakers are too few"):
