@@ -114,15 +114,17 @@ def _impostor_pairs(
 
 
 def _check_classes(labels: list[bool], allow_same_session: bool) -> None:
+    way_out = (
+        "" if allow_same_session else ", or allow targets of one session: --allow-same-session"
+    )
     if not any(labels):
         sessions = "" if allow_same_session else " of different sessions"
-        way_out = "" if allow_same_session else " or allow targets of one session"
         raise InputError(
             f"no speaker has two utterances{sessions}, so there is no target trial. "
             f"Record more{way_out}."
         )
     if all(labels):
         raise InputError(
-            "no two speakers agree in the matched columns, so there is no non-target trial. "
-            "Match fewer columns."
+            "no speaker with target trials agrees with another in the matched columns, "
+            f"so there is no non-target trial. Match fewer columns{way_out}."
         )
