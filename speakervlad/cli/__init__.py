@@ -1,6 +1,7 @@
 """The ``speakervlad`` command: every command body reads, calls one library function, writes."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,7 +65,10 @@ def main() -> None:
 
 
 def describe(error: Exception) -> str:
-    """One line for one error; an OSError names its file."""
+    """One line for one error; an OSError names its file, and what to look at."""
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        start = "" if Path(error.filename).is_absolute() else f", which starts from {Path.cwd()}"
+        return f"{error.filename}: {error.strerror}. Check the path{start}."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())

@@ -94,12 +94,13 @@ def pack(
     workers: Workers = None,
 ) -> None:
     """Copy a corpus into a few large files, for network storage and slow disks."""
-    check_writable(out / "manifest.csv")
     from speakervlad.data.manifest import Manifest
     from speakervlad.data.packing import pack as pack_manifest
 
+    utterances = Manifest.load(manifest, root)
+    check_writable(out / "manifest.csv")
     packed = pack_manifest(
-        Manifest.load(manifest, root),
+        utterances,
         out,
         shard_samples=round(shard_hours * 3600 * 16000),
         num_workers=workers,

@@ -123,6 +123,13 @@ def test_pack_with_an_unreadable_file(run, corpus, tmp_path, capsys):
     assert list((tmp_path / "packed").iterdir()) == []
 
 
+def test_pack_without_a_manifest_leaves_no_folder(run, tmp_path, capsys):
+    (tmp_path / "bad.csv").write_text("path,length\na.wav,3\n")
+    assert run("pack", tmp_path / "bad.csv", tmp_path / "packed") == 2
+    assert "bad.csv" in capsys.readouterr().err
+    assert not (tmp_path / "packed").exists()
+
+
 def test_convert(run, corpus, tmp_path, capsys):
     assert run("convert-audio", corpus, tmp_path / "flac") == 0
     assert "3 files converted, 0 were there already" in capsys.readouterr().out
