@@ -16,10 +16,11 @@ from speakervlad.cli.options import (
     PrecisionOption,
 )
 from speakervlad.errors import InputError
+from speakervlad.files import check_writable
 
 if TYPE_CHECKING:
     from speakervlad.evaluation.embeddings import Embeddings
-    from speakervlad.inference.engine import Embedded
+    from speakervlad.inference.engine import Embedded, Windows
     from speakervlad.inference.recordings import Recordings
 
 
@@ -48,15 +49,12 @@ def embed(
     """Write one embedding per recording, or per sliding window of it."""
     import time
 
-    from speakervlad.files import check_writable
-    from speakervlad.inference.engine import Windows, load_encoder
+    from speakervlad.inference.engine import load_encoder
     from speakervlad.inference.sharding import embed_in_parts, open_parts, share_from_environment
 
     started, share = time.time(), share_from_environment()
-    if window is None and hop is not None:
-        raise InputError("--hop goes with --window.")
-    windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
-    check_writable(out)
+    windows = windows_of(window, hop)
+    check_table(out)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     recordings = find_recordings(inputs, root)
     parts = open_parts(out, embedder, precision=precision, windows=windows, channel=channel)
@@ -79,6 +77,32 @@ def embed(
     embeddings.save(out)
     parts.remove()
     console.print(f"{len(embeddings)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
+
+
+def windows_of(length: float | None, hop: float | None) -> "Windows | None":
+    """The sliding windows that are asked for; by default, each begins in the middle of another.
+
+    Raises:
+        InputError: a hop without windows.
+    """
+    from speakervlad.inference.engine import Windows
+
+    if length is None and hop is not None:
+        raise InputError("--hop goes with --window.")
+    return None if length is None else Windows(length, length / 2 if hop is None else hop)
+
+
+def check_table(out: Path) -> None:
+    """Refuse, before the work, a file that embeddings cannot be written to.
+
+    Raises:
+        InputError: another suffix than .npz, or a place that cannot be written.
+    """
+    if out.suffix.lower() != ".npz":
+        raise InputError(
+            f"{out}: embeddings are written as .npz. Name it so; `convert-embeddings` makes others."
+        )
+    check_writable(out)
 
 
 def collect(ids: "list[str]", items: "list[Embedded]", *, named_spans: bool) -> "Embeddings":

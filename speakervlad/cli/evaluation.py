@@ -12,7 +12,6 @@ from speakervlad.cli.figures_table import groups_to_json, print_groups, print_re
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     ByOption,
-    EncoderOption,
     KeyOption,
     ManifestOption,
     PointOption,
@@ -24,6 +23,8 @@ from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from speakervlad.evaluation.embeddings import Embeddings
     from speakervlad.evaluation.figures import OperatingPoint
     from speakervlad.evaluation.metrics import VerificationReport
@@ -41,7 +42,10 @@ def score(
         Path | None,
         typer.Option(help=".npz, .ark, .scp, .parquet; without them, the recordings are embedded."),
     ] = None,
-    encoder: EncoderOption = DEFAULT_ENCODER,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="What embeds the recordings: as for `embed`, the default if not named."),
+    ] = None,
     root: Annotated[
         Path | None, typer.Option(help="Folder of the recordings, if not that of the list.")
     ] = None,
@@ -65,36 +69,46 @@ def score(
     from speakervlad.evaluation.calibration import load_calibration
     from speakervlad.evaluation.enrolment import read_enrolment, with_models
     from speakervlad.evaluation.interchange import load_embeddings
-    from speakervlad.evaluation.normalisation import adaptive_s_norm, load_cohort, subtract_mean
+    from speakervlad.evaluation.normalisation import load_cohort
     from speakervlad.evaluation.score_files import write_scores
-    from speakervlad.evaluation.scoring import cosine_scores
     from speakervlad.evaluation.trials import read_trials
 
+    check_sources(embeddings, encoder, (enrol, mean_of, cohort))
     check_writable(out)
     pairs = read_trials(trials)
-    if embeddings is not None:
-        table = load_embeddings(embeddings)
-    elif enrol is None and mean_of is None and cohort is None:
+    calibrated = None if calibration is None else load_calibration(calibration)
+    others = None if cohort is None else load_cohort(cohort, cohort_manifest)
+    if embeddings is None:
         from speakervlad.inference.engine import load_encoder
 
-        table = embed_trials(pairs, root or trials.parent, load_encoder(encoder))
+        table = embed_trials(pairs, root or trials.parent, load_encoder(encoder or DEFAULT_ENCODER))
     else:
-        raise InputError("--enrol, --mean-of and --cohort go with --embeddings. Run `embed` first.")
-    others = None if cohort is None else load_cohort(cohort, cohort_manifest)
+        table = load_embeddings(embeddings)
     if mean_of is not None:
-        origin = load_embeddings(mean_of)
-        table = subtract_mean(table, origin)
-        others = None if others is None else subtract_mean(others, origin)
+        table, others = centre(table, others, mean_of)
     if enrol is not None:
         table = with_models(table, read_enrolment(enrol), pairs)
-    if others is None:
-        values = cosine_scores(table, pairs, track)
-    else:
-        values = adaptive_s_norm(table, pairs, others, top or None, track).scores
-    if calibration is not None:
-        values = load_calibration(calibration).log_likelihood_ratio(values)
+    values = similarities(table, pairs, others, top)
+    if calibrated is not None:
+        values = calibrated.log_likelihood_ratio(values)
     write_scores(out, pairs, values, form)
     console.print(f"{len(pairs)} trials scored: {out}")
+
+
+def check_sources(
+    embeddings: Path | None, encoder: Path | None, need_embeddings: tuple[Path | None, ...]
+) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        InputError: embeddings and what makes them; or no embeddings and what works on them.
+    """
+    if embeddings is None and any(path is not None for path in need_embeddings):
+        raise InputError("--enrol, --mean-of and --cohort go with --embeddings. Run `embed` first.")
+    if embeddings is not None and encoder is not None:
+        raise InputError(
+            f"--encoder {encoder} would compute what --embeddings {embeddings} holds. Give one."
+        )
 
 
 def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddings":
@@ -107,6 +121,29 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddin
     files = from_names(pairs.names.tolist(), root)
     vectors = embedder.embed_files(files.paths, track=track)
     return Embeddings(np.asarray(files.ids), vectors)
+
+
+def centre(
+    table: "Embeddings", others: "Embeddings | None", mean_of: Path
+) -> "tuple[Embeddings, Embeddings | None]":
+    """Subtract the mean of the embeddings of a file from a table and, if given, from a cohort."""
+    from speakervlad.evaluation.interchange import load_embeddings
+    from speakervlad.evaluation.normalisation import subtract_mean
+
+    origin = load_embeddings(mean_of)
+    return subtract_mean(table, origin), None if others is None else subtract_mean(others, origin)
+
+
+def similarities(
+    table: "Embeddings", pairs: "Trials", cohort: "Embeddings | None", top: int
+) -> "np.ndarray":
+    """(num_trials,) cosines, normalised by the nearest ``top`` of a cohort if there is one."""
+    from speakervlad.evaluation.normalisation import adaptive_s_norm
+    from speakervlad.evaluation.scoring import cosine_scores
+
+    if cohort is None:
+        return cosine_scores(table, pairs, track)
+    return adaptive_s_norm(table, pairs, cohort, top or None, track).scores
 
 
 @app.command()

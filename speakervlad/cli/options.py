@@ -15,7 +15,11 @@ EncoderOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 PrecisionOption = Annotated[
-    str, typer.Option(help="float32, or bfloat16: about twice as fast where the processor has it.")
+    str,
+    typer.Option(
+        help="float32, or bfloat16: faster for large encoders and for recordings of one length, "
+        "where the processor has it; small encoders, as the default, are fastest in float32."
+    ),
 ]
 BackendOption = Annotated[
     str, typer.Option(help="torch, onnxruntime, openvino, or auto: the fastest that can do it.")

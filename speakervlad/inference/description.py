@@ -82,7 +82,7 @@ def _weights(path: Path, config: EncoderConfig) -> dict[str, str]:
 
 def _check_fit(path: Path, config: EncoderConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse weights of other sizes than the config states; only torch can compare the rest."""
-    expected = {"projection.linear.bias": (config.embedding_dim,)}
+    expected: dict[str, tuple[int, ...]] = {"projection.linear.bias": (config.embedding_dim,)}
     if config.descriptor_dim:
         expected["descriptors.linear.bias"] = (config.descriptor_dim,)
     if config.pooling.kind == "netvlad" and config.descriptor_dim:

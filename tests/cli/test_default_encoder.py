@@ -103,3 +103,10 @@ def test_score_without_embeddings_takes_no_models(run, capsys, tmp_path):
     options = ("--out", tmp_path / "S.txt", "--cohort", tmp_path / "C.npz")
     assert run("score", tmp_path / "list.trials", *options) == 2
     assert "go with --embeddings" in capsys.readouterr().err
+
+
+def test_score_takes_embeddings_or_what_makes_them(run, capsys, tmp_path):
+    (tmp_path / "list.trials").write_text("1 0.wav 0.wav\n")
+    options = ("--embeddings", tmp_path / "E.npz", "--encoder", "small")
+    assert run("score", tmp_path / "list.trials", *options, "--out", tmp_path / "S.txt") == 2
+    assert "--encoder small would compute what --embeddings" in capsys.readouterr().err

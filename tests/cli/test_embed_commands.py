@@ -87,6 +87,13 @@ def test_bad_options_end_in_one_line(run, capsys, encoder, folder, tmp_path, opt
     assert not out.exists()
 
 
+def test_another_kind_of_file_is_refused_before_the_work(run, capsys, encoder, folder, tmp_path):
+    out = tmp_path / "new" / "E.txt"
+    assert run("embed", folder, "--encoder", encoder, "--out", out) == 2
+    assert "E.txt: embeddings are written as .npz" in capsys.readouterr().err
+    assert not out.parent.exists()
+
+
 NO_TORCH = """
 import sys
 sys.modules["torch"] = None
