@@ -242,17 +242,24 @@ def _open_with_pyav(path: Path, refusal: Exception) -> Iterator[Source]:
         # Playlists and concatenations must not lead to other files or to the network.
         container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
     except (FFmpegError, ValueError) as error:
-        raise InputError(
-            f"{path}: not an audio file that soundfile or PyAV can read "
-            f"({_reason(refusal, path)}). Convert it to wav or flac."
-        ) from error
+        raise _no_audio(path, refusal) from error
     with container:
         if not container.streams.audio:
             raise InputError(f"{path}: holds no audio stream. Remove it or extract its sound.")
+        # FFmpeg takes any content for flac or mp3 that is named so.
+        if container.streams.audio[0].rate <= 0 or container.streams.audio[0].channels <= 0:
+            raise _no_audio(path, refusal)
         try:
             yield PyAVSource(container)
         except FFmpegError as error:
             raise damaged(path, error) from error
+
+
+def _no_audio(path: Path, refusal: Exception) -> InputError:
+    return InputError(
+        f"{path}: not an audio file that soundfile or PyAV can read "
+        f"({_reason(refusal, path)}). Convert it to wav or flac."
+    )
 
 
 def damaged(path: Path, error: Exception) -> InputError:

@@ -181,6 +181,7 @@ BAD_FILES = {
     "empty.wav": (lambda path: path.touch(), "empty file"),
     "zero.wav": (lambda path: soundfile.write(path, np.zeros(0), 16000), "holds no samples"),
     "text.wav": (lambda path: path.write_text("hello\n" * 99), "not an audio file"),
+    "text.flac": (lambda path: path.write_text("hello\n" * 99), "not an audio file"),
     "text.m4a": (lambda path: path.write_text("hello\n" * 99), "not an audio file"),
     "note.raw": (lambda path: path.write_text("hello\n" * 99), "no audio stream"),
     "truncated.flac": (write_truncated, "truncated or damaged"),
