@@ -4,37 +4,53 @@ python recipes/librispeech/prepare.py LibriSpeech OUT
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
 
 from speakervlad.cli.console import console, track
+from speakervlad.cli.data import BadListPath, MaxBad, Workers, parse_fraction
 from speakervlad.cli.recipe import run_recipe
+from speakervlad.data.bad_files import BadList
+from speakervlad.data.layouts import audio_below
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.prepare import prepare
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, first_few
 
 SPLITS = ("train", "dev", "test")
+
+
+class Reader(NamedTuple):
+    """A line of SPEAKERS.TXT: M or F, and the one subset with the reader's recordings."""
+
+    sex: str
+    subset: str
 
 
 def main(
     source: Annotated[Path, typer.Argument(help="Unpacked LibriSpeech, with SPEAKERS.TXT.")],
     out: Annotated[Path, typer.Argument(help="Folder for train.csv, dev.csv, test.csv.")],
-    workers: Annotated[int | None, typer.Option(help="Processes; one per core.")] = None,
+    max_bad: MaxBad = "1%",
+    bad_list: BadListPath = None,
+    workers: Workers = None,
 ) -> None:
     """Write a manifest per split from the subsets that are there: speaker, chapter, utterance."""
+    limit, bad_files = parse_fraction(max_bad), BadList(bad_list)
     readers = read_speakers(source / "SPEAKERS.TXT")
     subsets = sorted(path.name for path in source.iterdir() if path.is_dir())
-    if not any(subset.split("-")[0] in SPLITS for subset in subsets):
-        raise InputError(
-            f"{source}: no subset such as train-clean-100. Name its LibriSpeech folder."
-        )
+    subsets = [subset for subset in subsets if subset.split("-")[0] in SPLITS]
+    check_readers(source, subsets, readers)
     for split in SPLITS:
         chosen = [subset for subset in subsets if subset.split("-")[0] == split]
         parts = [
             prepare(
-                source / subset, layout="speaker-folders", num_workers=workers, track=track
+                source / subset,
+                layout="speaker-folders",
+                max_bad=limit,
+                bad_list=bad_files,
+                num_workers=workers,
+                track=track,
             ).manifest
             for subset in chosen
         ]
@@ -46,8 +62,8 @@ def main(
             )
 
 
-def read_speakers(path: Path) -> dict[str, str]:
-    """Reader id -> M or F.
+def read_speakers(path: Path) -> dict[str, Reader]:
+    """Reader by id.
 
     Raises:
         InputError: no such file, or a line without ``|``.
@@ -58,17 +74,38 @@ def read_speakers(path: Path) -> dict[str, str]:
     fields = [line.split("|") for line in lines if line.strip() and not line.startswith(";")]
     if any(len(row) < 3 for row in fields):
         raise InputError(f"{path}: a line without `id | sex | subset`. Unpack it again.")
-    return {row[0].strip(): row[1].strip() for row in fields}
+    return {row[0].strip(): Reader(row[1].strip(), row[2].strip()) for row in fields}
+
+
+def check_readers(source: Path, subsets: list[str], readers: dict[str, Reader]) -> None:
+    """Refuse a folder without subsets, and subsets that are not whole.
+
+    Raises:
+        InputError: readers whose audio is not there, or who are not listed.
+    """
+    if not subsets:
+        raise InputError(
+            f"{source}: no subset such as train-clean-100. Name its LibriSpeech folder."
+        )
+    for subset in subsets:
+        found = {path.split("/")[0] for path in audio_below(source / subset)}
+        listed = {name for name, reader in readers.items() if reader.subset == subset}
+        missing = sorted(listed - found)
+        if missing:
+            raise InputError(
+                f"{source / subset}: {len(missing)} of the {len(listed)} readers of SPEAKERS.TXT "
+                f"are not there: {first_few(missing)}. Unpack the whole archive."
+            )
+        unknown = sorted(found - set(readers))
+        if unknown:
+            raise InputError(f"{source / 'SPEAKERS.TXT'}: reader {unknown[0]} is not listed there.")
 
 
 def join(
-    source: Path, subsets: list[str], parts: list[Manifest], readers: dict[str, str]
+    source: Path, subsets: list[str], parts: list[Manifest], readers: dict[str, Reader]
 ) -> Manifest:
     """One manifest of several subsets, rooted at the LibriSpeech folder."""
     speakers = [name for part in parts for name in part.speakers]
-    unknown = sorted(set(speakers) - set(readers))
-    if unknown:
-        raise InputError(f"{source / 'SPEAKERS.TXT'}: reader {unknown[0]} is not listed there.")
     names = [name for name, part in zip(subsets, parts, strict=True) for _ in range(len(part))]
     return Manifest.of(
         source,
@@ -81,7 +118,7 @@ def join(
         speakers=speakers,
         sessions=[name for part in parts for name in part.sessions],
         num_samples=np.concatenate([part.num_samples for part in parts]),
-        extra={"subset": names, "sex": [readers[name] for name in speakers]},
+        extra={"subset": names, "sex": [readers[name].sex for name in speakers]},
     )
 
 

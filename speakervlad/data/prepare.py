@@ -70,8 +70,33 @@ def prepare(
     """
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}. {did_you_mean(layout, LAYOUTS)}")
-    rows = LAYOUTS[layout](Path(source))
-    check_rows(rows.utterance_ids, rows.paths, str(source), rows.first_line)
+    return prepare_rows(
+        LAYOUTS[layout](Path(source)),
+        str(source),
+        max_bad=max_bad,
+        decode=decode,
+        bad_list=bad_list,
+        num_workers=num_workers,
+        track=track,
+    )
+
+
+def prepare_rows(
+    rows: Rows,
+    name: str,
+    *,
+    max_bad: float = 0.01,
+    decode: bool = False,
+    bad_list: BadList | None = None,
+    num_workers: int | None = None,
+    track: Track = silent,
+) -> Preparation:
+    """As `prepare`, of rows whose source, called ``name`` in messages, has no common layout.
+
+    Raises:
+        InputError: no rows, duplicate utterances, or too many files that cannot be used.
+    """
+    check_rows(rows.utterance_ids, rows.paths, name, rows.first_line)
     findings = map_parallel(
         partial(_examine, root=rows.root, decode=decode),
         rows.paths,
@@ -80,15 +105,15 @@ def prepare(
         track=track,
     )
     bad_files = [
-        BadFile(name, finding.problem)
-        for name, finding in zip(rows.utterance_ids, findings, strict=True)
+        BadFile(utterance, finding.problem)
+        for utterance, finding in zip(rows.utterance_ids, findings, strict=True)
         if finding.problem
     ]
-    (bad_list or BadList()).add(bad_files, len(findings), max_bad, str(source))
+    (bad_list or BadList()).add(bad_files, len(findings), max_bad, name)
     manifest = _manifest_of(rows, findings)
     narrow = [
-        name
-        for name, finding in zip(rows.utterance_ids, findings, strict=True)
+        utterance
+        for utterance, finding in zip(rows.utterance_ids, findings, strict=True)
         if finding.is_narrow and not finding.problem
     ]
     if narrow:

@@ -132,11 +132,30 @@ def test_librispeech(librispeech, tmp_path):
 def test_librispeech_half_downloaded(librispeech, tmp_path):
     recipe = load("librispeech")
     (librispeech / "SPEAKERS.TXT").write_text("19 | F | train-clean-100 | 25 | K\n")
-    with pytest.raises(InputError, match=r"SPEAKERS\.TXT: reader 20 is not listed"):
+    with pytest.raises(InputError, match=r"SPEAKERS\.TXT: reader 84 is not listed"):
         recipe.main(librispeech, tmp_path / "out", workers=0)
     (librispeech / "SPEAKERS.TXT").unlink()
     with pytest.raises(InputError, match=r"SPEAKERS\.TXT: no such file"):
         recipe.main(librispeech, tmp_path / "out", workers=0)
+
+
+def test_librispeech_with_readers_missing(librispeech, tmp_path):
+    with (librispeech / "SPEAKERS.TXT").open("a") as speakers:
+        speakers.write("26 | M | train-clean-100 | 25 | D\n27 | M | train-clean-360 | 20 | L\n")
+    with pytest.raises(
+        InputError, match=r"clean-100: 1 of the 2 readers .* not there: 26\. Unpack"
+    ):
+        load("librispeech").main(librispeech, tmp_path / "out", workers=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_librispeech_tolerates_and_lists_bad_files(librispeech, tmp_path):
+    (librispeech / "dev-clean" / "84" / "121123" / "84-121123-0001.flac").write_text("no audio")
+    recipe, bad_list = load("librispeech"), tmp_path / "bad.csv"
+    with pytest.raises(InputError, match="1 of 2 files cannot be used"):
+        recipe.main(librispeech, tmp_path / "out", workers=0)
+    recipe.main(librispeech, tmp_path / "out", max_bad="50%", bad_list=bad_list, workers=0)
+    assert bad_list.read_text().splitlines()[1].startswith("84/121123/84-121123-0001,")
 
 
 @pytest.fixture
@@ -149,11 +168,19 @@ def cnceleb(tmp_path, make_wav):
     make_wav(folder / "eval" / "test" / "id00800-drama-01-001.flac", 0.5)
     (folder / "dev").mkdir()
     (folder / "dev" / "dev.lst").write_text("id00000\n")
+    (folder / "eval" / "lists").mkdir()
+    (folder / "eval" / "lists" / "trials.lst").write_text(
+        "id00800-enroll test/id00800-drama-01-001.wav 1\n"
+    )
+    (folder / "eval" / "lists" / "enroll.map").write_text(
+        "id00800-enroll id00800/drama-01-001.wav\n"
+    )
     return folder
 
 
-def test_cnceleb(cnceleb, tmp_path):
+def test_cnceleb(cnceleb, tmp_path, caplog):
     load("cnceleb").main(cnceleb, tmp_path / "out", workers=0)
+    assert "folder(s) without audio" not in caplog.text
     train = Manifest.load(tmp_path / "out" / "train.csv")
     assert train.speaker_names == ["id00000"]
     assert train.sessions.names[0] == "id00000/singing-01"
@@ -168,13 +195,34 @@ def test_cnceleb(cnceleb, tmp_path):
 
 
 def test_cnceleb_half_downloaded(cnceleb, tmp_path):
-    recipe = load("cnceleb")
+    recipe, lists = load("cnceleb"), cnceleb / "eval" / "lists"
+    with (lists / "enroll.map").open("a") as enrol_map:
+        enrol_map.write("id00801-enroll id00801/drama-01-001.wav id00801/drama-01-002.wav\n")
+    with pytest.raises(
+        InputError, match=r"map: 2 of its 3 files have no audio .* id00801/drama-01"
+    ):
+        recipe.main(cnceleb, tmp_path / "out", workers=0)
+    with (lists / "trials.lst").open("a") as trials:
+        trials.write("id00801-enroll test/id00800-drama-01-002.wav 0\n")
+    with pytest.raises(
+        InputError, match=r"2 of its 4 files .* enroll/id00801-enroll, test/id00800-drama-01-002\."
+    ):
+        recipe.main(cnceleb, tmp_path / "out", workers=0)
     (cnceleb / "dev" / "dev.lst").write_text("id00000\nid00001\n")
-    with pytest.raises(InputError, match=r"1 speaker\(s\) without audio, such as id00001"):
+    with pytest.raises(InputError, match=r"1 of its 2 speakers have no audio here: id00001\."):
         recipe.main(cnceleb, tmp_path / "out", workers=0)
-    (cnceleb / "dev" / "dev.lst").unlink()
-    with pytest.raises(InputError, match=r"dev\.lst: not there"):
+    (lists / "enroll.map").unlink()
+    with pytest.raises(InputError, match=r"enroll\.map: not there"):
         recipe.main(cnceleb, tmp_path / "out", workers=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_cnceleb_tolerates_and_lists_bad_files(cnceleb, tmp_path):
+    (cnceleb / "eval" / "test" / "id00800-drama-01-002.flac").write_text("no audio")
+    recipe, bad_list = load("cnceleb"), tmp_path / "bad.csv"
+    recipe.main(cnceleb, tmp_path / "out", max_bad="40%", bad_list=bad_list, workers=0)
+    assert bad_list.read_text().splitlines()[1].startswith("test/id00800-drama-01-002,")
+    assert len(Manifest.load(tmp_path / "out" / "eval.csv")) == 2
 
 
 @pytest.mark.parametrize("name", ["voxceleb", "librispeech", "cnceleb"])
