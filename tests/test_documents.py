@@ -12,6 +12,8 @@ from speakervlad.cli import app
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^ *```\w*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+TABLE = re.compile(r"^\| command \|.*\n.*\n((?:\|.*\n)+)", re.MULTILINE)
+CODE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CONFIG = re.compile(r"\bconf/\w+\.yaml")
 ENDS_COMMAND = {"&&", "||", "|", ";", "(", ")"}
@@ -45,10 +47,25 @@ def commands_in(text):
                 yield rest[:end]
 
 
+def commands_in_table(text):
+    """The words of every command in the first column, and with each option in the second."""
+    for table in TABLE.findall(text):
+        for row in table.splitlines():
+            _, first, second, _ = row.split("|")
+            commands = [
+                code.replace("[", "").replace("]", "").split() for code in CODE.findall(first)
+            ]
+            options = [code.split() for code in CODE.findall(second) if code.startswith("-")]
+            yield from commands
+            yield from ([*command, *option] for command in commands for option in options)
+
+
 def wrong_with(words):
     """What the command line would not understand, or nothing."""
     command, rest = COMMAND, list(words)
     while subcommands := getattr(command, "commands", None):
+        if rest and rest[0].startswith("-"):
+            break
         name = rest.pop(0) if rest else ""
         if name not in subcommands:
             return f"no command {name!r}"
@@ -64,7 +81,8 @@ def wrong_with(words):
 @pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_document_names_what_exists(path):
     text = path.read_text(encoding="utf-8")
-    wrong = {" ".join(words): wrong_with(words) for words in commands_in(text)}
+    commands = [*commands_in(text), *commands_in_table(text)]
+    wrong = {" ".join(words): wrong_with(words) for words in commands}
     assert {command: reason for command, reason in wrong.items() if reason} == {}
     assert [name for name in CONFIG.findall(text) if not (ROOT / name).is_file()] == []
     links = [link.partition("#")[0] for link in LINK.findall(text) if "://" not in link]
@@ -78,6 +96,8 @@ def test_a_document_names_what_exists(path):
         ("torchrun -m speakervlad trane a.yaml", "no command 'trane'"),
         ("speakervlad trials draw m.csv", "no command 'draw'"),
         ("(speakervlad score a \\\n    --top=3 --best 4 | cat -n)", "score has no --best"),
+        ("speakervlad --version", ""),
+        ("speakervlad --verson", "--verson has no --verson"),
         ("A=1 speakervlad info && ls --no-such", ""),
         ("for a in b; do speakervlad average a $(ls -d b); done", ""),
         ("speakervlad prepare a b --no-decode  # --not-an-option", ""),
@@ -86,3 +106,18 @@ def test_a_document_names_what_exists(path):
 def test_mistakes_are_found(text, reason):
     (words,) = commands_in(f"```sh\n{text}\n```\n")
     assert wrong_with(words) == reason
+
+
+def test_the_readme_lists_every_command():
+    listed = [words[0] for words in commands_in_table((ROOT / "README.md").read_text("utf-8"))]
+    assert set(listed) == COMMAND.commands.keys()
+
+
+def test_mistakes_in_a_table_are_found():
+    text = (
+        "| command | what it does |\n|---|---|\n"
+        "| `score TRIALS [--embedings E.npz]`, `fuse` | scores |\n"
+        "| `export DIR` | `--int9 RECORDINGS` computes in `int8` |\n"
+    )
+    found = [wrong_with(words) for words in commands_in_table(text)]
+    assert found == ["score has no --embedings", "", "", "export has no --int9"]
