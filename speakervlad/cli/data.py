@@ -91,9 +91,12 @@ def pack(
         Path | None, typer.Option(help="Folder that the manifest's paths start from.")
     ] = None,
     shard_hours: Annotated[float, typer.Option(min=0.01, help="Audio per shard.")] = 9.0,
+    max_bad: MaxBad = "1%",
+    bad_list: BadListPath = None,
     workers: Workers = None,
 ) -> None:
-    """Copy a corpus into a few large files, for network storage and slow disks."""
+    """Copy a corpus into a few large files, for network storage; run again to continue."""
+    limit = parse_fraction(max_bad)
     from speakervlad.data.manifest import Manifest
     from speakervlad.data.packing import pack as pack_manifest
 
@@ -103,6 +106,8 @@ def pack(
         utterances,
         out,
         shard_samples=round(shard_hours * 3600 * 16000),
+        max_bad=limit,
+        bad_list=BadList(bad_list),
         num_workers=workers,
         track=track,
     )

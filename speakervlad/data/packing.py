@@ -3,14 +3,23 @@
 A shard is the utterances' samples one after another: mono, 16 kHz, 16 bit. In the manifest an
 utterance is ``shard-00000.pcm16@first+length``, a path that `read_audio` understands, so whatever
 takes a manifest takes a packed one; a crop stays one seek and needs no decoder.
+
+Which utterance lies where follows from the lengths alone: one that cannot be read leaves its place
+empty and is left out of the manifest. ``shards.json`` says what the shards of a folder belong to,
+``shard-00000.bad.json`` which places are empty, so that packing goes on where it was interrupted.
 """
 
+import hashlib
+import json
+import os
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from speakervlad.data.audio import read_audio
+from speakervlad.data.bad_files import BadFile, BadList
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.parallel import map_parallel
 from speakervlad.data.strings import StringColumn
@@ -19,6 +28,25 @@ from speakervlad.files import atomic_path, check_writable
 from speakervlad.progress import Track, silent
 
 SHARD_SAMPLES = 2**29  # 1 GiB, 9.3 hours
+PLAN_NAME = "shards.json"
+
+
+class _Job(NamedTuple):
+    part: Manifest
+    shard: Path
+
+    @property
+    def notes(self) -> Path:
+        """Where the rows that could not be read are written down with the reasons."""
+        return self.shard.with_suffix(".bad.json")
+
+    def is_written(self) -> bool:
+        size = 2 * int(self.part.num_samples.sum())
+        return self.shard.is_file() and self.shard.stat().st_size == size
+
+    def is_done(self) -> bool:
+        """Whether it is written and has no empty place."""
+        return self.is_written() and not self.notes.exists()
 
 
 def pack(
@@ -26,43 +54,51 @@ def pack(
     folder: str | Path,
     *,
     shard_samples: int = SHARD_SAMPLES,
+    max_bad: float = 0.01,
+    bad_list: BadList | None = None,
     num_workers: int | None = None,
     track: Track = silent,
 ) -> Manifest:
     """Write the shards of a manifest and return the manifest of the shards, in the same order.
 
+    An interrupted run is continued by running it again: shards that are there are kept, and only
+    what could not be read is tried once more.
+
     Args:
         manifest: Utterances of any format and rate; channels are averaged.
         folder: Made when missing; the root of the new manifest.
         shard_samples: A shard is closed when the next utterance would exceed it.
+        max_bad: Largest tolerated fraction of files that cannot be read or have another length
+            than their row says.
+        bad_list: Where these are written down, whatever their number.
         num_workers: Processes; one per core when None.
         track: Reports progress in shards.
 
     Raises:
-        InputError: a file cannot be read, has another length than its row says, or ``folder``
-            holds shards or cannot be written. No new shard is left behind.
+        InputError: too many bad files (the others are packed), ``folder`` holds the shards of
+            something else or cannot be written, or the disk is full.
     """
     folder = Path(folder)
     check_writable(folder / "shard.pcm16")
-    if next(folder.glob("*.pcm16"), None) is not None:
-        raise InputError(f"{folder}: holds packed shards already. Choose an empty folder.")
+    _claim(folder, manifest, shard_samples)
+    _sweep(folder)
     bounds = _shard_bounds(manifest.num_samples, shard_samples)
     shards = [folder / f"shard-{number:05d}.pcm16" for number in range(len(bounds) - 1)]
-    parts = [manifest.select(np.arange(*pair)) for pair in pairwise(bounds)]
-    try:
-        map_parallel(
-            _write_shard,
-            list(zip(parts, shards, strict=True)),
-            num_workers=num_workers,
-            min_items_per_worker=1,
-            description="Packing shards",
-            track=track,
-        )
-    except BaseException:
-        for shard in shards:
-            shard.unlink(missing_ok=True)
-        raise
-    return Manifest(
+    jobs = [
+        _Job(manifest.select(np.arange(*pair)), shard)
+        for pair, shard in zip(pairwise(bounds), shards, strict=True)
+    ]
+    bad_files = map_parallel(
+        _write_shard,
+        [job for job in jobs if not job.is_done()],
+        num_workers=num_workers,
+        min_items_per_worker=1,
+        description="Packing shards",
+        track=track,
+    )
+    bad = [file for files in bad_files for file in files]
+    (bad_list or BadList()).add(bad, len(manifest), max_bad, str(folder))
+    packed = Manifest(
         folder,
         manifest.utterance_ids,
         StringColumn.of(_packed_paths(manifest.num_samples, bounds, shards)),
@@ -71,6 +107,43 @@ def pack(
         manifest.num_samples,
         manifest.extra,
     )
+    return _without(packed, {file.utterance_id for file in bad})
+
+
+def _claim(folder: Path, manifest: Manifest, shard_samples: int) -> None:
+    """Write down what the shards will hold, or compare it with what was written down before.
+
+    Raises:
+        InputError: the folder's shards are others.
+    """
+    digest = hashlib.sha256()
+    for column in (manifest.utterance_ids, manifest.paths):
+        digest.update("\n".join(column).encode())
+    digest.update(manifest.num_samples.tobytes())
+    plan = {"shard_samples": shard_samples, "rows_sha256": digest.hexdigest()}
+    path = folder / PLAN_NAME
+    text = json.dumps(plan, indent=2) + "\n"
+    if path.exists() or next(folder.glob("*.pcm16"), None) is not None:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            raise InputError(
+                f"{folder}: holds the shards of another manifest, or shards of another length. "
+                "Choose an empty folder."
+            )
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a run that was killed had begun: up to a shard of every process."""
+    for begun in folder.glob(".shard-*.pcm16"):
+        begun.unlink()
+
+
+def _without(manifest: Manifest, names: set[str]) -> Manifest:
+    if not names:
+        return manifest
+    return manifest.select([name not in names for name in manifest.utterance_ids])
 
 
 def _shard_bounds(num_samples: np.ndarray, shard_samples: int) -> list[int]:
@@ -97,15 +170,59 @@ def _packed_paths(num_samples: np.ndarray, bounds: list[int], shards: list[Path]
     return paths
 
 
-def _write_shard(job: tuple[Manifest, Path]) -> None:
-    manifest, shard = job
-    with atomic_path(shard) as temporary, temporary.open("wb") as file:
-        for row, length in enumerate(manifest.num_samples.tolist()):
-            waveform = read_audio(manifest.path(row))
-            if len(waveform) != length:
-                raise InputError(
-                    f"{manifest.path(row)}: has {len(waveform)} samples, its manifest says "
-                    f"{length}. Prepare its manifest again."
-                )
-            samples = np.clip(np.rint(waveform * 32768), -32768, 32767)
-            file.write(samples.astype("<i2").tobytes())
+def _write_shard(job: _Job) -> list[BadFile]:
+    """Write a shard, unless the one there holds all that can be read; return what cannot."""
+    noted = json.loads(job.notes.read_text(encoding="utf-8")) if job.is_written() else []
+    if not noted or any(_is_readable(job.part, row) for row, _ in noted):
+        # In this order no shard is ever whole without the notes of its empty places.
+        job.shard.unlink(missing_ok=True)
+        job.notes.unlink(missing_ok=True)
+        with atomic_path(job.shard) as temporary:
+            noted = _write_rows(job.part, temporary)
+            if noted:
+                with atomic_path(job.notes) as notes:
+                    notes.write_text(json.dumps(noted), encoding="utf-8")
+    return [BadFile(job.part.utterance_ids[row], reason) for row, reason in noted]
+
+
+def _write_rows(part: Manifest, shard: Path) -> list[tuple[int, str]]:
+    """Write what can be read, each row in its place; return the other rows and the reasons."""
+    unreadable = []
+    with shard.open("wb") as file:
+        for row, length in enumerate(part.num_samples.tolist()):
+            try:
+                samples = _read_row(part, row)
+            except InputError as error:
+                unreadable.append((row, str(error)))
+                file.seek(2 * length, os.SEEK_CUR)
+            else:
+                file.write(samples.tobytes())
+        file.truncate()
+    return unreadable
+
+
+def _is_readable(part: Manifest, row: int) -> bool:
+    try:
+        _read_row(part, row)
+    except InputError:
+        return False
+    return True
+
+
+def _read_row(part: Manifest, row: int) -> np.ndarray:
+    """An utterance in 16 bits.
+
+    Raises:
+        InputError: it cannot be read, or has another length than its row says.
+    """
+    path, length = part.path(row), int(part.num_samples[row])
+    try:
+        waveform = read_audio(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}. Check its permissions.") from error
+    if len(waveform) != length:
+        raise InputError(
+            f"{path}: has {len(waveform)} samples, its manifest says {length}. "
+            "Prepare its manifest again."
+        )
+    return np.clip(np.rint(waveform * 32768), -32768, 32767).astype("<i2")

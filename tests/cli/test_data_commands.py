@@ -109,7 +109,7 @@ def test_pack(run, corpus, tmp_path, capsys):
     run("prepare", corpus, tmp_path / "m.csv")
     assert run("pack", tmp_path / "m.csv", tmp_path / "packed") == 0
     names = sorted(path.name for path in (tmp_path / "packed").iterdir())
-    assert names == ["manifest.csv", "shard-00000.pcm16"]
+    assert names == ["manifest.csv", "shard-00000.pcm16", "shards.json"]
     packed = Manifest.load(tmp_path / "packed" / "manifest.csv")
     assert packed.path(0).name == "shard-00000.pcm16@0+8000"
     assert "3 utterances packed" in capsys.readouterr().out
@@ -118,16 +118,26 @@ def test_pack(run, corpus, tmp_path, capsys):
 def test_pack_with_an_unreadable_file(run, corpus, tmp_path, capsys):
     run("prepare", corpus, tmp_path / "m.csv")
     (corpus / "speaker0" / "s" / "0.wav").unlink()
-    assert run("pack", tmp_path / "m.csv", tmp_path / "packed") == 2
-    assert "0.wav: no such file" in capsys.readouterr().err
-    assert list((tmp_path / "packed").iterdir()) == []
+    arguments = ("pack", tmp_path / "m.csv", tmp_path / "packed", "--bad-list", tmp_path / "b.csv")
+    assert run(*arguments) == 2
+    errors = capsys.readouterr().err
+    assert "0.wav: no such file" in errors
+    assert "1 of 3 files cannot be used, more than 1.00% (--max-bad)" in errors
+    assert not (tmp_path / "packed" / "manifest.csv").exists()
+    assert run(*arguments, "--max-bad", "40%") == 0
+    assert len(Manifest.load(tmp_path / "packed" / "manifest.csv")) == 2
+    assert (tmp_path / "b.csv").read_text().splitlines()[1].startswith("speaker0/s/0,")
 
 
-def test_pack_without_a_manifest_leaves_no_folder(run, tmp_path, capsys):
-    (tmp_path / "bad.csv").write_text("path,length\na.wav,3\n")
-    assert run("pack", tmp_path / "bad.csv", tmp_path / "packed") == 2
-    assert "bad.csv" in capsys.readouterr().err
-    assert not (tmp_path / "packed").exists()
+def test_pack_and_convert_on_a_full_disk(run, corpus, tmp_path, capsys, full_disk):
+    run("prepare", corpus, tmp_path / "m.csv")
+    capsys.readouterr()
+    with full_disk(5000):
+        assert run("pack", tmp_path / "m.csv", tmp_path / "packed", "--workers", "0") == 2
+        assert run("convert-audio", corpus, tmp_path / "flac", "--workers", "0") == 2
+    pack_error, convert_error = capsys.readouterr().err.splitlines()
+    assert "packed/shard-00000.pcm16: cannot be written (File too large)" in pack_error
+    assert "flac/speaker0/s/0.flac: cannot be written (File too large)" in convert_error
 
 
 def test_convert(run, corpus, tmp_path, capsys):

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from speakervlad.data.audio import audio_info, read_audio
+from speakervlad.data.bad_files import BadList
 from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.packing import pack
@@ -55,23 +56,63 @@ def test_other_rates_are_packed_at_16_khz(tmp_path, make_wav):
     assert len(read_audio(packed.path(0), sample_rate=8000)) == 8000
 
 
-def test_failure_leaves_nothing(manifest, tmp_path):
-    manifest.path(4).write_text("no audio")
-    with pytest.raises(InputError, match=r"not an audio file"):
-        pack(manifest, tmp_path / "out", shard_samples=10)
-    assert list((tmp_path / "out").iterdir()) == []
+def test_interrupted_packing_goes_on(manifest, tmp_path, full_disk):
+    out = tmp_path / "out"
+    whole = pack(manifest, tmp_path / "whole", shard_samples=10)
+    with (
+        full_disk(25000),
+        pytest.raises(InputError, match=r"shard-00002\.pcm16: cannot be written"),
+    ):
+        pack(manifest, out, shard_samples=10, num_workers=0)
+    kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert sorted(kept) == ["shard-00000.pcm16", "shard-00001.pcm16", "shards.json"]
+    (out / ".shard-00002.killed.pcm16").touch()
+    packed = pack(manifest, out, shard_samples=10, num_workers=0)
+    assert not (out / ".shard-00002.killed.pcm16").exists()
+    assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept
+    for row in range(5):
+        np.testing.assert_array_equal(read_audio(packed.path(row)), read_audio(whole.path(row)))
 
 
-def test_shards_are_not_overwritten(manifest, tmp_path):
-    pack(manifest, tmp_path / "out")
-    with pytest.raises(InputError, match="out: holds packed shards already"):
-        pack(manifest, tmp_path / "out")
+def test_unreadable_files_leave_their_places_empty(manifest, tmp_path, make_wav):
+    out, names = tmp_path / "out", list(manifest.utterance_ids)
+    repaired = manifest.path(1).read_bytes()
+    manifest.path(1).write_text("no audio")
+    make_wav(manifest.path(4), 0.1)
+    bad_list = BadList(tmp_path / "bad.csv")
+    with pytest.raises(InputError, match=r"out: 2 of 5 files cannot be used, more than 1\.00%"):
+        pack(manifest, out, shard_samples=20000, bad_list=bad_list)
+    first, second = (tmp_path / "bad.csv").read_text().splitlines()[1:]
+    assert first.startswith(f"{names[1]},")
+    assert "not an audio file" in first
+    assert "has 1600 samples, its manifest says" in second
+    kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    packed = pack(manifest, out, shard_samples=20000, max_bad=0.4)
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == kept
+    assert list(packed.utterance_ids) == [names[0], *names[2:4]]
+    for row, source in enumerate((0, 2, 3)):
+        np.testing.assert_array_equal(
+            read_audio(packed.path(row)), read_audio(manifest.path(source))
+        )
+    places = dict(zip(packed.utterance_ids, packed.paths, strict=True))
+    manifest.path(1).write_bytes(repaired)
+    packed = pack(manifest, out, shard_samples=20000, max_bad=0.4)
+    assert list(packed.utterance_ids) == names[:4]
+    assert places.items() <= dict(zip(packed.utterance_ids, packed.paths, strict=True)).items()
+    np.testing.assert_array_equal(read_audio(packed.path(1)), read_audio(manifest.path(1)))
 
 
-def test_changed_file_is_refused(manifest, tmp_path, make_wav):
-    make_wav(manifest.path(2), 0.1)
-    with pytest.raises(InputError, match="has 1600 samples, its manifest says"):
-        pack(manifest, tmp_path / "out")
+def test_shards_of_something_else_are_not_touched(manifest, tmp_path):
+    out = tmp_path / "out"
+    pack(manifest, out)
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    for other, shard_samples in ((manifest.select([0, 1, 2]), 2**29), (manifest, 20000)):
+        with pytest.raises(InputError, match="out: holds the shards of another manifest"):
+            pack(other, out, shard_samples=shard_samples)
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    (out / "shards.json").unlink()
+    with pytest.raises(InputError, match="out: holds the shards of another manifest"):
+        pack(manifest, out)
 
 
 def test_missing_and_cut_shards(manifest, tmp_path):
