@@ -178,9 +178,23 @@ def test_silent_stretches_of_noise_are_drawn_anew(tmp_path):
         assert source.draw(np.random.default_rng(number), 200)[0].any()
 
 
-def test_silent_noise_files_are_refused_by_name(tmp_path):
-    source = NoiseSource(manifest_of(tmp_path, {"noise/a.wav": np.zeros(5000)}), SNR, (3, 8))
-    with pytest.raises(InputError, match=r"a\.wav: 10 crops of noise in a row are silent"):
+def test_silent_noise_files_cost_a_crop_its_noise_and_not_the_run(tmp_path, caplog):
+    wholes = {"noise/a.wav": np.zeros(5000), "music/b.wav": 0.1 * np.ones(5000)}
+    source = NoiseSource(manifest_of(tmp_path, wholes), SNR, (3, 8))
+    drawn = [source.draw(np.random.default_rng(number), 5000)[0] for number in range(20)]
+    assert {round(float(noise[0])) for noise in drawn} == {0, 1}
+    warnings = [record.message for record in caplog.records]
+    assert len(warnings) == 2
+    assert "a.wav is left out (1 so far): silent from its beginning to its end" in warnings[0]
+    assert "10 draws in a row" in warnings[1]
+
+
+@pytest.mark.parametrize("spoil", [lambda path: None, lambda path: path.unlink()])
+def test_noise_of_which_nothing_can_be_used_is_refused(tmp_path, spoil):
+    wholes = {"noise/a.wav": np.zeros(5000), "music/b.wav": np.zeros(5000)}
+    source = NoiseSource(manifest_of(tmp_path, wholes), SNR, (3, 8))
+    spoil(tmp_path / "music/b.wav")
+    with pytest.raises(InputError, match=r"all of its 2 files are silent .* such as .*\.wav"):
         source.draw(np.random.default_rng(0), 200)
 
 

@@ -50,6 +50,7 @@ class NoiseSource:
     ) -> None:
         self.manifest, self.snr_db, self.babble_speakers = manifest, snr_db, babble_speakers
         self._complaints = _Complaints()
+        self._holds_noise, self._went_without = False, False
         self.kinds = manifest.speaker_names
         unknown = sorted(set(self.kinds) - set(KINDS))
         if unknown:
@@ -63,8 +64,10 @@ class NoiseSource:
     def draw(self, rng: np.random.Generator, num_samples: int) -> tuple[np.ndarray, float]:
         """Noise, float32 (num_samples,), and the signal-to-noise ratio to mix it at in dB.
 
+        Where ten crops in a row cannot be read or are silent, it is zero.
+
         Raises:
-            InputError: ten crops in a row cannot be read or are silent.
+            InputError: there is no noise in any file.
         """
         code = int(rng.integers(len(self.kinds)))
         kind = self.kinds[code]
@@ -79,7 +82,6 @@ class NoiseSource:
 
     def _crop(self, rows: np.ndarray, rng: np.random.Generator, num_samples: int) -> np.ndarray:
         """A crop of unit power; shorter recordings are repeated, what cannot be used drawn anew."""
-        path = Path()
         for _ in range(MAX_DRAWS):
             row = int(rng.choice(rows))
             path = self.manifest.path(row)
@@ -93,11 +95,39 @@ class NoiseSource:
                 continue
             power = float(np.mean(np.square(crop)))
             if power > SILENCE:
+                self._holds_noise = True
                 return np.resize(crop, num_samples) / np.float32(power**0.5)
-        raise InputError(
-            f"{path}: {MAX_DRAWS} crops of noise in a row are silent or cannot be read. "
-            "Remove such recordings from augment.noise_manifest."
-        )
+            if count == length:
+                self._complaints.add(path, "silent from its beginning to its end")
+        self._go_without()
+        return np.zeros(num_samples, np.float32)
+
+    def _go_without(self) -> None:
+        """Say once that a crop gets no noise; while none was found yet, make sure there is some.
+
+        Raises:
+            InputError: there is no noise in any file.
+        """
+        if not self._holds_noise and not any(map(self._has_noise, range(len(self.manifest)))):
+            raise InputError(
+                f"augment.noise_manifest: all of its {len(self.manifest)} files are silent or "
+                f"cannot be read, such as {self.manifest.path(0)}. Repair them or leave it out."
+            )
+        self._holds_noise = True
+        if not self._went_without:
+            self._went_without = True
+            logger.warning(
+                "augment.noise_manifest: %d draws in a row were silent or could not be read; "
+                "such a crop gets no noise",
+                MAX_DRAWS,
+            )
+
+    def _has_noise(self, row: int) -> bool:
+        try:
+            waveform = read_audio(self.manifest.path(row))
+        except (InputError, OSError):
+            return False
+        return float(np.square(waveform).max()) > SILENCE
 
 
 class RoomSource:
