@@ -92,9 +92,21 @@ def _on_terminal(*columns: "ProgressColumn", transient: bool) -> "Progress":
 
 
 def set_up_logging(level: int = logging.INFO) -> None:
-    """Library messages go to stderr as plain lines; only the command line calls this."""
-    from rich.logging import RichHandler
+    """Library messages go to stderr as plain lines; only the command line calls this.
 
-    handler = RichHandler(console=errors, show_path=False, show_time=False, markup=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
+    On a terminal they are folded to its width; elsewhere each is one line, however long.
+    """
+    logging.basicConfig(level=logging.WARNING, handlers=[_log_handler()], force=True)
     logging.getLogger("speakervlad").setLevel(level)
+
+
+def _log_handler() -> logging.Handler:
+    if errors.is_terminal:
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=errors, show_path=False, show_time=False, markup=False)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)-8s %(message)s"))
+    return handler

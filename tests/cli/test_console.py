@@ -1,11 +1,12 @@
 """Progress is drawn on terminals alone, and not before there is any."""
 
 import io
+import logging
 
 import pytest
 from rich.console import Console
 
-from speakervlad.cli.console import track, training_line
+from speakervlad.cli.console import set_up_logging, track, training_line
 from speakervlad.errors import InputError
 
 
@@ -49,3 +50,18 @@ def test_bars_are_drawn_on_terminals_alone(drawn):
         shown = drawn(is_terminal)
         assert list(track(range(2), "counting", 2)) == [0, 1]
         assert ("2/2" in shown.getvalue()) is is_terminal
+
+
+def test_a_message_is_one_line_in_a_log(capsys):
+    set_up_logging()
+    words = "a long message " * 20
+    logging.getLogger("speakervlad.some.part").warning("%s", words)
+    assert capsys.readouterr().err == f"WARNING  {words}\n"
+
+
+def test_a_message_is_folded_on_a_terminal(drawn):
+    shown = drawn(is_terminal=True)
+    set_up_logging()
+    logging.getLogger("speakervlad.some.part").info("%s", "a long message " * 20)
+    assert "INFO" in shown.getvalue()
+    assert shown.getvalue().count("\n") > 1
