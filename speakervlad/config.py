@@ -251,7 +251,7 @@ def read_encoder_config(folder: Path) -> EncoderConfig:
             f"{folder}: holds no {ENCODER_CONFIG_NAME}. Name a folder that training wrote."
         )
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: is no JSON ({error}).") from error
     return from_dict(EncoderConfig, values, str(path))

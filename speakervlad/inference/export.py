@@ -69,7 +69,7 @@ def export_onnx(
         "check": json.dumps(backend.embed(SampleWave(probe_waveform(1.0))).tolist()),
     }
     if (folder / THRESHOLDS_NAME).is_file():
-        notes[THRESHOLDS_NAME] = (folder / THRESHOLDS_NAME).read_text()
+        notes[THRESHOLDS_NAME] = (folder / THRESHOLDS_NAME).read_text(encoding="utf-8")
     onnx.helper.set_model_props(model, notes)
     onnx.checker.check_model(model)
     with atomic_path(out) as temporary:
