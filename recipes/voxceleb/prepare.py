@@ -4,6 +4,7 @@ python recipes/voxceleb/prepare.py ARCHIVES OUT [--part vox1_dev ...]
 """
 
 import hashlib
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -15,7 +16,7 @@ from speakervlad.cli.data import BadListPath, MaxBad, Workers, parse_fraction
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.data.bad_files import BadList
 from speakervlad.errors import InputError, did_you_mean, first_few
-from speakervlad.files import atomic_path
+from speakervlad.files import atomic_path, check_writable, naming_full_disk
 
 CHUNK = 2**24
 
@@ -62,6 +63,9 @@ def main(
     archives: Annotated[Path, typer.Argument(help="Folder with the downloaded archives.")],
     out: Annotated[Path, typer.Argument(help="Folder for audio and manifests.")],
     part: Annotated[list[str] | None, typer.Option(help="vox1_dev, ...; all by default.")] = None,
+    unpacked: Annotated[
+        bool, typer.Option(help="ARCHIVES is the unpacked audio of the one --part.")
+    ] = False,
     file_format: Annotated[str, typer.Option("--format", help="flac | wav")] = "flac",
     max_bad: MaxBad = "0.1%",
     bad_list: BadListPath = None,
@@ -69,36 +73,104 @@ def main(
     workers: Workers = None,
 ) -> None:
     """Check, unpack and convert the archives of VoxCeleb, and write a manifest per part."""
-    from speakervlad.data.prepare import prepare
+    from speakervlad.data.conversion import check_format
 
-    names = part or list(PARTS)
+    check_format(file_format)
+    names = check_parts(part, unpacked)
+    settings = Settings(file_format, parse_fraction(max_bad), BadList(bad_list), workers)
+    if unpacked:
+        check_unpacked(archives, names[0], settings.max_bad)
+        convert(archives, out / names[0], settings)
+        write_manifest(out, names[0], settings)
+        return
+    check_archives(archives, out, names)
     for name in names:
+        if not unpacked_mark(out, name).exists():
+            unpack_part(archives, out, name, keep_archive=keep_archive)
+        if (out / "archive" / name).exists():
+            convert(out / "archive" / name, out / name, settings)
+        write_manifest(out, name, settings)
+
+
+class Settings(NamedTuple):
+    """How audio is converted and looked at."""
+
+    file_format: str
+    max_bad: float
+    bad_files: BadList
+    workers: int | None
+
+
+def check_parts(part: list[str] | None, unpacked: bool) -> list[str]:
+    """The parts to prepare.
+
+    Raises:
+        InputError: an unknown one, or several where one is needed.
+    """
+    for name in part or ():
         if name not in PARTS:
             raise InputError(f"unknown part {name!r}. {did_you_mean(name, PARTS)}")
-        if not unpacked(out, name).exists():
-            check_pieces(archives, name, PARTS[name].pieces)
-    limit = parse_fraction(max_bad)
-    bad_files = BadList(bad_list)
-    for name in names:
-        if not unpacked(out, name).exists():
-            unpack_part(archives, out, name, keep_archive=keep_archive)
-        convert_part(out, name, file_format, limit, bad_files, workers)
-        manifest = prepare(
-            out / name,
-            layout="voxceleb",
-            max_bad=limit,
-            bad_list=bad_files,
-            num_workers=workers,
-            track=track,
-        ).manifest
-        check_counts(name, len(manifest), len(manifest.speaker_names), limit)
-        manifest.save(out / f"{name}.csv")
-        console.print(f"{name}: {len(manifest)} utterances: {out / name}.csv")
+    if unpacked and len(part or ()) != 1:
+        raise InputError("--unpacked: which part is it? Name one, such as --part vox1_dev.")
+    return part or list(PARTS)
 
 
-def unpacked(out: Path, name: str) -> Path:
+def check_unpacked(source: Path, name: str, max_bad: float) -> None:
+    """Before any work: as many files as published.
+
+    Raises:
+        InputError: no such folder, no VoxCeleb in it, or another part of it.
+    """
+    from speakervlad.data.layouts import read_voxceleb
+
+    rows = read_voxceleb(source)
+    check_counts(name, len(rows.paths), len(set(rows.speakers)), max_bad)
+
+
+def unpacked_mark(out: Path, name: str) -> Path:
     """What says that a part is unpacked: its archives are not needed any more."""
     return out / f"{name}.unpacked"
+
+
+def check_archives(archives: Path, out: Path, names: list[str]) -> None:
+    """Before any work: nothing lacks and no sum is wrong in any part that is not yet unpacked.
+
+    Raises:
+        InputError: archives are missing or damaged.
+    """
+    waiting = [name for name in names if not unpacked_mark(out, name).exists()]
+    for name in waiting:
+        check_pieces(archives, name, PARTS[name].pieces)
+    sums = {piece: md5 for name in waiting for piece, md5 in PARTS[name].pieces.items()}
+    checked = out / "checked"
+    check_writable(checked / "note")
+    damaged = [
+        f"{piece} ({found}, expected {sums[piece]})"
+        for piece in track(list(sums), "Checking MD5 sums")
+        if (found := md5_of(archives / piece, checked / piece)) != sums[piece]
+    ]
+    if damaged:
+        raise InputError(
+            f"{archives}: {len(damaged)} archive(s) have another MD5 sum than published: "
+            f"{first_few(damaged, 8)}. Download them again."
+        )
+
+
+def md5_of(path: Path, note: Path) -> str:
+    """The MD5 sum, from a note of it while size and time of the file are those of the note."""
+    status = path.stat()
+    state = f"{status.st_size} {status.st_mtime_ns}"
+    if note.is_file():
+        *noted, md5 = note.read_text(encoding="utf-8").split(" ")
+        if " ".join(noted) == state:
+            return md5
+    checksum = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            checksum.update(chunk)
+    with atomic_path(note) as temporary:
+        temporary.write_text(f"{state} {checksum.hexdigest()}", encoding="utf-8")
+    return checksum.hexdigest()
 
 
 def unpack_part(archives: Path, out: Path, name: str, *, keep_archive: bool) -> None:
@@ -107,32 +179,39 @@ def unpack_part(archives: Path, out: Path, name: str, *, keep_archive: bool) -> 
     unpack(joined, out / "archive" / name)
     if not keep_archive:
         joined.unlink()
-    unpacked(out, name).touch()
+    unpacked_mark(out, name).touch()
 
 
-def convert_part(
-    out: Path,
-    name: str,
-    file_format: str,
-    max_bad: float,
-    bad_files: BadList,
-    workers: int | None,
-) -> None:
-    """Convert what lies in ``OUT/archive/PART``, if it has not been removed."""
+def convert(source: Path, out: Path, settings: Settings) -> None:
+    """To 16 kHz mono under the same names; what is there from an earlier run is skipped."""
     from speakervlad.data.conversion import convert_folder
 
-    source = out / "archive" / name
-    if not source.exists():
-        return
     convert_folder(
         source,
-        out / name,
-        file_format=file_format,
-        max_bad=max_bad,
-        bad_list=bad_files,
-        num_workers=workers,
+        out,
+        file_format=settings.file_format,
+        max_bad=settings.max_bad,
+        bad_list=settings.bad_files,
+        num_workers=settings.workers,
         track=track,
     )
+
+
+def write_manifest(out: Path, name: str, settings: Settings) -> None:
+    """``OUT/PART.csv``, if the part is as large as published."""
+    from speakervlad.data.prepare import prepare
+
+    manifest = prepare(
+        out / name,
+        layout="voxceleb",
+        max_bad=settings.max_bad,
+        bad_list=settings.bad_files,
+        num_workers=settings.workers,
+        track=track,
+    ).manifest
+    check_counts(name, len(manifest), len(manifest.speaker_names), settings.max_bad)
+    manifest.save(out / f"{name}.csv")
+    console.print(f"{name}: {len(manifest)} utterances: {out / name}.csv")
 
 
 def check_pieces(archives: Path, name: str, pieces: dict[str, str]) -> None:
@@ -146,25 +225,13 @@ def check_pieces(archives: Path, name: str, pieces: dict[str, str]) -> None:
 
 
 def join(archives: Path, out: Path, pieces: dict[str, str]) -> Path:
-    """Join the pieces of a zip, checking the MD5 sum of each on the way.
-
-    Raises:
-        InputError: a piece has another sum.
-    """
+    """Join the pieces of a zip."""
     if out.exists():
         return out
     with atomic_path(out) as temporary, temporary.open("wb") as joined:
-        for piece in track(list(pieces), f"Checking and joining {out.stem}"):
-            checksum = hashlib.md5(usedforsecurity=False)
+        for piece in track(list(pieces), f"Joining {out.stem}"):
             with (archives / piece).open("rb") as file:
-                while chunk := file.read(CHUNK):
-                    checksum.update(chunk)
-                    joined.write(chunk)
-            if checksum.hexdigest() != pieces[piece]:
-                raise InputError(
-                    f"{archives / piece}: MD5 sum {checksum.hexdigest()}, expected "
-                    f"{pieces[piece]}. Download it again."
-                )
+                shutil.copyfileobj(file, joined, CHUNK)
     return out
 
 
@@ -176,7 +243,8 @@ def unpack(archive: Path, folder: Path) -> None:
             for member in track(members, f"Unpacking {archive.stem}", len(members)):
                 target = folder / member.filename
                 if not target.is_file() or target.stat().st_size != member.file_size:
-                    file.extract(member, folder)
+                    with naming_full_disk(target):
+                        file.extract(member, folder)
     except zipfile.BadZipFile as error:
         raise InputError(f"{archive}: not a whole zip ({error}). Join its pieces again.") from error
 
@@ -192,7 +260,8 @@ def check_counts(name: str, num_utterances: int, num_speakers: int, max_bad: flo
     if too_few or num_speakers != known.num_speakers:
         raise InputError(
             f"{name}: {num_utterances} utterances of {num_speakers} speakers, published are "
-            f"{known.num_utterances} of {known.num_speakers}. Unpack its archive again."
+            f"{known.num_utterances} of {known.num_speakers}. Name the folder of this part alone, "
+            "or unpack its archive again."
         )
 
 

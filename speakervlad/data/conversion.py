@@ -54,8 +54,7 @@ def convert_folder(
             too many bad files (the others are converted), ``out`` cannot be written, or the disk is
             full.
     """
-    if file_format not in FORMATS:
-        raise InputError(f"unknown format {file_format!r}. {did_you_mean(file_format, FORMATS)}")
+    check_format(file_format)
     source, out = Path(source), Path(out)
     names = audio_below(source)
     targets = [str(PurePosixPath(name).with_suffix(f".{file_format}")) for name in names]
@@ -79,6 +78,16 @@ def convert_folder(
     ]
     (bad_list or BadList()).add(bad_files, len(jobs), max_bad, str(source))
     return Conversion(len(waiting) - len(bad_files), len(jobs) - len(waiting), bad_files)
+
+
+def check_format(file_format: str) -> None:
+    """Refuse a format that is not written.
+
+    Raises:
+        InputError: unknown format.
+    """
+    if file_format not in FORMATS:
+        raise InputError(f"unknown format {file_format!r}. {did_you_mean(file_format, FORMATS)}")
 
 
 def _convert(job: tuple[str, Path, Path]) -> str:

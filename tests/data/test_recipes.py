@@ -57,14 +57,60 @@ def test_voxceleb_archives_missing_or_damaged(voxceleb, tmp_path):
     piece = tmp_path / "archives" / "tiny_partab"
     content = piece.read_bytes()
     piece.write_bytes(content[:-1])
-    with pytest.raises(InputError, match=r"tiny_partab: MD5 sum .* expected"):
+    with pytest.raises(
+        InputError, match=r"1 archive.* MD5 sum .*: tiny_partab \(.*, expected .*\)"
+    ):
         voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["checked"]
     piece.unlink()
     with pytest.raises(InputError, match="1 of 2 archives of tiny are missing: tiny_partab"):
         voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
     with pytest.raises(InputError, match="Did you mean 'tiny'"):
         voxceleb.main(tmp_path / "archives", tmp_path / "out", part=["tinny"])
+
+
+def test_voxceleb_checks_all_parts_before_any_work_and_once(voxceleb, tmp_path, monkeypatch):
+    (tmp_path / "archives" / "other.zip").write_bytes(b"damaged")
+    monkeypatch.setitem(voxceleb.PARTS, "other", voxceleb.Part({"other.zip": "0"}, 3, 2))
+    with pytest.raises(InputError, match=r"1 archive.*: other\.zip \("):
+        voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["checked"]
+    hashed = []
+    monkeypatch.setattr(voxceleb.hashlib, "md5", lambda **_: hashed.append(1))
+    voxceleb.main(tmp_path / "archives", tmp_path / "out", part=["tiny"], workers=0)
+    assert hashed == []
+    assert len(Manifest.load(tmp_path / "out" / "tiny.csv")) == 3
+
+
+def test_voxceleb_checks_the_format_first(voxceleb, tmp_path):
+    with pytest.raises(InputError, match=r"unknown format 'flak'"):
+        voxceleb.main(tmp_path / "archives", tmp_path / "out", file_format="flak")
+    assert not (tmp_path / "out").exists()
+
+
+def test_voxceleb_that_is_unpacked_already(voxceleb, tmp_path, monkeypatch):
+    out, raw = tmp_path / "out", tmp_path / "raw"
+    with pytest.raises(InputError, match="--unpacked: which part"):
+        voxceleb.main(raw, out, unpacked=True)
+    voxceleb.main(raw, out, part=["tiny"], unpacked=True, workers=0)
+    manifest = Manifest.load(out / "tiny.csv")
+    assert len(manifest) == 3
+    assert manifest.path(0) == out / "tiny" / "dev" / "aac" / "id00012" / "abc" / "00001.flac"
+    part = voxceleb.PARTS["tiny"]._replace(num_speakers=3)
+    monkeypatch.setitem(voxceleb.PARTS, "tiny", part)
+    with pytest.raises(InputError, match=r"3 utterances of 2 speakers, published are 3 of 3"):
+        voxceleb.main(raw, tmp_path / "other", part=["tiny"], unpacked=True, workers=0)
+    assert not (tmp_path / "other").exists()
+
+
+def test_voxceleb_on_a_full_disk(voxceleb, tmp_path, full_disk):
+    with full_disk(30000), pytest.raises(InputError, match=r"tiny\.zip: cannot be written"):
+        voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
+    voxceleb.join(tmp_path / "archives", tmp_path / "t.zip", voxceleb.PARTS["tiny"].pieces)
+    with full_disk(10000), pytest.raises(InputError, match=r"0000\d\.wav: cannot be written"):
+        voxceleb.unpack(tmp_path / "t.zip", tmp_path / "new")
+    voxceleb.unpack(tmp_path / "t.zip", tmp_path / "new")
+    assert {path.stat().st_size for path in (tmp_path / "new").rglob("*.wav")} == {16044}
 
 
 def test_voxceleb_with_utterances_missing(voxceleb, tmp_path, monkeypatch):
