@@ -15,6 +15,8 @@ from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path
 
 COLUMNS = ("utterance_id", "path", "speaker", "session", "num_samples")
+# Of a million absolute paths so many are looked for, at even distances.
+MAX_LOOKED_AT = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +79,22 @@ class Manifest:
             root: Folder that relative paths start from; the CSV's own folder when None.
 
         Raises:
-            InputError: missing file or column, no rows, a bad number, duplicate utterance ids, a
-                path that leaves the root, or absolute paths of another machine.
+            InputError: missing file or column, no rows, a bad number, no path or speaker in a row,
+                duplicate utterance ids, a path that leaves the root, or absolute paths of another
+                machine.
         """
         path = Path(path)
         columns = read_columns(path, COLUMNS)
         ids, paths, speakers, sessions, lengths = (columns.pop(name) for name in COLUMNS)
         check_rows(ids, paths, str(path))
-        _check_absolute(paths[0], path)
+        _check_absolute(paths, path)
+        coded = CategoryColumn.of(speakers)
+        _check_filled(paths, coded, path)
         return cls(
             Path(root) if root is not None else path.parent,
             ids,
             paths,
-            CategoryColumn.of(speakers),
+            coded,
             CategoryColumn.of(sessions),
             _parse_lengths(lengths, path),
             {name: CategoryColumn.of(values) for name, values in columns.items()},
@@ -211,13 +216,32 @@ def check_rows(
             )
 
 
-def _check_absolute(first: str, manifest: Path) -> None:
+def _check_filled(paths: StringColumn, speakers: CategoryColumn, manifest: Path) -> None:
+    # The names are sorted: the empty one would come first.
+    empty = (paths.bytes_at(0) == 0) | ((speakers.codes == 0) & (speakers.names[0] == ""))
+    if empty.any():
+        line = int(empty.argmax()) + 2
+        raise InputError(f"{manifest}, line {line}: path or speaker missing. Correct the line.")
+
+
+def _check_absolute(paths: StringColumn, manifest: Path) -> None:
     """A manifest of absolute paths works on one machine only; say so before the first read."""
-    if Path(first).is_absolute() and not Path(first).exists():
-        raise InputError(
-            f"{manifest}: absolute path {first!r} does not exist here; from another machine? "
-            "Run `speakervlad prepare` here."
-        )
+    first, second, third = map(paths.bytes_at, range(3))
+    is_drive = (second == ord(":")) & ((third == ord("\\")) | (third == ord("/")))
+    for is_absolute in (first == ord("/"), (first == ord("\\")) | is_drive):
+        rows = np.flatnonzero(is_absolute)
+        for row in rows[:: max(1, len(rows) // MAX_LOOKED_AT)].tolist():
+            if _is_elsewhere(Path(paths[row])):
+                raise InputError(
+                    f"{manifest}, line {row + 2}: absolute path {paths[row]!r} does not exist "
+                    "here; from another machine? Run `speakervlad prepare` here."
+                )
+
+
+def _is_elsewhere(path: Path) -> bool:
+    """Not a path of this system, or neither it nor the two folders above it exist."""
+    above = [folder for folder in path.parents[:2] if folder != Path(path.anchor)]
+    return not (path.is_absolute() and any(place.exists() for place in (path, *above)))
 
 
 def _parse_lengths(lengths: StringColumn, path: Path) -> np.ndarray:

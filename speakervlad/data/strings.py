@@ -65,6 +65,14 @@ class StringColumn(Sequence[str]):
         hashes.sort()
         return not (hashes[1:] == hashes[:-1]).any() or len(set(self)) == len(self)
 
+    def bytes_at(self, place: int) -> np.ndarray:
+        """The byte at one place of every row, uint8 (rows,), zero behind its end."""
+        places = self._offsets[:-1] + place
+        inside = places < self._offsets[1:]
+        found = np.zeros(len(self), np.uint8)
+        found[inside] = self._blob[places[inside]]
+        return found
+
     def run_starts(self) -> np.ndarray:
         """The rows that differ from the row before them, int64 (runs,)."""
         differs = np.ones(len(self), bool)

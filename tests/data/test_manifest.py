@@ -125,6 +125,11 @@ BAD_MANIFESTS = {
     r"line 3: 4 field\(s\), the header has 5": (HEADER, [ROWS[0], "u1,p,a,5"]),
     r"column\(s\) speaker appear twice": (HEADER + ",speaker", ["u,p,a,s,5,b"]),
     "absolute path '/nowhere/a.wav' does not exist here": (HEADER, ["u,/nowhere/a.wav,a,s,5"]),
+    "line 4: absolute path '/nowhere/a.wav'": (HEADER, [*ROWS[:2], "u,/nowhere/a.wav,a,s,5"]),
+    r"line 3: absolute path 'C:\\\\data\\\\a.wav'": (HEADER, [ROWS[0], "u,C:\\data\\a.wav,a,s,5"]),
+    "line 3: absolute path 'd:/data/a.wav'": (HEADER, [ROWS[0], "u,d:/data/a.wav,a,s,5"]),
+    "line 3: path or speaker missing": (HEADER, [ROWS[0], "u1,p,,s,5"]),
+    "line 2: path or speaker missing": (HEADER, ["u1,,a,s,5", ROWS[0]]),
 }
 
 
@@ -135,6 +140,14 @@ def test_bad_manifest_is_one_line(tmp_path, reason):
         Manifest.load(write_csv(tmp_path / "m.csv", rows, header))
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "m.csv") in str(caught.value)
+
+
+def test_absolute_paths_of_this_machine(tmp_path):
+    (tmp_path / "shard-00000.pcm16").touch()
+    names = ["shard-00000.pcm16@0+5", "deleted.wav", "deleted/0.wav"]
+    rows = [f"u{number},{tmp_path / name},a,s,5" for number, name in enumerate(names)]
+    manifest = Manifest.load(write_csv(tmp_path / "m.csv", [*rows, "u,c:.wav,a,s,5"]))
+    assert manifest.path(0) == tmp_path / names[0]
 
 
 def test_dots_in_names_do_not_leave_the_root(tmp_path):

@@ -19,6 +19,9 @@ def test_columns_equal_their_definition(seed, alphabet):
     column = StringColumn.of(strings)
     assert list(column) == strings
     assert column.is_distinct() == (len(set(strings)) == len(strings))
+    for place in (0, 2):
+        expected = [(string.encode()[place : place + 1] or b"\0")[0] for string in strings]
+        assert column.bytes_at(place).tolist() == expected
     runs = [i for i in range(len(strings)) if i == 0 or strings[i] != strings[i - 1]]
     assert column.run_starts().tolist() == runs
     coded = CategoryColumn.of(strings)
