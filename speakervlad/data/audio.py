@@ -126,13 +126,13 @@ def speech_blocks(path: str | Path, *, channel: int | None = None) -> Iterator[n
     _check_speech(str(path), num_samples, is_silent=peak == 0)
 
 
-def check_speech(waveform: np.ndarray, name: str) -> None:
+def check_speech(waveform: np.ndarray, name: str, *, min_samples: int = MIN_SAMPLES) -> None:
     """Refuse audio that holds no speech.
 
     Raises:
-        InputError: fewer than `MIN_SAMPLES` samples (25 ms at 16 kHz), or all samples equal zero.
+        InputError: fewer than ``min_samples`` (25 ms at 16 kHz), or all samples equal zero.
     """
-    _check_speech(name, len(waveform), is_silent=not waveform.any())
+    _check_speech(name, len(waveform), is_silent=not waveform.any(), min_samples=min_samples)
 
 
 def is_band_limited(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> bool:
@@ -221,10 +221,12 @@ def _check_whole(path: Path, num_samples: int, peak: float) -> None:
         )
 
 
-def _check_speech(name: str, num_samples: int, *, is_silent: bool) -> None:
-    if num_samples < MIN_SAMPLES:
+def _check_speech(
+    name: str, num_samples: int, *, is_silent: bool, min_samples: int = MIN_SAMPLES
+) -> None:
+    if num_samples < min_samples:
         raise InputError(
-            f"{name}: {num_samples} sample(s) are too short, at least {MIN_SAMPLES} are needed. "
+            f"{name}: {num_samples} sample(s) are too short, at least {min_samples} are needed. "
             "Remove it or record more."
         )
     if is_silent:

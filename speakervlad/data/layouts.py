@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from speakervlad.data.audio import AUDIO_SUFFIXES
+from speakervlad.data.audio import AUDIO_SUFFIXES, MIN_SAMPLES
 from speakervlad.errors import InputError, did_you_mean, first_few
 
 logger = logging.getLogger(__name__)
@@ -23,12 +23,14 @@ NOT_HIDDEN = re.compile(r"[^.].*")
 class Rows:
     """Utterances before their audio is looked at; lists of equal length.
 
-    ``first_line`` is the line of the first row where the source is one text file.
+    ``first_line`` is the line of the first row where the source is one text file, ``min_samples``
+    the shortest recording that is of use.
     A session that the source does not name is the utterance itself: nothing is claimed to share it.
     """
 
     root: Path
     first_line: int | None = None
+    min_samples: int = MIN_SAMPLES
     utterance_ids: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     speakers: list[str] = field(default_factory=list)
@@ -152,7 +154,7 @@ def read_rirs(source: Path) -> Rows:
     Raises:
         InputError: no such folder, or no response in it.
     """
-    rows = Rows(source)
+    rows = Rows(source, min_samples=1)
     for path in audio_below(source):
         file = PurePosixPath(path)
         if "noise" in file.stem.lower() or "pointsource_noises" in file.parts:

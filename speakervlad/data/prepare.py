@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from speakervlad.data.audio import (
-    MIN_SAMPLES,
     SAMPLE_RATE,
     audio_info,
     check_speech,
@@ -98,7 +97,7 @@ def prepare_rows(
     """
     check_rows(rows.utterance_ids, rows.paths, name, rows.first_line)
     findings = map_parallel(
-        partial(_examine, root=rows.root, decode=decode),
+        partial(_examine, root=rows.root, decode=decode, min_samples=rows.min_samples),
         rows.paths,
         num_workers=num_workers,
         description="Reading audio files",
@@ -126,17 +125,18 @@ def prepare_rows(
     return Preparation(manifest, bad_files, narrow)
 
 
-def _examine(path: str, *, root: Path, decode: bool) -> _Finding:
+def _examine(path: str, *, root: Path, decode: bool, min_samples: int) -> _Finding:
     """Length of a file, or what is wrong with it."""
     file = root / path
     try:
         num_samples = audio_info(file).num_samples
-        if num_samples < MIN_SAMPLES:
-            check_speech(np.ones(num_samples), str(file))
+        if num_samples < min_samples:
+            check_speech(np.ones(num_samples), str(file), min_samples=min_samples)
         start = 0 if decode else max(0, num_samples - TAIL_SAMPLES)
         waveform = read_audio(file, start=start, num_samples=num_samples - start)
         if start == 0 or not waveform.any():
-            check_speech(waveform if start == 0 else read_audio(file), str(file))
+            whole = waveform if start == 0 else read_audio(file)
+            check_speech(whole, str(file), min_samples=min_samples)
     except InputError as error:
         return _Finding(0, str(error), is_narrow=False)
     except OSError as error:

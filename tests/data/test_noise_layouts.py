@@ -49,3 +49,11 @@ def test_noises_alone_are_no_rirs(tmp_path, make_wav):
     make_wav(tmp_path / "pointsource_noises/bell.wav", 0.2)
     with pytest.raises(InputError, match="holds noises only"):
         prepare(tmp_path, layout="rirs")
+
+
+def test_a_room_response_may_be_short_but_not_silent(tmp_path):
+    for name, response in (("short", np.eye(1, 120)[0]), ("silent", np.zeros(120))):
+        soundfile.write(tmp_path / f"{name}.wav", response, 16000)
+    done = prepare(tmp_path, layout="rirs", max_bad=0.5)
+    assert done.manifest.num_samples.tolist() == [120]
+    assert "silent, every sample is zero" in done.bad_files[0].reason
