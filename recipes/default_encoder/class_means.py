@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     manifest = Manifest.load(arguments.manifest)
-    embedder = load_encoder(arguments.encoder, device="cpu", backend="onnxruntime")
+    embedder = load_encoder(arguments.encoder, device="cpu")
     means = [class_means(embedder, manifest, speed) for speed in arguments.speeds]
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in (ENCODER_CONFIG_NAME, WEIGHTS_NAME):
