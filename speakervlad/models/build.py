@@ -152,9 +152,7 @@ def save_encoder(
     folder = Path(folder)
     with atomic_path(folder / ENCODER_CONFIG_NAME) as path:
         path.write_text(json.dumps(to_dict(config), indent=2) + "\n")
-    state = {name: value.contiguous() for name, value in encoder.state_dict().items()}
-    with atomic_path(folder / WEIGHTS_NAME) as path:
-        save_file(state, path, metadata=notes)
+    _write_weights(folder / WEIGHTS_NAME, encoder.state_dict(), notes)
 
 
 def load_encoder_folder(folder: str | Path) -> tuple[SpeakerEncoder, EncoderConfig]:
@@ -173,8 +171,7 @@ def load_encoder_folder(folder: str | Path) -> tuple[SpeakerEncoder, EncoderConf
 
 def save_classifier(folder: str | Path, weight: torch.Tensor) -> None:
     """Keep a classifier's class weights ``(speakers, dim)`` beside its encoder."""
-    with atomic_path(Path(folder) / CLASSIFIER_NAME) as path:
-        save_file({"weight": weight.contiguous()}, path)
+    _write_weights(Path(folder) / CLASSIFIER_NAME, {"weight": weight})
 
 
 def load_classifier(
@@ -240,6 +237,19 @@ def _check_ranges(config: EncoderConfig) -> None:
     }
     for key, (value, minimum) in smallest.items():
         check_range(f"encoder.{key}", value, at_least=minimum)
+
+
+def _write_weights(
+    path: Path, state: dict[str, torch.Tensor], notes: dict[str, str] | None = None
+) -> None:
+    state = {name: value.contiguous() for name, value in state.items()}
+    try:
+        with atomic_path(path) as temporary:
+            save_file(state, temporary, metadata=notes)
+    except SafetensorError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error}). Make room or choose another path."
+        ) from error
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -22,9 +22,21 @@ class TrainingState:
     best_eer: float = math.inf
 
     def save(self, path: Path) -> None:
-        """Write under a temporary name, then rename."""
-        with atomic_path(path) as temporary:
-            torch.save(asdict(self), temporary)
+        """Write under a temporary name, then rename.
+
+        Raises:
+            InputError: it cannot be written; the state of an earlier save stays.
+        """
+        try:
+            with atomic_path(path) as temporary:
+                torch.save(asdict(self), temporary)
+        except RuntimeError as error:
+            # All that torch says of a full disk is "unexpected pos".
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{path}: cannot be written, probably for want of room ({reason}). Make room, then "
+                "resume=true goes on from the save before."
+            ) from error
 
     @classmethod
     def load(cls, path: Path) -> "TrainingState":

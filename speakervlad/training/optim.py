@@ -31,7 +31,7 @@ def check_optim(config: OptimConfig) -> None:
     Raises:
         InputError: as said.
     """
-    check_range("optim.lr", config.lr, above=0)
+    check_range("optim.lr", config.lr, at_least=0)
     check_range("optim.epsilon", config.epsilon, above=0)
     check_range("optim.momentum", config.momentum, at_least=0, below=1)
     check_range("optim.weight_decay", config.weight_decay, at_least=0)

@@ -18,6 +18,7 @@ from speakervlad.models.build import (
     build_encoder,
     load_encoder_folder,
     load_strictly,
+    save_classifier,
     save_encoder,
 )
 from speakervlad.models.encoder import SpeakerClassifier
@@ -218,3 +219,9 @@ def test_impossible_cluster_counts_are_refused(values):
     config = dataclasses.replace(NARROW, pooling=PoolingConfig(**values))
     with pytest.raises(InputError, match="pooling"):
         build_encoder(config)
+
+
+def test_a_full_disk_is_named(tmp_path, full_disk):
+    with full_disk(1000), pytest.raises(InputError, match=r"classifier\.safetensors: cannot be wr"):
+        save_classifier(tmp_path, torch.zeros(1000, 4))
+    assert not list(tmp_path.iterdir())

@@ -47,8 +47,8 @@ def test_resting_trunk_keeps_its_weights(model):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("optim.lr=0", "above 0"),
-        ("optim.lr=.nan", "above 0"),
+        ("optim.lr=-1", "at least 0"),
+        ("optim.lr=.nan", "at least 0"),
         ("optim.epsilon=-1", "above 0"),
         ("optim.momentum=1", "at least 0 and below 1"),
         ("optim.weight_decay=-0.1", "at least 0"),

@@ -235,3 +235,12 @@ def test_torchrun_restarts_a_killed_process_and_the_run_goes_on(
     assert same_states(one.model, two.model)
     for key, values in one.optimizer["state"].items():
         assert same_states(values, two.optimizer["state"][key])
+
+
+def test_a_full_disk_leaves_the_save_before(tmp_path, full_disk):
+    path = tmp_path / "last.pt"
+    TrainingState(1, {"a": torch.zeros(10)}, {}).save(path)
+    with full_disk(2000), pytest.raises(InputError, match=r"last\.pt: cannot be written"):
+        TrainingState(2, {"a": torch.zeros(10_000)}, {}).save(path)
+    assert TrainingState.load(path).step == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
