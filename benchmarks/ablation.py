@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speakervlad.config import load_config
-from speakervlad.training.run_log import read_metrics
+from speakervlad.training.run_folder import read_metrics
 
 QUIET = (
     "augment.noise_probability=0",

@@ -45,7 +45,7 @@ def loader() -> None:
     from speakervlad.data.packing import pack
     from speakervlad.data.prepare import prepare
     from speakervlad.data.synthesis import make_corpus
-    from speakervlad.training.augment.build import build_crops
+    from speakervlad.training.augment import build_crops
     from speakervlad.training.distributed import World
     from speakervlad.training.loading import build_loader
 
@@ -90,8 +90,8 @@ def processor_seconds() -> float:
 
 def effects() -> None:
     """Every effect on batches of 32 crops of 2.5 s on the CPU; codecs one crop at a time."""
-    from speakervlad.training.augment import effects as effect
-    from speakervlad.training.augment.codec import CODECS, transcode
+    from speakervlad.training import effects as effect
+    from speakervlad.training.effects import CODECS, transcode
 
     torch.set_num_threads(1)
     crops = 0.1 * torch.randn(BATCH, CROP)

@@ -16,6 +16,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,11 +24,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from speakervlad.config import Config, load_config
-from speakervlad.training.augment.augmenter import Examples
-from speakervlad.training.build import build_model, build_plan
+from speakervlad.training.augment import Examples
 from speakervlad.training.distributed import World, choose_device
-from speakervlad.training.optim import build_optimizer
-from speakervlad.training.trainer import Trainer
+from speakervlad.training.run import build_model
+from speakervlad.training.trainer import Trainer, build_trainer
 
 CROP, SPEAKERS = 40_000, 1000
 MATRIX, COPY_BYTES = {"cpu": 2048, "cuda": 8192}, 2**28
@@ -61,10 +61,10 @@ def measure(
         0.1 * torch.randn(batch, CROP, device=device),
         torch.arange(batch, device=device) % SPEAKERS,
     )
-    eager = build_trainer(config, device, precision, compiled=False)
+    eager = trainer_of(config, device, precision, compiled=False)
     with FlopCounterMode(display=False) as counter, Traffic() as traffic:
         eager.step(0, examples)
-    trainer = build_trainer(config, device, precision, compiled=compiled)
+    trainer = trainer_of(config, device, precision, compiled=compiled)
     work = {
         "step": lambda: trainer.step(0, examples),
         "product": matrix_product(device, TYPES[precision]),
@@ -87,19 +87,11 @@ def measure(
     )
 
 
-def build_trainer(
-    config: Config, device: torch.device, precision: str, *, compiled: bool
-) -> Trainer:
+def trainer_of(config: Config, device: torch.device, precision: str, *, compiled: bool) -> Trainer:
     """A trainer of the config's model, as `train` builds it."""
-    model = build_model(config, SPEAKERS)
-    return Trainer(
-        model,
-        build_optimizer(model, config.optim),
-        World(0, 1, device),
-        plan=build_plan(config),
-        precision=precision,
-        compile_model=compiled,
-    )
+    options = replace(config.train, precision=precision, compile=compiled)  # pyright: ignore
+    config = replace(config, train=options)
+    return build_trainer(config, build_model(config, SPEAKERS), World(0, 1, device))
 
 
 class Traffic(TorchDispatchMode):

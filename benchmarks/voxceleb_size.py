@@ -201,7 +201,7 @@ def _worker(manifest: Manifest) -> str:
 
     from speakervlad.config import Config, DataConfig, TrainConfig
     from speakervlad.data.dataset import UtteranceDataset, batches
-    from speakervlad.training.augment.build import build_crops
+    from speakervlad.training.augment import build_crops
     from speakervlad.training.distributed import World
     from speakervlad.training.loading import build_loader
 

@@ -8,8 +8,8 @@ import torch
 from speakervlad.config import EncoderConfig, PoolingConfig, ScheduleConfig, load_config
 from speakervlad.models.build import build_classifier, build_encoder
 from speakervlad.models.frontend import SAMPLE_RATE
-from speakervlad.training.build import build_plan, check_config
-from speakervlad.training.schedule import rate_factor
+from speakervlad.training.run import check_config
+from speakervlad.training.trainer import build_plan, rate_factor
 
 CONF = Path(__file__).parents[1] / "conf"
 EPOCH = 1_092_009 // 160

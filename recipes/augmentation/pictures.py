@@ -18,17 +18,16 @@ from scipy.signal import stft
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.data.voice import Voice, synthesise
 from speakervlad.files import atomic_path
-from speakervlad.training.augment.codec import transcode
-from speakervlad.training.augment.effects import (
+from speakervlad.training.effects import (
     add_noise,
     change_speed,
     kept,
     reverberate,
     scale,
     telephone,
+    transcode,
 )
-from speakervlad.training.augment.rooms import simulate_room
-from speakervlad.training.augment.sources import aligned
+from speakervlad.training.sources import aligned, simulate_room
 
 SEED = 8
 SECONDS = 2.0

@@ -12,8 +12,7 @@ from pathlib import Path
 from speakervlad.config import load_config
 from speakervlad.evaluation.plots import COLOURS, new_figure
 from speakervlad.files import atomic_path
-from speakervlad.training.run_folder import CONFIG_NAME
-from speakervlad.training.run_log import read_metrics
+from speakervlad.training.run_folder import CONFIG_NAME, read_metrics
 
 Curve = list[tuple[float, float]]
 

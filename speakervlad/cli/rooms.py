@@ -22,7 +22,7 @@ def rooms(
     from speakervlad.extras import require
 
     require("torch", "train", "augmentation")
-    from speakervlad.training.augment.rooms import simulate_rooms
+    from speakervlad.training.sources import simulate_rooms
 
     manifest = simulate_rooms(out, num_rooms=count, seed=seed, num_workers=workers, track=track)
     manifest.save(out / "manifest.csv")

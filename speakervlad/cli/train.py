@@ -45,7 +45,7 @@ def average(
     from speakervlad.extras import require
 
     require("torch", "train", "averaging")
-    from speakervlad.training.averaging import average_encoders
+    from speakervlad.training.run_folder import average_encoders
 
     average_encoders(encoders, out)
     console.print(f"mean of {len(encoders)} encoders: {out}")

@@ -10,20 +10,17 @@ import torch
 from speakervlad.config import Config
 from speakervlad.data.dataset import batches
 from speakervlad.data.manifest import Manifest
-from speakervlad.training.augment.augmenter import Augmenter, Examples
-from speakervlad.training.augment.build import build_augmenter
-from speakervlad.training.augment.crops import DrawnCrops, collate
-from speakervlad.training.build import (
+from speakervlad.training.augment import Augmenter, DrawnCrops, collate
+from speakervlad.training.distributed import World, choose_device
+from speakervlad.training.loading import (
+    build_augmenter,
     build_dataset,
-    build_model,
-    build_plan,
-    check_config,
+    build_loader,
+    build_sampler,
     num_classes,
 )
-from speakervlad.training.distributed import World, choose_device
-from speakervlad.training.loading import build_loader, build_sampler
-from speakervlad.training.optim import build_optimizer
-from speakervlad.training.trainer import Trainer
+from speakervlad.training.run import build_model, check_config
+from speakervlad.training.trainer import Trainer, build_trainer
 
 # Batches that are not counted: workers start, kernels are compiled.
 NUM_WARM = 2
@@ -72,19 +69,11 @@ def bench_data(config: Config, *, num_batches: int = 10) -> DataBench:
     check_config(config, 1)
     world = World(0, 1, choose_device(config.train.device))
     manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
-    model = build_model(config, num_classes(config, manifest), world)
-    crops = build_dataset(config, manifest, model)
-    speakers = len(manifest.speaker_names)
-    augmenter = build_augmenter(config, model.encoder.front_end, speakers, world.device)
-    trainer = Trainer(
-        model,
-        build_optimizer(model, config.optim),
-        world,
-        plan=build_plan(config),
-        precision=config.train.precision,
-        accumulate=config.train.accumulate,
-        compile_model=config.train.compile,
-    )
+    model = build_model(config, num_classes(config, manifest))
+    front_end, speakers = model.encoder.front_end, len(manifest.speaker_names)
+    crops = build_dataset(config, manifest, front_end)
+    augmenter = build_augmenter(config, front_end, speakers, world.device)
+    trainer = build_trainer(config, model, world)
     size = config.train.batch_size
     worker = _worker(config, crops, world, num_batches * size)
     device = _device(config, crops, augmenter, trainer, num_batches)
@@ -112,7 +101,7 @@ def _device(
     size = config.train.batch_size
     keys = islice(build_sampler(config, crops.crops.manifest, 0, trainer.world), size)
     batch = collate([crops[key] for key in keys])
-    examples: Examples = augmenter(batch)
+    examples = augmenter(batch)
     front_end = trainer.model.encoder.front_end.train()
 
     @torch.no_grad()

@@ -1,10 +1,13 @@
 """One process or many: ``torchrun`` sets the environment, this module reads it."""
 
 import os
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -37,12 +40,6 @@ class World:
             values = values / self.size
         return values
 
-    def largest(self, values: torch.Tensor) -> torch.Tensor:
-        """The largest over all processes, element by element."""
-        if self.size > 1:
-            dist.all_reduce(values, dist.ReduceOp.MAX)
-        return values
-
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         if self.size == 1:
@@ -55,9 +52,6 @@ class World:
         """Until every process has come here."""
         if self.size > 1:
             dist.barrier()
-
-
-ALONE = World(0, 1, torch.device("cpu"))
 
 
 @contextmanager
@@ -109,3 +103,21 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
+
+
+@contextmanager
+def preemption() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether SIGTERM has come (outside the main thread: never)."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    previous = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGTERM, previous)

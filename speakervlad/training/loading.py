@@ -3,20 +3,19 @@
 import atexit
 import os
 import signal
-from collections.abc import Iterator
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from speakervlad.config import Config
-from speakervlad.data.audio import SAMPLE_RATE
+from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.sampler import BalancedSampler, EndlessSampler
 from speakervlad.errors import InputError, check_range
-from speakervlad.training.augment.crops import DrawnCrops, collate
+from speakervlad.models.frontend import SAMPLE_RATE, ShortTimeFourier
+from speakervlad.training.augment import Augmenter, DrawnCrops, build_crops, collate, read_samples
 from speakervlad.training.distributed import World
-
-Stream = Iterator[tuple[int, int]]
 
 
 def check_batches(config: Config) -> None:
@@ -46,6 +45,44 @@ def check_batches(config: Config) -> None:
             f"train.batch_size={config.train.batch_size} is not data.speakers_per_batch x "
             f"data.utterances_per_speaker = {size}. Make them agree."
         )
+
+
+def num_classes(config: Config, manifest: Manifest) -> int:
+    """Every speaker at every speed is a class."""
+    return len(manifest.speaker_names) * len(config.augment.speeds)
+
+
+def build_dataset(config: Config, manifest: Manifest, front_end: ShortTimeFourier) -> DrawnCrops:
+    """Crops just long enough for ``data.crop_seconds`` of frames, with their augmentation."""
+    num_frames = crop_frames(config, front_end)
+    crops = UtteranceDataset(
+        manifest,
+        crop_samples=read_samples(front_end.crop_samples(num_frames), config.augment.speeds),
+        seed=config.train.seed,
+        wrap=config.data.wrap,
+        reverse_probability=config.data.reverse_probability,
+        max_bad_fraction=config.data.max_bad_fraction,
+    )
+    return build_crops(config.augment, crops, (front_end.num_bins, num_frames))
+
+
+def build_augmenter(
+    config: Config, front_end: ShortTimeFourier, num_speakers: int, device: torch.device
+) -> Augmenter:
+    """What the device does to batches of those crops."""
+    num_frames = crop_frames(config, front_end)
+    return Augmenter(
+        num_samples=front_end.crop_samples(num_frames),
+        num_speakers=num_speakers,
+        speeds=config.augment.speeds,
+        spectrogram=(front_end.num_bins, num_frames),
+        device=device,
+    )
+
+
+def crop_frames(config: Config, front_end: ShortTimeFourier) -> int:
+    """Frames of a training crop."""
+    return round(config.data.crop_seconds * SAMPLE_RATE / front_end.hop_length)
 
 
 def build_sampler(

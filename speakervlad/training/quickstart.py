@@ -24,8 +24,7 @@ from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.torch_backend import TorchBackend
 from speakervlad.progress import Track, silent
-from speakervlad.training.build import build_model
-from speakervlad.training.run import Show, no_show, train
+from speakervlad.training.run import Show, build_model, no_show, train
 
 
 @dataclass(frozen=True)

@@ -11,42 +11,46 @@ from typing import cast
 import torch
 
 from speakervlad.config import Config
-from speakervlad.data.dataset import batches
+from speakervlad.data.dataset import UtteranceDataset, batches
 from speakervlad.data.manifest import Manifest
-from speakervlad.errors import first_few
+from speakervlad.errors import InputError, check_range, first_few
 from speakervlad.evaluation.metrics import VerificationReport
 from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder
 from speakervlad.inference.thresholds import THRESHOLDS_NAME
 from speakervlad.inference.torch_backend import TorchBackend
-from speakervlad.models.build import save_classifier, save_encoder
-from speakervlad.training.augment.build import build_augmenter
-from speakervlad.training.augment.crops import DrawnBatch
-from speakervlad.training.averaging import average_encoders, keep_last
-from speakervlad.training.build import (
+from speakervlad.models.build import (
+    WEIGHTS_NAME,
+    assemble_encoder,
+    build_classifier,
+    build_encoder,
+    load_classifier,
+    load_encoder_folder,
+    load_strictly,
+    save_classifier,
+    save_encoder,
+)
+from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.models.pooling import NetVLAD
+from speakervlad.training.augment import DrawnBatch, check_augment
+from speakervlad.training.distributed import World, join_world, preemption
+from speakervlad.training.loading import (
+    build_augmenter,
     build_dataset,
-    build_model,
-    build_plan,
-    check_config,
-    init_vlad,
+    build_loader,
+    check_batches,
     num_classes,
 )
-from speakervlad.training.checkpoint import TrainingState
-from speakervlad.training.distributed import World, join_world
-from speakervlad.training.loading import build_loader
-from speakervlad.training.optim import build_optimizer
-from speakervlad.training.preemption import preemption
-from speakervlad.training.run_folder import STATE_NAME, open_run
-from speakervlad.training.run_log import LossWindow, RunLog
-from speakervlad.training.shards import (
-    WEIGHT_NAME,
-    own_model_state,
-    own_optimizer_state,
-    whole_model_state,
-    whole_optimizer_state,
-    whole_weight,
+from speakervlad.training.run_folder import (
+    STATE_NAME,
+    LossWindow,
+    RunLog,
+    TrainingState,
+    average_encoders,
+    keep_last,
+    open_run,
 )
-from speakervlad.training.trainer import Trainer
+from speakervlad.training.trainer import build_trainer, check_optim, check_schedule
 from speakervlad.training.validation import ValidationList, read_lists, validate
 
 logger = logging.getLogger(__name__)
@@ -83,6 +87,83 @@ def train(config: Config, show: Show = no_show) -> Path:
     return Path(config.run_dir) / "encoder"
 
 
+def check_config(config: Config, world_size: int) -> None:
+    """Find every mistake before data is touched: builds the whole model without memory.
+
+    Raises:
+        InputError: as soon as something does not fit.
+    """
+    train, pooling = config.train, config.encoder.pooling
+    for key in ("steps", "batch_size", "accumulate", "log_every", "save_every", "validate_every"):
+        check_range(f"train.{key}", getattr(train, key), at_least=1)
+    if train.batch_size % (world_size * train.accumulate):
+        raise InputError(
+            f"train.batch_size={train.batch_size} cannot be shared by {world_size} processes and "
+            f"{train.accumulate} accumulated parts. Choose a multiple."
+        )
+    for key in ("average_last", "vlad_init_utterances", "freeze_trunk_steps"):
+        check_range(f"train.{key}", getattr(train, key), at_least=0)
+    if not config.data.train_manifest:
+        raise InputError("data.train_manifest is not set. Name the CSV that `prepare` wrote.")
+    if train.vlad_init_utterances and (pooling.kind, pooling.assignment) != (
+        "netvlad",
+        "descriptors",
+    ):
+        raise InputError(
+            "train.vlad_init_utterances needs encoder.pooling.kind=netvlad and "
+            "encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
+        )
+    if config.init_classifier and config.init_from is None:
+        raise InputError("init_classifier needs init_from. Name the folder that holds one.")
+    if config.classifier.sharded or config.classifier.sample_rate != 1:
+        raise InputError("classifier.sharded and classifier.sample_rate are gone. Leave them out.")
+    check_optim(config.optim)
+    check_schedule(config.schedule)
+    check_batches(config)
+    check_augment(config.augment)
+    with torch.device("meta"):
+        build_classifier(config.classifier, build_encoder(config.encoder).dim, 2)
+
+
+def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
+    """A model whose start depends on ``train.seed`` alone, or on the encoder of ``init_from``."""
+    build = build_encoder if config.init_from is None else assemble_encoder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        encoder = build(config.encoder)
+        classifier = build_classifier(config.classifier, encoder.dim, num_speakers)
+    if config.init_from is not None:
+        source, _ = load_encoder_folder(config.init_from)
+        where = str(Path(config.init_from) / WEIGHTS_NAME)
+        load_strictly(encoder, source.state_dict(), where)
+        if config.init_classifier:
+            load_classifier(config.init_from, classifier)
+    return SpeakerClassifier(encoder, classifier)
+
+
+@torch.no_grad()
+def init_vlad(
+    model: SpeakerClassifier, dataset: UtteranceDataset, num_utterances: int, seed: int
+) -> None:
+    """Start NetVLAD from k-means over descriptors of crops; ghosts from noisy crops (0 dB)."""
+    pooling = model.encoder.pooling
+    assert isinstance(pooling, NetVLAD)
+    rng = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(dataset), generator=rng)[:num_utterances].tolist()
+    crops = torch.stack([dataset[(0, index)].waveform for index in chosen])
+    noise = torch.randn(crops.shape, generator=rng)
+    noisy = crops + noise * crops.square().mean(dim=1, keepdim=True).sqrt()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    clean_frames, noisy_frames = (
+        model.encoder.frames(batch)[0].transpose(1, 2).flatten(0, 1) for batch in (crops, noisy)
+    )
+    # The two passes in training mode have moved the running statistics.
+    model.load_state_dict(state)
+    alpha = pooling.init_from(clean_frames, noisy_frames, seed=seed)
+    logger.info("NetVLAD starts from %d descriptors, alpha %.3g", len(clean_frames), alpha)
+
+
 class Run:
     """The parts of a run and the loop over its steps."""
 
@@ -97,33 +178,23 @@ class Run:
         self.config, self.world, self.manifest, self.lists = config, world, manifest, lists
         self.show = show
         self.folder = Path(config.run_dir)
-        model = build_model(config, num_classes(config, manifest), world)
-        self.dataset = build_dataset(config, manifest, model)
+        model = build_model(config, num_classes(config, manifest))
+        front_end = model.encoder.front_end
+        self.dataset = build_dataset(config, manifest, front_end)
         self.augmenter = build_augmenter(
-            config, model.encoder.front_end, len(manifest.speaker_names), world.device
+            config, front_end, len(manifest.speaker_names), world.device
         )
         state = open_run(config, world)
         self.step, self.best_eer = (state.step, state.best_eer) if state else (0, math.inf)
         if state:
-            model.load_state_dict(own_model_state(model, state.model))
+            model.load_state_dict(state.model)
         elif config.train.vlad_init_utterances:
             init_vlad(
                 model, self.dataset.crops, config.train.vlad_init_utterances, config.train.seed
             )
-        optimizer = build_optimizer(model, config.optim)
-        self.trainer = Trainer(
-            model,
-            optimizer,
-            world,
-            plan=build_plan(config),
-            precision=config.train.precision,
-            clip_norm=config.optim.clip_norm,
-            accumulate=config.train.accumulate,
-            sync_batch_norm=config.train.sync_batch_norm,
-            compile_model=config.train.compile,
-        )
+        self.trainer = build_trainer(config, model, world)
         if state:
-            optimizer.load_state_dict(own_optimizer_state(model, optimizer, state.optimizer))
+            self.trainer.optimizer.load_state_dict(state.optimizer)
         self.log = RunLog(self.folder, self.step) if world.is_main else None
         self.window = LossWindow(self._utterance_ids)
         self.window_start = (self.step, time.perf_counter())
@@ -208,42 +279,37 @@ class Run:
             record = {f"eer/{name}": report.eer for name, report in reports.items()}
             self.log.write(self.step, {"eer": eer, **record})
             logger.info("step %d: validation EER %.2f %%", self.step, 100 * eer)
-        if self.world.any(eer < self.best_eer):
-            weight = whole_weight(self.trainer.model)
-            if self.log:
-                self.best_eer = eer
-                self._save_encoder("encoder", weight, {"eer": f"{eer:.6f}"})
-                self._save_thresholds(reports)
+        if self.log and eer < self.best_eer:
+            self.best_eer = eer
+            self._save_encoder("encoder", {"eer": f"{eer:.6f}"})
+            self._save_thresholds(reports)
+        self.world.wait()
         self.window_start = (self.step, time.perf_counter())
 
     def _save(self) -> None:
         self.window.check()
-        model, optimizer = self.trainer.model, self.trainer.optimizer
-        states = whole_model_state(model), whole_optimizer_state(model, optimizer)
         if not self.world.is_main:
             return
-        weight = states[0][WEIGHT_NAME]
-        self._save_encoder("encoder-last", weight)
+        self._save_encoder("encoder-last")
         if not self.lists:
-            self._save_encoder("encoder", weight)
+            self._save_encoder("encoder")
         if self.config.train.average_last:
-            self._average(weight)
+            self._average()
+        states = self.trainer.model.state_dict(), self.trainer.optimizer.state_dict()
         TrainingState(self.step, *states, self.best_eer).save(self.folder / STATE_NAME)
 
-    def _average(self, weight: torch.Tensor) -> None:
+    def _average(self) -> None:
         """Keep the encoders of the last saves; after the last step, leave their mean."""
-        self._save_encoder(f"encoders/step-{self.step:09d}", weight)
+        self._save_encoder(f"encoders/step-{self.step:09d}")
         kept = keep_last(self.folder / "encoders", self.config.train.average_last)
         if self.step == self.config.train.steps:
             average_encoders(kept, self.folder / "encoder-average")
 
-    def _save_encoder(
-        self, name: str, weight: torch.Tensor, notes: dict[str, str] | None = None
-    ) -> None:
-        encoder = self.trainer.model.encoder
+    def _save_encoder(self, name: str, notes: dict[str, str] | None = None) -> None:
+        model = self.trainer.model
         notes = {"step": str(self.step), **(notes or {})}
-        save_encoder(self.folder / name, encoder, self.config.encoder, notes)
-        save_classifier(self.folder / name, weight)
+        save_encoder(self.folder / name, model.encoder, self.config.encoder, notes)
+        save_classifier(self.folder / name, model.classifier.weight.detach())
 
     def _save_thresholds(self, reports: dict[str, VerificationReport]) -> None:
         thresholds = {name: report.threshold for name, report in reports.items()}

@@ -1,21 +1,25 @@
-"""One optimisation step, and nothing else: no files, no logs, no config."""
+"""One optimisation step, its optimiser and its schedules: no files, no logs."""
 
-from collections.abc import Callable
+import logging
+import math
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from speakervlad.config import Config, OptimConfig, ScheduleConfig
+from speakervlad.errors import InputError, check_range
 from speakervlad.models.classifier import Loss
 from speakervlad.models.encoder import SpeakerClassifier
-from speakervlad.training.augment.augmenter import Examples
-from speakervlad.training.batch_norm import synchronise
+from speakervlad.training.augment import Examples
 from speakervlad.training.distributed import World
-from speakervlad.training.optim import set_learning_rate
-from speakervlad.training.shards import SHARD_NAME, clip_gradients, is_sharded
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class StepPlan:
 
     learning_rate: float
     margin_share: float = 1.0
-    trunk_rests: bool = False
+    trunk_frozen: bool = False
 
 
 class Trainer:
@@ -34,11 +38,12 @@ class Trainer:
         model: encoder and classifier.
         optimizer: over the model's parameters, in the groups of ``parameter_groups``.
         world: the processes that train together.
-        plan: step to learning rate, margin share and whether the trunk rests.
+        plan: step to learning rate, margin share and whether the trunk is frozen.
         precision: ``float32`` or ``bfloat16`` (autocast).
         clip_norm: largest gradient norm; 0 clips nothing.
         accumulate: parts of a batch that go through the network one after another.
-        sync_batch_norm: whether batch statistics are those of all processes.
+        sync_batch_norm: whether batch statistics are those of all processes; on GPUs alone
+            (``nn.SyncBatchNorm``), on CPUs every process has its own.
         compile_model: whether to run the network through ``torch.compile``.
     """
 
@@ -66,7 +71,7 @@ class Trainer:
         self.clip_norm = clip_norm
         self.accumulate = accumulate
         if sync_batch_norm and world.size > 1:
-            synchronise(self.model, world.device)
+            _synchronise(self.model, world.device)
         self._shared = _share(self.model, world)
         self._wrapped: Callable[..., Loss] = (
             torch.compile(self._shared) if compile_model else self._shared
@@ -80,18 +85,17 @@ class Trainer:
         """
         plan = self.plan(step)
         self.model.train()
-        if plan.trunk_rests:
+        if plan.trunk_frozen:
             self.model.encoder.trunk.eval()
-        self.model.classifier.before_step(step)
         self.model.classifier.warm_up(plan.margin_share)
-        set_learning_rate(self.optimizer, plan.learning_rate, trunk_rests=plan.trunk_rests)
+        set_learning_rate(self.optimizer, plan.learning_rate, trunk_frozen=plan.trunk_frozen)
         self.optimizer.zero_grad(set_to_none=True)
         losses = [
             self._accumulate(part, last=number == self.accumulate)
             for number, part in enumerate(examples.split(self.accumulate), start=1)
         ]
         if self.clip_norm:
-            clip_gradients(self.model, self.clip_norm)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
         self.model.classifier.after_step()
         values, accuracies = zip(*losses, strict=True)
@@ -114,10 +118,172 @@ class Trainer:
 
 
 def _share(model: SpeakerClassifier, world: World) -> nn.Module:
-    """The model with gradients averaged over all processes, but for classes that one holds."""
+    """The model with gradients averaged over all processes."""
     if world.size == 1:
         return model
     devices = [world.device] if world.device.type == "cuda" else None
-    if is_sharded(model):
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [SHARD_NAME])
     return DistributedDataParallel(model, device_ids=devices)
+
+
+def _synchronise(model: SpeakerClassifier, device: torch.device) -> None:
+    if device.type != "cuda":
+        logger.warning("train.sync_batch_norm needs GPUs: every process uses its own statistics")
+        return
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+def build_optimizer(model: SpeakerClassifier, config: OptimConfig) -> torch.optim.Optimizer:
+    """Adam (coupled decay), AdamW (decoupled) or SGD with Nesterov momentum.
+
+    Every parameter group says whether it belongs to the ``trunk``, so that it alone can
+    have a learning rate of 0.
+    """
+    groups = parameter_groups(model, config.weight_decay)
+    if config.kind == "sgd":
+        return torch.optim.SGD(
+            groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
+        )
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.kind]
+    return kind(groups, lr=config.lr, eps=config.epsilon, fused=True)
+
+
+def check_optim(config: OptimConfig) -> None:
+    """Refuse rates and decays outside of their ranges.
+
+    Raises:
+        InputError: as said.
+    """
+    check_range("optim.lr", config.lr, at_least=0)
+    check_range("optim.epsilon", config.epsilon, above=0)
+    check_range("optim.momentum", config.momentum, at_least=0, below=1)
+    check_range("optim.weight_decay", config.weight_decay, at_least=0)
+    check_range("optim.clip_norm", config.clip_norm, at_least=0)
+
+
+def parameter_groups(model: SpeakerClassifier, weight_decay: float) -> list[dict]:
+    """Trunk and rest, each with and without decay; batch norm and cluster centres have none."""
+    free = {id(parameter) for parameter in undecayed(model)}
+    trunk = {id(parameter) for parameter in model.encoder.trunk.parameters()}
+    groups = []
+    for in_trunk in (True, False):
+        for decays in (True, False):
+            parameters = [
+                parameter
+                for parameter in model.parameters()
+                if (id(parameter) in trunk) == in_trunk and (id(parameter) in free) != decays
+            ]
+            decay = weight_decay if decays else 0.0
+            if parameters:
+                groups.append({"params": parameters, "weight_decay": decay, "trunk": in_trunk})
+    return groups
+
+
+def undecayed(model: SpeakerClassifier) -> Iterable[nn.Parameter]:
+    """Batch norm's scales and shifts, and the cluster centres."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            yield from module.parameters()
+    centers = getattr(model.encoder.pooling, "centers", None)
+    if centers is not None:
+        yield centers
+
+
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, rate: float, *, trunk_frozen: bool = False
+) -> None:
+    """Give all groups this rate, or none to the trunk's groups while it is frozen."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0 if trunk_frozen and group["trunk"] else rate
+
+
+def constant(progress: float, final_factor: float) -> float:
+    """Always 1."""
+    return 1.0
+
+
+def cosine(progress: float, final_factor: float) -> float:
+    """Half a cosine from 1 down to ``final_factor``."""
+    return final_factor + (1 - final_factor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def exponential(progress: float, final_factor: float) -> float:
+    """Constant ratio per step from 1 down to ``final_factor``."""
+    return final_factor**progress
+
+
+DECAYS: dict[str, Callable[[float, float], float]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "exponential": exponential,
+}
+
+
+def rate_factor(step: int, total_steps: int, schedule: ScheduleConfig) -> float:
+    """What the base learning rate is multiplied with at a step counted from 0.
+
+    During ``warmup_steps`` the factor rises linearly from ``warmup_start`` to the schedule's own
+    value; a ``warmup_start`` of 1 leaves the schedule alone.
+    """
+    if schedule.kind == "steps":
+        factor = schedule.factors[sum(step >= milestone for milestone in schedule.milestones)]
+    else:
+        progress = min(step / max(total_steps, 1), 1.0)
+        factor = DECAYS[schedule.kind](progress, schedule.final_factor)
+    if step < schedule.warmup_steps:
+        start = schedule.warmup_start
+        factor *= start + (1 - start) * (step + 1) / schedule.warmup_steps
+    return factor
+
+
+def check_schedule(schedule: ScheduleConfig) -> None:
+    """Refuse milestones and factors that do not fit each other, and numbers out of range.
+
+    Raises:
+        InputError: as said.
+    """
+    check_range("schedule.warmup_steps", schedule.warmup_steps, at_least=0)
+    check_range("schedule.warmup_start", schedule.warmup_start, at_least=0, at_most=1)
+    check_range("schedule.final_factor", schedule.final_factor, at_least=0, at_most=1)
+    if schedule.kind != "steps":
+        return
+    if len(schedule.factors) != len(schedule.milestones) + 1:
+        raise InputError(
+            f"schedule.factors: {len(schedule.factors)} factors for "
+            f"{len(schedule.milestones)} milestones. Give one factor more than milestones."
+        )
+    if any(later <= earlier for earlier, later in pairwise(schedule.milestones)):
+        raise InputError("schedule.milestones: must increase. Sort them.")
+
+
+def margin_share(step: int, warmup_steps: int) -> float:
+    """Share of the final margin at a step: linear from 0 to 1 over the warm-up."""
+    return 1.0 if warmup_steps == 0 else min(step / warmup_steps, 1.0)
+
+
+def build_plan(config: Config) -> Callable[[int], StepPlan]:
+    """The schedules of learning rate, margin and frozen trunk as one function of the step."""
+
+    def plan(step: int) -> StepPlan:
+        factor = rate_factor(step, config.train.steps, config.schedule)
+        return StepPlan(
+            config.optim.lr * factor,
+            margin_share(step, config.classifier.margin_warmup_steps),
+            step < config.train.freeze_trunk_steps,
+        )
+
+    return plan
+
+
+def build_trainer(config: Config, model: SpeakerClassifier, world: World) -> Trainer:
+    """The trainer that a config describes, with a fresh optimiser."""
+    return Trainer(
+        model,
+        build_optimizer(model, config.optim),
+        world,
+        plan=build_plan(config),
+        precision=config.train.precision,
+        clip_norm=config.optim.clip_norm,
+        accumulate=config.train.accumulate,
+        sync_batch_norm=config.train.sync_batch_norm,
+        compile_model=config.train.compile,
+    )

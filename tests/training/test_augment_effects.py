@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from speakervlad.training.augment.codec import CODECS, transcode
-from speakervlad.training.augment.effects import (
+from speakervlad.training.effects import (
+    CODECS,
     RIR_LEAD,
     add_noise,
     change_speed,
@@ -13,8 +13,9 @@ from speakervlad.training.augment.effects import (
     reverberate,
     scale,
     telephone,
+    transcode,
 )
-from speakervlad.training.augment.sources import aligned
+from speakervlad.training.sources import aligned
 
 RATE = 16000
 

@@ -7,8 +7,7 @@ from speakervlad.errors import InputError
 
 pytest.importorskip("pyroomacoustics")
 
-from speakervlad.training.augment.rooms import REVERB_SECONDS, simulate_room, simulate_rooms
-from speakervlad.training.augment.sources import RoomSource
+from speakervlad.training.sources import REVERB_SECONDS, RoomSource, simulate_room, simulate_rooms
 
 
 def decay_seconds(response):

@@ -4,8 +4,8 @@ from safetensors.torch import load_file
 
 from speakervlad.errors import InputError
 from speakervlad.models.build import load_encoder_folder
-from speakervlad.training.averaging import average_encoders
 from speakervlad.training.run import train
+from speakervlad.training.run_folder import average_encoders
 
 
 def test_a_run_leaves_the_mean_of_its_last_encoders(experiment, tmp_path):

@@ -5,7 +5,7 @@ import torch
 
 from speakervlad.errors import InputError
 from speakervlad.models.build import save_classifier, save_encoder
-from speakervlad.training.build import build_model, check_config
+from speakervlad.training.run import build_model, check_config
 
 
 @pytest.fixture

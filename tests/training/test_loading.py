@@ -10,11 +10,11 @@ import torch
 from speakervlad.data.dataset import UtteranceDataset, batches
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
-from speakervlad.training.augment.build import build_crops
-from speakervlad.training.checkpoint import TrainingState
+from speakervlad.training.augment import build_crops
 from speakervlad.training.distributed import World
 from speakervlad.training.loading import build_loader, build_sampler, check_batches
 from speakervlad.training.run import train
+from speakervlad.training.run_folder import TrainingState
 
 BALANCED = ("data.speakers_per_batch=2", "data.utterances_per_speaker=4")
 CPU = torch.device("cpu")

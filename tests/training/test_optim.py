@@ -3,8 +3,8 @@ import torch
 
 from speakervlad.config import OptimConfig
 from speakervlad.errors import InputError
-from speakervlad.training.build import build_model, check_config
-from speakervlad.training.optim import build_optimizer, set_learning_rate
+from speakervlad.training.run import build_model, check_config
+from speakervlad.training.trainer import build_optimizer, set_learning_rate
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def is_shortcut_norm(name):
 def test_resting_trunk_keeps_its_weights(model):
     optimizer = build_optimizer(model, OptimConfig(lr=0.1))
     before = {name: value.clone() for name, value in model.named_parameters()}
-    set_learning_rate(optimizer, 0.1, trunk_rests=True)
+    set_learning_rate(optimizer, 0.1, trunk_frozen=True)
     loss = model(torch.randn(4, 9000), torch.arange(4)).value
     loss.backward()
     optimizer.step()

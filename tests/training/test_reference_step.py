@@ -19,10 +19,9 @@ from speakervlad.inference.convert import convert_keras
 from speakervlad.inference.keras_layers import places
 from speakervlad.models.build import build_classifier, load_encoder_folder
 from speakervlad.models.encoder import SpeakerClassifier
-from speakervlad.training.augment.augmenter import Examples
+from speakervlad.training.augment import Examples
 from speakervlad.training.distributed import World
-from speakervlad.training.optim import build_optimizer, undecayed
-from speakervlad.training.trainer import StepPlan, Trainer
+from speakervlad.training.trainer import StepPlan, Trainer, build_optimizer, undecayed
 
 AM_SOFTMAX = ClassifierConfig(kind="am_softmax", unit_norm="constraint")
 RUNS = {

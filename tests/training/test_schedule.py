@@ -2,7 +2,7 @@ import pytest
 
 from speakervlad.config import ScheduleConfig
 from speakervlad.errors import InputError
-from speakervlad.training.schedule import check_schedule, margin_share, rate_factor
+from speakervlad.training.trainer import check_schedule, margin_share, rate_factor
 
 
 @pytest.mark.parametrize(

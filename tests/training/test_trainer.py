@@ -3,11 +3,10 @@ import copy
 import pytest
 import torch
 
-from speakervlad.training.augment.augmenter import Examples
-from speakervlad.training.build import build_model
+from speakervlad.training.augment import Examples
 from speakervlad.training.distributed import World
-from speakervlad.training.optim import build_optimizer
-from speakervlad.training.trainer import StepPlan, Trainer
+from speakervlad.training.run import build_model
+from speakervlad.training.trainer import StepPlan, Trainer, build_optimizer
 
 CPU = torch.device("cpu")
 

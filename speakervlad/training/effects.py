@@ -1,5 +1,8 @@
-"""Effects on batches of waveforms, on whatever device they are; no randomness in here."""
+"""Effects on batches of waveforms, on whatever device they are, and codecs; nothing is random."""
 
+import io
+
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy.fft import next_fast_len
@@ -12,6 +15,11 @@ from speakervlad.models.frontend import SAMPLE_RATE
 RIR_LEAD = 40
 TELEPHONE_BAND_HERTZ = (300.0, 3400.0)
 MU_LAW_LEVELS = 256
+# Encoder, container, lowest and highest bit rate, fastest setting.
+CODECS = {
+    "opus": ("libopus", "ogg", (6_000, 24_000), "0"),
+    "mp3": ("libmp3lame", "mp3", (8_000, 48_000), "9"),
+}
 
 Waveforms = Float[Tensor, "batch samples"]
 
@@ -45,8 +53,16 @@ def reverberate(waveforms: Waveforms, responses: Float[Tensor, "batch rir_sample
     return wet * (power(waveforms) / power(wet)).sqrt()
 
 
-def add_noise(waveforms: Waveforms, noise: Waveforms, snr_db: Float[Tensor, " batch"]) -> Waveforms:
-    """Add noise at a ratio of mean powers over the whole crop; silent noise adds nothing."""
+def add_noise(
+    waveforms: Waveforms,
+    noise: Float[Tensor, "batch noise_samples"],
+    snr_db: Float[Tensor, " batch"],
+) -> Waveforms:
+    """Add noise at a ratio of mean powers over the whole crop; silent noise adds nothing.
+
+    Noise that is longer than the waveforms is cut.
+    """
+    noise = noise[:, : waveforms.shape[1]]
     ratio = power(waveforms) / power(noise)
     return waveforms + noise * (ratio * 10 ** (-snr_db[:, None] / 10)).sqrt()
 
@@ -90,3 +106,31 @@ def _band_pass(waveforms: Waveforms, rate: int) -> Waveforms:
     hertz = torch.fft.rfftfreq(size, 1 / rate, device=waveforms.device)
     gain = (torch.minimum(hertz - low, high - hertz) / 100 + 0.5).clamp(0, 1)
     return torch.fft.irfft(torch.fft.rfft(waveforms, size) * gain, size)[:, :num_samples]
+
+
+def transcode(waveform: np.ndarray, codec: str, bit_rate: int) -> np.ndarray:
+    """Encode and decode float32 (samples,) in [-1, 1]; length and place stay."""
+    import av
+    from av.audio.stream import AudioStream
+
+    encoder, container, _, effort = CODECS[codec]
+    buffer = io.BytesIO()
+    pcm = np.rint(waveform.clip(-1, 1) * 32767).astype(np.int16)
+    with av.open(buffer, "w", format=container) as output:
+        options = {"compression_level": effort}
+        stream = output.add_stream(encoder, rate=SAMPLE_RATE, options=options)
+        assert isinstance(stream, AudioStream)
+        stream.bit_rate = bit_rate
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            output.mux(packet)
+    buffer.seek(0)
+    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+    with av.open(buffer, "r") as source:
+        frames = [part for frame in source.decode(audio=0) for part in resampler.resample(frame)]
+    frames += resampler.resample(None)
+    decoded = np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
+    decoded = decoded[: len(waveform)]
+    return np.pad(decoded, (0, len(waveform) - len(decoded)))

@@ -1,0 +1,392 @@
+"""Augmentation: workers draw what happens to a crop, the device that trains applies it.
+
+Adding an effect costs its function in ``effects.py``, its config field, its draw and row of
+``EFFECTS`` here, and its test.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from speakervlad.config import AugmentConfig
+from speakervlad.data.dataset import UtteranceDataset
+from speakervlad.data.manifest import Manifest
+from speakervlad.errors import InputError, check_range
+from speakervlad.extras import require
+from speakervlad.models.frontend import SAMPLE_RATE
+from speakervlad.training.effects import (
+    CODECS,
+    add_noise,
+    change_speed,
+    kept,
+    reverberate,
+    scale,
+    telephone,
+    transcode,
+)
+from speakervlad.training.sources import NoiseSource, RoomSource
+
+PROBABILITIES = (
+    "noise_probability",
+    "rir_probability",
+    "codec_probability",
+    "telephone_probability",
+)
+RANGES = ("noise_snr_db", "music_snr_db", "babble_snr_db", "babble_speakers")
+SIZES = ("gain_db", "time_masks", "time_mask_frames", "freq_masks", "freq_mask_bins")
+SLOWEST, FASTEST = 0.5, 2.0
+
+
+class Material(NamedTuple):
+    """What a draw may use: the config, the sources of noise and rooms, samples of a crop."""
+
+    config: AugmentConfig
+    noise: NoiseSource | None
+    rooms: RoomSource | None
+    num_samples: int
+
+
+# What was drawn for one crop: the effect's arguments besides the waveform; None leaves it alone.
+Values = tuple[Any, ...] | None
+
+
+def draw_room(rng: np.random.Generator, material: Material) -> Values:
+    """An impulse response."""
+    if material.rooms is None or rng.random() >= material.config.rir_probability:
+        return None
+    return (material.rooms.draw(rng),)
+
+
+def draw_noise(rng: np.random.Generator, material: Material) -> Values:
+    """Noise as long as the crop, and the ratio to mix it at in dB."""
+    if material.noise is None or rng.random() >= material.config.noise_probability:
+        return None
+    return material.noise.draw(rng, material.num_samples)
+
+
+def draw_telephone(rng: np.random.Generator, material: Material) -> Values:
+    """Nothing more than whether."""
+    return () if rng.random() < material.config.telephone_probability else None
+
+
+def draw_gain(rng: np.random.Generator, material: Material) -> Values:
+    """A gain in dB."""
+    limit = material.config.gain_db
+    return (rng.uniform(-limit, limit),) if limit else None
+
+
+class Effect(NamedTuple):
+    """One effect.
+
+    Attributes:
+        stream: number of the random stream that it draws from, used by no other, so that changing
+            one effect leaves the draws of all others as they are.
+        draw: what happens to one crop, drawn by a worker.
+        apply: ``(waveforms, *values)`` of the crops that drew it, on the device that trains.
+    """
+
+    stream: int
+    draw: Callable[[np.random.Generator, Material], Values]
+    apply: Callable[..., Tensor]
+
+
+# In the order in which they happen to real recordings. Stream 0 draws the crop itself, the other
+# numbers that are missing here are those of ``STREAMS``.
+EFFECTS = {
+    "room": Effect(3, draw_room, reverberate),
+    "noise": Effect(2, draw_noise, add_noise),
+    "telephone": Effect(5, draw_telephone, telephone),
+    "gain": Effect(6, draw_gain, scale),
+}
+STREAMS = {"speed": 1, "codec": 4, "time": 7, "freq": 8}
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Number and greatest width of the masks over an axis of ``size`` places."""
+
+    count: int
+    widest: int
+    size: int
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Spans ``(start, length)``, int64 (count, 2), inside the axis (Park et al. 2019)."""
+        lengths = rng.integers(0, self.widest + 1, self.count)
+        starts = rng.integers(0, self.size - lengths + 1)
+        return np.stack([starts, lengths], axis=1)
+
+
+class DrawnCrop(NamedTuple):
+    """One crop before the device works on it; ``speed`` numbers the configured speeds."""
+
+    waveform: Tensor
+    speaker: int
+    epoch: int
+    index: int
+    speed: int
+    effects: dict[str, Values]
+    time_spans: np.ndarray
+    freq_spans: np.ndarray
+
+
+class Drawn(NamedTuple):
+    """Which rows of a batch drew an effect, and its values for them, one tensor an argument."""
+
+    rows: Tensor
+    values: tuple[Tensor, ...]
+
+
+class DrawnBatch(NamedTuple):
+    """Crops side by side; ``speaker`` is the speaker, not yet the class."""
+
+    waveform: Tensor
+    speaker: Tensor
+    epoch: Tensor
+    index: Tensor
+    speed: Tensor
+    effects: dict[str, Drawn]
+    time_spans: Tensor
+    freq_spans: Tensor
+
+
+class DrawnCrops(Dataset[DrawnCrop]):
+    """Crops with their augmentation, each drawn by its own ``(seed, epoch, index)``.
+
+    Args:
+        crops: the crops as they are; long enough for the fastest speed.
+        config: what is done how often.
+        noise: where noise comes from, if any does.
+        rooms: where impulse responses come from, if any do.
+        time: masks over frames.
+        freq: masks over frequency bins.
+    """
+
+    def __init__(
+        self,
+        crops: UtteranceDataset,
+        config: AugmentConfig,
+        noise: NoiseSource | None,
+        rooms: RoomSource | None,
+        time: Masks,
+        freq: Masks,
+    ) -> None:
+        self.crops, self.config, self.time, self.freq = crops, config, time, freq
+        self.material = Material(config, noise, rooms, crops.crop_samples)
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, key: tuple[int, int]) -> DrawnCrop:
+        """Read, draw; the only effect already heard is that of a codec.
+
+        Raises:
+            InputError: the crop, noise or a response cannot be read.
+        """
+        crop = self.crops[key]
+        place = (crop.epoch, crop.index)
+        return DrawnCrop(
+            torch.from_numpy(self._coded(crop.waveform.numpy(), self._rng("codec", place))),
+            *(crop.speaker, crop.epoch, crop.index),
+            speed=int(self._rng("speed", place).integers(len(self.config.speeds))),
+            effects={
+                name: effect.draw(self._rng(name, place), self.material)
+                for name, effect in EFFECTS.items()
+            },
+            time_spans=self.time.draw(self._rng("time", place)),
+            freq_spans=self.freq.draw(self._rng("freq", place)),
+        )
+
+    def _rng(self, name: str, place: tuple[int, int]) -> np.random.Generator:
+        stream = EFFECTS[name].stream if name in EFFECTS else STREAMS[name]
+        return np.random.default_rng((self.crops.seed, *place, stream))
+
+    def _coded(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.config.codec_probability:
+            return waveform
+        codec = self.config.codecs[int(rng.integers(len(self.config.codecs)))]
+        _, _, bit_rates, _ = CODECS[codec]
+        return transcode(waveform, codec, int(rng.integers(*bit_rates)))
+
+
+def collate(crops: list[DrawnCrop]) -> DrawnBatch:
+    """Side by side; an effect's values only of the crops that drew it."""
+    return DrawnBatch(
+        waveform=torch.stack([crop.waveform for crop in crops]),
+        speaker=torch.tensor([crop.speaker for crop in crops]),
+        epoch=torch.tensor([crop.epoch for crop in crops]),
+        index=torch.tensor([crop.index for crop in crops]),
+        speed=torch.tensor([crop.speed for crop in crops]),
+        effects={name: _drawn([crop.effects[name] for crop in crops]) for name in EFFECTS},
+        time_spans=torch.from_numpy(np.stack([crop.time_spans for crop in crops])),
+        freq_spans=torch.from_numpy(np.stack([crop.freq_spans for crop in crops])),
+    )
+
+
+def _drawn(values: list[Values]) -> Drawn:
+    rows = [row for row, value in enumerate(values) if value is not None]
+    columns = zip(*(value for value in values if value is not None), strict=True)
+    tensors = (torch.from_numpy(np.stack(column).astype(np.float32)) for column in columns)
+    return Drawn(torch.tensor(rows, dtype=torch.int64), tuple(tensors))
+
+
+class Examples(NamedTuple):
+    """What a training step takes: (batch, samples), (batch,) and, if masked, (batch, freq, time).
+
+    ``keep`` is false where the spectrogram is masked.
+    """
+
+    waveforms: Tensor
+    classes: Tensor
+    keep: Tensor | None = None
+
+    def split(self, parts: int) -> list["Examples"]:
+        """Equal parts along the batch."""
+        keeps = [None] * parts if self.keep is None else self.keep.chunk(parts)
+        columns = (self.waveforms.chunk(parts), self.classes.chunk(parts), keeps)
+        return [Examples(*part) for part in zip(*columns, strict=True)]
+
+
+class Augmenter:
+    """Speed, then ``EFFECTS``, then masks, each on the rows of the batch that drew it.
+
+    Args:
+        num_samples: length of a crop when its speed has changed.
+        num_speakers: classes per speed; class = speaker + number of the speed * num_speakers.
+        speeds: factors, the first 1.
+        spectrogram: bins and frames that the front end makes of a crop.
+        device: where to work.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_samples: int,
+        num_speakers: int,
+        speeds: tuple[float, ...],
+        spectrogram: tuple[int, int],
+        device: torch.device,
+    ) -> None:
+        self.num_samples, self.num_speakers, self.speeds = num_samples, num_speakers, speeds
+        self.spectrogram, self.device = spectrogram, device
+
+    @torch.no_grad()
+    def __call__(self, batch: DrawnBatch) -> Examples:
+        """Apply what was drawn; no row depends on another."""
+        waveforms = self._at_their_speeds(self._move(batch.waveform), batch.speed)
+        for name, effect in EFFECTS.items():
+            rows, values = batch.effects[name]
+            if len(rows):
+                rows, values = self._move(rows), map(self._move, values)
+                waveforms = waveforms.index_copy(0, rows, effect.apply(waveforms[rows], *values))
+        classes = batch.speaker + batch.speed * self.num_speakers
+        return Examples(waveforms, self._move(classes), self._masks(batch))
+
+    def _at_their_speeds(self, waveforms: Tensor, numbers: Tensor) -> Tensor:
+        changed = waveforms[:, : self.num_samples]
+        for number, speed in enumerate(self.speeds[1:], start=1):
+            rows = torch.nonzero(numbers == number).flatten()
+            if len(rows):
+                rows = self._move(rows)
+                played = change_speed(waveforms[rows], speed, self.num_samples)
+                changed = changed.index_copy(0, rows, played)
+        return changed
+
+    def _masks(self, batch: DrawnBatch) -> Tensor | None:
+        if not batch.time_spans.shape[1] + batch.freq_spans.shape[1]:
+            return None
+        num_bins, num_frames = self.spectrogram
+        over_bins = kept(self._move(batch.freq_spans), num_bins)
+        over_frames = kept(self._move(batch.time_spans), num_frames)
+        return over_bins[:, :, None] & over_frames[:, None, :]
+
+    def _move(self, values: Tensor) -> Tensor:
+        return values.to(self.device, non_blocking=True)
+
+
+def build_crops(
+    config: AugmentConfig, crops: UtteranceDataset, spectrogram: tuple[int, int]
+) -> DrawnCrops:
+    """Crops with what is drawn for them; ``spectrogram`` has so many bins and frames.
+
+    Raises:
+        InputError: a manifest cannot be read, or a mask is wider than the spectrogram.
+    """
+    noise = rooms = None
+    if config.noise_probability and config.noise_manifest:
+        ratios = (config.noise_snr_db, config.music_snr_db, config.babble_snr_db)
+        noise = NoiseSource(
+            Manifest.load(config.noise_manifest, config.noise_root),
+            dict(zip(("noise", "music", "speech"), ratios, strict=True)),
+            config.babble_speakers,
+        )
+    if config.rir_probability and config.rir_manifest:
+        manifest = Manifest.load(config.rir_manifest, config.rir_root)
+        rooms = RoomSource(manifest, round(config.rir_seconds * SAMPLE_RATE))
+    num_bins, num_frames = spectrogram
+    time = Masks(config.time_masks, config.time_mask_frames, num_frames)
+    freq = Masks(config.freq_masks, config.freq_mask_bins, num_bins)
+    for key, masks in (("time_mask_frames", time), ("freq_mask_bins", freq)):
+        if masks.count and masks.widest >= masks.size:
+            raise InputError(
+                f"augment.{key}={masks.widest}: must be less than the spectrogram's {masks.size}."
+            )
+    return DrawnCrops(crops, config, noise, rooms, time, freq)
+
+
+def read_samples(crop_samples: int, speeds: tuple[float, ...]) -> int:
+    """Samples to read for a crop at the fastest speed."""
+    return -int(-crop_samples * max(speeds) // 1)
+
+
+def check_augment(config: AugmentConfig) -> None:
+    """Refuse values out of range, and effects without their source.
+
+    Raises:
+        InputError: as said; also a codec is asked and PyAV is not installed.
+    """
+    for key in PROBABILITIES:
+        check_range(f"augment.{key}", getattr(config, key), at_least=0, at_most=1)
+    for key in RANGES:
+        values = getattr(config, key)
+        if len(values) != 2 or values[0] > values[1]:
+            raise InputError(f"augment.{key}={list(values)}: must be [lowest, highest].")
+    for key in SIZES:
+        check_range(f"augment.{key}", getattr(config, key), at_least=0)
+    _check_speeds(config.speeds)
+    _check_sources(config)
+
+
+def _check_speeds(speeds: tuple[float, ...]) -> None:
+    ordered = sorted(speeds)
+    distinct = all(slow < fast for slow, fast in pairwise(ordered))
+    if not speeds or speeds[0] != 1 or not distinct:
+        raise InputError(f"augment.speeds={list(speeds)}: must be distinct and begin with 1.")
+    if ordered[0] < SLOWEST or ordered[-1] > FASTEST:
+        raise InputError(f"augment.speeds={list(speeds)}: must be from {SLOWEST:g} to {FASTEST:g}.")
+
+
+def _check_sources(config: AugmentConfig) -> None:
+    if config.noise_probability and config.noise_manifest is None:
+        raise InputError(
+            "augment.noise_probability needs augment.noise_manifest. "
+            "Write one with `speakervlad prepare --layout musan`."
+        )
+    if config.noise_probability and config.babble_speakers[0] < 1:
+        raise InputError("augment.babble_speakers: babble needs at least 1 voice.")
+    if config.rir_probability and config.rir_manifest is None:
+        raise InputError(
+            "augment.rir_probability needs augment.rir_manifest. Write one with "
+            "`speakervlad prepare --layout rirs`, or simulate rooms with `speakervlad rooms`."
+        )
+    if config.rir_probability:
+        check_range("augment.rir_seconds", config.rir_seconds, at_least=0.01)
+    if config.codec_probability:
+        if not config.codecs:
+            raise InputError("augment.codec_probability needs augment.codecs. Name one.")
+        require("av", "formats", "augment.codec_probability")

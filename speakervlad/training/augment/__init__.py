@@ -1,1 +1,0 @@
-"""Augmentation: workers read noise, rooms and codecs; the device that trains applies them."""
