@@ -1,6 +1,8 @@
 """Outputs that appear under their final name only when they are complete."""
 
 import errno
+import glob
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from speakervlad.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 # Errors that only writing causes; Python's own messages do not name the file.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -24,7 +28,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     check_writable(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -54,6 +58,44 @@ def naming_full_disk(path: str | Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def exclusive(path: str | Path, busy: str) -> Iterator[None]:
+    """Hold a lock file, which the system takes back when this process ends, however it ends.
+
+    Args:
+        path: of the lock file, which stays behind and means nothing by itself.
+        busy: the message if another process holds it.
+
+    Raises:
+        InputError: another process holds it, or its folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    check_writable(path)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(busy) from error
+    except NotImplementedError:
+        logger.warning("%s: this file system has no locks; start no second process here", path)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def remove_stale(path: str | Path) -> None:
+    """Remove the temporary files that killed processes left when they wrote ``path``.
+
+    Whoever calls it knows that no other process writes ``path`` now.
+    """
+    path = Path(path)
+    pattern = f"{glob.escape(_prefix(path))}????????{glob.escape(path.suffix)}"
+    for left in path.parent.glob(pattern):
+        left.unlink(missing_ok=True)
+
+
 def check_writable(path: str | Path) -> None:
     """Fail before the work, not after it.
 
@@ -70,6 +112,11 @@ def check_writable(path: str | Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{path}: cannot be written ({reason}). Choose another path.") from error
+
+
+def _prefix(path: Path) -> str:
+    """How the temporary names of an output begin."""
+    return f".{path.stem}."
 
 
 def _umask() -> int:
