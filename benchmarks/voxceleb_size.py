@@ -146,7 +146,7 @@ def load(folder: Path) -> None:
 
 def order(folder: Path) -> None:
     """From nothing to the first item in the middle of the corpus, and the items after it."""
-    from speakervlad.data.sampler import BalancedSampler, EndlessSampler
+    from speakervlad.data.dataset import BalancedSampler, EndlessSampler
 
     manifest = Manifest.load(folder / "all.csv")
     start = len(manifest) // 2

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.signal import stft
 
 from speakervlad.data.audio import SAMPLE_RATE
-from speakervlad.data.voice import Voice, synthesise
+from speakervlad.data.voices import Voice, synthesise
 from speakervlad.files import atomic_path
 from speakervlad.training.effects import (
     add_noise,

@@ -11,13 +11,13 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from speakervlad.cli.console import console, track
-from speakervlad.cli.data import BadListPath, MaxBad, Workers, parse_fraction
+from speakervlad.cli.console import console
+from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
-from speakervlad.data.bad_files import BadList
 from speakervlad.data.layouts import Rows, audio_below, read_speaker_folders
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.prepare import Preparation, prepare_rows
+from speakervlad.data.work import BadList
 from speakervlad.errors import InputError, first_few
 
 DEV_LIST, TRIALS, ENROL_MAP = "dev/dev.lst", "eval/lists/trials.lst", "eval/lists/enroll.map"
@@ -31,13 +31,8 @@ def main(
     workers: Workers = None,
 ) -> None:
     """Write train.csv (speakers of dev/dev.lst), eval.csv (eval/), eval_single.csv (see README)."""
-    look_at: Callable[[Rows, str], Preparation] = partial(
-        prepare_rows,
-        max_bad=parse_fraction(max_bad),
-        bad_list=BadList(bad_list),
-        num_workers=workers,
-        track=track,
-    )
+    work = work_of(max_bad, BadList(bad_list), workers)
+    look_at: Callable[[Rows, str], Preparation] = partial(prepare_rows, work=work)
     for needed in ("data", "eval/enroll", "eval/test", DEV_LIST, TRIALS, ENROL_MAP):
         if not (source / needed).exists():
             raise InputError(f"{source / needed}: not there. Unpack the whole archive.")

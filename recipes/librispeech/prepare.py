@@ -9,13 +9,13 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import typer
 
-from speakervlad.cli.console import console, track
-from speakervlad.cli.data import BadListPath, MaxBad, Workers, parse_fraction
+from speakervlad.cli.console import console
+from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
-from speakervlad.data.bad_files import BadList
 from speakervlad.data.layouts import audio_below
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.prepare import prepare
+from speakervlad.data.work import BadList
 from speakervlad.errors import InputError, first_few
 
 SPLITS = ("train", "dev", "test")
@@ -36,7 +36,7 @@ def main(
     workers: Workers = None,
 ) -> None:
     """Write a manifest per split from the subsets that are there: speaker, chapter, utterance."""
-    limit, bad_files = parse_fraction(max_bad), BadList(bad_list)
+    work = work_of(max_bad, BadList(bad_list), workers)
     readers = read_speakers(source / "SPEAKERS.TXT")
     subsets = sorted(path.name for path in source.iterdir() if path.is_dir())
     subsets = [subset for subset in subsets if subset.split("-")[0] in SPLITS]
@@ -44,14 +44,7 @@ def main(
     for split in SPLITS:
         chosen = [subset for subset in subsets if subset.split("-")[0] == split]
         parts = [
-            prepare(
-                source / subset,
-                layout="speaker-folders",
-                max_bad=limit,
-                bad_list=bad_files,
-                num_workers=workers,
-                track=track,
-            ).manifest
+            prepare(source / subset, layout="speaker-folders", work=work).manifest
             for subset in chosen
         ]
         if parts:

@@ -12,9 +12,9 @@ from typing import Annotated, NamedTuple
 import typer
 
 from speakervlad.cli.console import console, track
-from speakervlad.cli.data import BadListPath, MaxBad, Workers, parse_fraction
+from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
-from speakervlad.data.bad_files import BadList
+from speakervlad.data.work import BadList, Work
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path, check_writable, naming_full_disk
 
@@ -73,32 +73,23 @@ def main(
     workers: Workers = None,
 ) -> None:
     """Check, unpack and convert the archives of VoxCeleb, and write a manifest per part."""
-    from speakervlad.data.conversion import check_format
+    from speakervlad.data.prepare import check_format, convert_folder
 
     check_format(file_format)
     names = check_parts(part, unpacked)
-    settings = Settings(file_format, parse_fraction(max_bad), BadList(bad_list), workers)
+    work = work_of(max_bad, BadList(bad_list), workers)
     if unpacked:
-        check_unpacked(archives, names[0], settings.max_bad)
-        convert(archives, out / names[0], settings)
-        write_manifest(out, names[0], settings)
+        check_unpacked(archives, names[0], work.max_bad)
+        convert_folder(archives, out / names[0], file_format=file_format, work=work)
+        write_manifest(out, names[0], work)
         return
     check_archives(archives, out, names)
     for name in names:
         if not unpacked_mark(out, name).exists():
             unpack_part(archives, out, name, keep_archive=keep_archive)
         if (out / "archive" / name).exists():
-            convert(out / "archive" / name, out / name, settings)
-        write_manifest(out, name, settings)
-
-
-class Settings(NamedTuple):
-    """How audio is converted and looked at."""
-
-    file_format: str
-    max_bad: float
-    bad_files: BadList
-    workers: int | None
+            convert_folder(out / "archive" / name, out / name, file_format=file_format, work=work)
+        write_manifest(out, name, work)
 
 
 def check_parts(part: list[str] | None, unpacked: bool) -> list[str]:
@@ -182,34 +173,12 @@ def unpack_part(archives: Path, out: Path, name: str, *, keep_archive: bool) -> 
     unpacked_mark(out, name).touch()
 
 
-def convert(source: Path, out: Path, settings: Settings) -> None:
-    """To 16 kHz mono under the same names; what is there from an earlier run is skipped."""
-    from speakervlad.data.conversion import convert_folder
-
-    convert_folder(
-        source,
-        out,
-        file_format=settings.file_format,
-        max_bad=settings.max_bad,
-        bad_list=settings.bad_files,
-        num_workers=settings.workers,
-        track=track,
-    )
-
-
-def write_manifest(out: Path, name: str, settings: Settings) -> None:
+def write_manifest(out: Path, name: str, work: Work) -> None:
     """``OUT/PART.csv``, if the part is as large as published."""
     from speakervlad.data.prepare import prepare
 
-    manifest = prepare(
-        out / name,
-        layout="voxceleb",
-        max_bad=settings.max_bad,
-        bad_list=settings.bad_files,
-        num_workers=settings.workers,
-        track=track,
-    ).manifest
-    check_counts(name, len(manifest), len(manifest.speaker_names), settings.max_bad)
+    manifest = prepare(out / name, layout="voxceleb", work=work).manifest
+    check_counts(name, len(manifest), len(manifest.speaker_names), work.max_bad)
     manifest.save(out / f"{name}.csv")
     console.print(f"{name}: {len(manifest)} utterances: {out / name}.csv")
 

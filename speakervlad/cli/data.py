@@ -7,7 +7,7 @@ import typer
 
 from speakervlad.cli import app
 from speakervlad.cli.console import console, track
-from speakervlad.data.bad_files import BadList
+from speakervlad.data.work import BadList, Work
 from speakervlad.errors import InputError
 from speakervlad.files import check_writable
 
@@ -33,19 +33,11 @@ def prepare(
     workers: Workers = None,
 ) -> None:
     """Make the manifest of a corpus: one row per utterance, with its length."""
-    limit = parse_fraction(max_bad)
+    work = work_of(max_bad, BadList(bad_list), workers)
     check_writable(out)
     from speakervlad.data.prepare import prepare as prepare_manifest
 
-    preparation = prepare_manifest(
-        source,
-        layout=layout,
-        max_bad=limit,
-        decode=decode,
-        bad_list=BadList(bad_list),
-        num_workers=workers,
-        track=track,
-    )
+    preparation = prepare_manifest(source, layout=layout, decode=decode, work=work)
     manifest = preparation.manifest
     manifest.save(out)
     hours = manifest.num_samples.sum() / 16000 / 3600
@@ -65,18 +57,10 @@ def convert_audio(
     workers: Workers = None,
 ) -> None:
     """Decode a folder once to 16 kHz mono flac or wav; run again to continue."""
-    limit = parse_fraction(max_bad)
-    from speakervlad.data.conversion import convert_folder
+    work = work_of(max_bad, BadList(bad_list, column="file"), workers)
+    from speakervlad.data.prepare import convert_folder
 
-    done = convert_folder(
-        source,
-        out,
-        file_format=file_format,
-        max_bad=limit,
-        bad_list=BadList(bad_list, column="file"),
-        num_workers=workers,
-        track=track,
-    )
+    done = convert_folder(source, out, file_format=file_format, work=work)
     console.print(
         f"{done.num_written} files converted, {done.num_skipped} were there already, "
         f"{len(done.bad_files)} cannot be read: {out}"
@@ -96,23 +80,25 @@ def pack(
     workers: Workers = None,
 ) -> None:
     """Copy a corpus into a few large files, for network storage; run again to continue."""
-    limit = parse_fraction(max_bad)
+    work = work_of(max_bad, BadList(bad_list), workers)
     from speakervlad.data.manifest import Manifest
     from speakervlad.data.packing import pack as pack_manifest
 
     utterances = Manifest.load(manifest, root)
     check_writable(out / "manifest.csv")
-    packed = pack_manifest(
-        utterances,
-        out,
-        shard_samples=round(shard_hours * 3600 * 16000),
-        max_bad=limit,
-        bad_list=BadList(bad_list),
-        num_workers=workers,
-        track=track,
-    )
+    shard_samples = round(shard_hours * 3600 * 16000)
+    packed = pack_manifest(utterances, out, shard_samples=shard_samples, work=work)
     packed.save(out / "manifest.csv")
     console.print(f"{len(packed)} utterances packed: {out / 'manifest.csv'}")
+
+
+def work_of(max_bad: str, bad_list: BadList, workers: int | None) -> Work:
+    """How to work through the files, as the options say.
+
+    Raises:
+        InputError: ``max_bad`` is no fraction.
+    """
+    return Work(parse_fraction(max_bad), bad_list, workers, track)
 
 
 def parse_fraction(text: str) -> float:

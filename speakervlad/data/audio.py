@@ -1,5 +1,6 @@
 """Audio files of any common format, rate and channel count to float32 mono waveforms at 16 kHz."""
 
+import io
 import logging
 import math
 from collections.abc import Iterator
@@ -7,10 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import soundfile
 import soxr
 
 from speakervlad.data.decoding import Source, open_audio
 from speakervlad.errors import InputError
+from speakervlad.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +154,19 @@ def is_band_limited(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> boo
     high = power[(hertz >= 4400) & (hertz <= 7600)].mean()
     low = power[(hertz >= 300) & (hertz <= 3400)].mean()
     return bool(high < low * 10 ** (TELEPHONE_BAND_DB / 10))
+
+
+def write_audio(path: Path, samples: np.ndarray, *, subtype: str = "PCM_16") -> None:
+    """Write mono samples (samples,) at 16 kHz in the format of the suffix; all of them or nothing.
+
+    Raises:
+        InputError: ``path`` cannot be written, or the disk is full.
+    """
+    # In memory first: of a full disk, libsndfile says "System error." and nothing else.
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, SAMPLE_RATE, subtype=subtype, format=path.suffix[1:])
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encoded.getbuffer())
 
 
 def _read_resampled(

@@ -1,4 +1,4 @@
-"""Random crops of utterances: one seek each, the same whatever the workers, ranks and restarts."""
+"""Random crops of utterances and their order: the same whatever the workers, ranks, restarts."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from speakervlad.data.audio import read_audio
 from speakervlad.data.manifest import Manifest
-from speakervlad.data.sharing import Shared
 from speakervlad.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -25,6 +24,20 @@ class Crop(NamedTuple):
     speaker: int
     epoch: int
     index: int
+
+
+class _Texts:
+    """Texts as tensors, which worker processes are sent as handles of one shared memory."""
+
+    def __init__(self, texts: np.ndarray) -> None:
+        """Take numpy strings (rows,)."""
+        encoded = [text.encode() for text in texts.tolist()]
+        self._bytes = torch.from_numpy(np.frombuffer(b"".join(encoded), np.uint8).copy())
+        self._ends = torch.from_numpy(np.cumsum([0, *map(len, encoded)]))
+
+    def __getitem__(self, row: int) -> str:
+        start, end = self._ends[row : row + 2].tolist()
+        return self._bytes[start:end].numpy().tobytes().decode()
 
 
 class UtteranceDataset(Dataset[Crop]):
@@ -56,27 +69,24 @@ class UtteranceDataset(Dataset[Crop]):
             max_bad_fraction: Share of the utterances that may be unreadable.
         """
         self.manifest = manifest
+        self._ids, self._paths = _Texts(manifest.utterance_ids), _Texts(manifest.paths)
+        self._num_samples = torch.from_numpy(manifest.num_samples)
+        self._speakers = torch.from_numpy(manifest.speaker_indices)
         self.crop_samples = crop_samples
         self.seed = seed
         self.wrap = wrap
         self.reverse_probability = reverse_probability
         self.max_bad_fraction = max_bad_fraction
+        self._root = manifest.root
         # Shared by worker processes; a mark is set once, so they need no lock.
         self._is_bad = torch.zeros(len(manifest), dtype=torch.uint8).share_memory_()
-        self._shared: Shared[Manifest] | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        """What a worker is sent: the manifest stays in one memory that all of them read."""
-        self._shared = self._shared or Shared(self.manifest)
+        """What a worker is sent: of the rows only tensors, which all workers share."""
         return {**self.__dict__, "manifest": None}
 
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
-        if self._shared:
-            self.manifest = self._shared.value()
-
     def __len__(self) -> int:
-        return len(self.manifest)
+        return len(self._num_samples)
 
     def __getitem__(self, key: tuple[int, int]) -> Crop:
         """The crop of utterance ``index`` in ``epoch``, or of one drawn in its place.
@@ -96,33 +106,33 @@ class UtteranceDataset(Dataset[Crop]):
         else:
             raise InputError(
                 f"{MAX_REPLACEMENTS} utterances in a row cannot be read, the last for "
-                f"{self.manifest.utterance_ids[index]}. Check the disk and the root folder."
+                f"{self._ids[index]}. Check the disk and the root folder."
             )
         if rng.random() < self.reverse_probability:
             waveform = waveform[::-1].copy()
-        speaker = int(self.manifest.speakers.codes[index])
+        speaker = int(self._speakers[index])
         return Crop(torch.from_numpy(waveform), speaker, epoch, index)
 
     def bad_utterances(self) -> list[str]:
         """Ids of the utterances that could not be read so far, by any worker."""
         rows = torch.nonzero(self._is_bad).flatten().tolist()
-        return [self.manifest.utterance_ids[row] for row in rows]
+        return [self._ids[row] for row in rows]
 
     def _mark_bad(self, index: int, error: Exception) -> None:
         """Report an unreadable utterance once; stop when there are too many."""
         if not self._is_bad[index]:
             self._is_bad[index] = 1
-            logger.warning("utterance %s: %s", self.manifest.utterance_ids[index], error)
+            logger.warning("utterance %s: %s", self._ids[index], error)
         num_bad = int(self._is_bad.sum())
         if num_bad > self.max_bad_fraction * len(self):
             raise InputError(
-                f"utterance {self.manifest.utterance_ids[index]}: {error} ({num_bad} of "
+                f"utterance {self._ids[index]}: {error} ({num_bad} of "
                 f"{len(self)} utterances cannot be read, {self.max_bad_fraction:.2%} tolerated)"
             ) from error
 
     def _crop(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        path, size = self.manifest.path(index), self.crop_samples
-        length = int(self.manifest.num_samples[index])
+        path, size = self._root / self._paths[index], self.crop_samples
+        length = int(self._num_samples[index])
         if self.wrap:
             start = int(rng.integers(length))
         else:
@@ -146,3 +156,129 @@ def batches(loader: Iterable[Crop]) -> Iterator[Crop]:
     except InputError as error:
         _, _, line = str(error).rstrip().rpartition("InputError: ")
         raise InputError(line) from None
+
+
+class EndlessSampler(Sampler[tuple[int, int]]):
+    """Yields ``(epoch, index)`` of shuffled epochs without end.
+
+    Position p of the global stream lies in epoch p // N, which is permuted by
+    ``np.random.default_rng((seed, epoch))``. Rank r takes the positions p >= start with
+    p mod world_size = r, so ranks interleave to the stream of one rank, and a run resumed at
+    position p continues an unbroken one.
+
+    With ``visits`` an epoch takes each utterance so many times, N being their sum; ``epoch`` then
+    counts visits, so that no crop repeats.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        *,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        visits: np.ndarray | None = None,
+    ) -> None:
+        """Take the number of utterances, the global position to begin at, visits (utterances,)."""
+        if num_items < 1 or start < 0 or not 0 <= rank < world_size:
+            raise ValueError(f"{num_items=}, {start=}, {rank=}, {world_size=} describe no stream")
+        if visits is None:
+            visits = np.ones(num_items, np.int64)
+        self.utterances = np.repeat(np.arange(num_items), visits)
+        self.visit = np.arange(len(self.utterances)) - (np.cumsum(visits) - visits)[self.utterances]
+        self.visits_per_epoch = int(visits.max())
+        self.seed = seed
+        self.start = start
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        position = self.start + (self.rank - self.start) % self.world_size
+        size = len(self.utterances)
+        while True:
+            epoch, offset = divmod(position, size)
+            order = np.random.default_rng((self.seed, epoch)).permutation(size)
+            order = order[offset :: self.world_size]
+            epochs = epoch * self.visits_per_epoch + self.visit[order]
+            yield from zip(epochs.tolist(), self.utterances[order].tolist(), strict=True)
+            position += len(order) * self.world_size
+
+
+class BalancedSampler(Sampler[tuple[int, int]]):
+    """Yields ``(epoch, index)`` in blocks of P speakers x K utterances, without end.
+
+    A round visits every speaker once, in an order drawn by ``default_rng((seed, round))``; the
+    speakers that do not fill the last block of a round rest. In round r a speaker's utterances r K
+    to r K + K - 1 of its own endless shuffled stream are taken, so all are used equally often;
+    ``epoch`` counts how often that stream has begun anew, so no crop repeats. Inside a block the
+    speaker changes fastest: with P a multiple of the world size, all K utterances of a speaker
+    come to one rank. ``start``, ``rank``, ``world_size`` slice the stream as in `EndlessSampler`.
+    """
+
+    def __init__(
+        self,
+        speaker_indices: np.ndarray,
+        *,
+        speakers_per_block: int,
+        utterances_per_speaker: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Take the speaker number of every utterance (utterances,), and P and K.
+
+        Raises:
+            InputError: fewer than P speakers.
+        """
+        self.counts = np.bincount(speaker_indices)
+        self.counts = self.counts[self.counts > 0]
+        if len(self.counts) < speakers_per_block:
+            raise InputError(
+                f"{speakers_per_block} speakers per batch asked, the manifest has "
+                f"{len(self.counts)}. Ask for fewer."
+            )
+        if speakers_per_block < 1 or utterances_per_speaker < 1 or not 0 <= rank < world_size:
+            raise ValueError(f"{speakers_per_block=}, {utterances_per_speaker=}: no stream")
+        self.by_speaker = np.argsort(speaker_indices, kind="stable")
+        self.firsts = np.cumsum(self.counts) - self.counts
+        self.speakers_per_block = speakers_per_block
+        self.utterances_per_speaker = utterances_per_speaker
+        self.seed = seed
+        self.start = start
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        size = self.speakers_per_block * self.utterances_per_speaker
+        position = self.start + (self.rank - self.start) % self.world_size
+        while True:
+            block, offset = divmod(position, size)
+            items = self._block(block)[offset :: self.world_size]
+            yield from items
+            position += len(items) * self.world_size
+
+    def _block(self, block: int) -> list[tuple[int, int]]:
+        """The P x K items of one block, the speaker changing fastest."""
+        blocks_per_round = len(self.counts) // self.speakers_per_block
+        number, place = divmod(block, blocks_per_round)
+        order = np.random.default_rng((self.seed, number)).permutation(len(self.counts))
+        speakers = order[place * self.speakers_per_block :][: self.speakers_per_block].tolist()
+        columns = [self._visit(speaker, number) for speaker in speakers]
+        return [item for row in zip(*columns, strict=True) for item in row]
+
+    def _visit(self, speaker: int, number: int) -> list[tuple[int, int]]:
+        """The K utterances of a speaker in one round."""
+        count = int(self.counts[speaker])
+        begin = number * self.utterances_per_speaker
+        epochs, offsets = np.divmod(begin + np.arange(self.utterances_per_speaker), count)
+        orders = {
+            epoch: np.random.default_rng((self.seed, 1 + speaker, epoch)).permutation(count)
+            for epoch in np.unique(epochs).tolist()
+        }
+        utterances = self.by_speaker[self.firsts[speaker] :][:count]
+        return [
+            (epoch, int(utterances[orders[epoch][offset]]))
+            for epoch, offset in zip(epochs.tolist(), offsets.tolist(), strict=True)
+        ]

@@ -1,73 +1,78 @@
-"""The manifest: one row per utterance, as columns that hold a million rows in tens of megabytes."""
+"""The manifest: one row per utterance, as columns that hold a million rows in 200 megabytes."""
 
 import csv
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from speakervlad.data.csv_columns import read_columns
-from speakervlad.data.strings import CategoryColumn, StringColumn
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path
 
 COLUMNS = ("utterance_id", "path", "speaker", "session", "num_samples")
+TEXT = np.dtypes.StringDType()
+# Rows of a CSV that are Python objects at a time; few enough to stay in a cache.
+BLOCK_ROWS = 4096
 # Of a million absolute paths so many are looked for, at even distances.
 MAX_LOOKED_AT = 100
+ABSOLUTE = re.compile(r"/|\\|.:[\\/]", re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
     """Utterances as columns; `path(index)` is the file of a row.
 
+    Text columns are arrays of numpy's variable-width strings (rows,).
+
     Attributes:
         root: Folder that relative paths start from.
         utterance_ids: Distinct names.
         paths: Audio files with forward slashes, relative to ``root`` or absolute.
-        speakers: Speaker name per row; ``speakers.names`` sorted, ``speakers.codes`` int32.
-        sessions: Recording session per row, likewise.
+        speakers: Speaker name per row.
+        sessions: Recording session per row.
         num_samples: Length at 16 kHz, int64 (rows,).
         extra: Further columns of the file, such as ``corpus``.
     """
 
     root: Path
-    utterance_ids: StringColumn
-    paths: StringColumn
-    speakers: CategoryColumn
-    sessions: CategoryColumn
+    utterance_ids: np.ndarray
+    paths: np.ndarray
+    speakers: np.ndarray
+    sessions: np.ndarray
     num_samples: np.ndarray
-    extra: Mapping[str, CategoryColumn] = field(default_factory=dict)
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
         root: str | Path,
         *,
-        utterance_ids: Sequence[str],
-        paths: Sequence[str],
-        speakers: Sequence[str],
-        sessions: Sequence[str],
+        utterance_ids: Sequence[str] | np.ndarray,
+        paths: Sequence[str] | np.ndarray,
+        speakers: Sequence[str] | np.ndarray,
+        sessions: Sequence[str] | np.ndarray,
         num_samples: Iterable[int] | np.ndarray,
-        extra: Mapping[str, Sequence[str]] | None = None,
+        extra: Mapping[str, Sequence[str] | np.ndarray] | None = None,
     ) -> "Manifest":
         """Build a manifest from plain sequences of equal length.
 
         Raises:
             InputError: no rows, duplicate utterance ids, or a path that leaves ``root`` by ``..``.
         """
-        ids, files = StringColumn.of(utterance_ids), StringColumn.of(paths)
-        check_rows(ids, files, "manifest")
+        check_rows(utterance_ids, paths, "manifest")
         return cls(
             Path(root),
-            ids,
-            files,
-            CategoryColumn.of(speakers),
-            CategoryColumn.of(sessions),
+            np.asarray(utterance_ids, TEXT),
+            np.asarray(paths, TEXT),
+            np.asarray(speakers, TEXT),
+            np.asarray(sessions, TEXT),
             np.asarray(num_samples, np.int64),
-            {name: CategoryColumn.of(values) for name, values in (extra or {}).items()},
+            {name: np.asarray(values, TEXT) for name, values in (extra or {}).items()},
         )
 
     @classmethod
@@ -84,21 +89,13 @@ class Manifest:
                 machine.
         """
         path = Path(path)
-        columns = read_columns(path, COLUMNS)
+        columns = _read_columns(path)
         ids, paths, speakers, sessions, lengths = (columns.pop(name) for name in COLUMNS)
         check_rows(ids, paths, str(path))
         _check_absolute(paths, path)
-        coded = CategoryColumn.of(speakers)
-        _check_filled(paths, coded, path)
-        return cls(
-            Path(root) if root is not None else path.parent,
-            ids,
-            paths,
-            coded,
-            CategoryColumn.of(sessions),
-            _parse_lengths(lengths, path),
-            {name: CategoryColumn.of(values) for name, values in columns.items()},
-        )
+        _check_filled(paths, speakers, path)
+        root = Path(root) if root is not None else path.parent
+        return cls(root, ids, paths, speakers, sessions, _parse_lengths(lengths, path), columns)
 
     def save(self, path: str | Path) -> None:
         """Write the CSV; paths become relative to its folder if they lie below it, else absolute.
@@ -126,15 +123,15 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.num_samples)
 
-    @property
+    @cached_property
     def speaker_names(self) -> list[str]:
         """Sorted distinct speakers; the class number of a speaker is the place in this list."""
-        return list(self.speakers.names)
+        return sorted(set(self.speakers.tolist()))
 
     @cached_property
     def speaker_indices(self) -> np.ndarray:
         """Class number per row, int64 (rows,)."""
-        return self.speakers.codes.astype(np.int64)
+        return ranks_of(self.speakers, self.speaker_names)
 
     def path(self, index: int) -> Path:
         """The audio file of a row."""
@@ -148,7 +145,7 @@ class Manifest:
         """
         if name not in self.extra:
             raise InputError(f"manifest has no column {name!r}. {did_you_mean(name, self.extra)}")
-        return np.asarray(self.extra[name])
+        return np.array(self.extra[name].tolist())
 
     def select(self, rows: np.ndarray | Sequence[int]) -> "Manifest":
         """The manifest of some rows, by boolean mask (rows,) or by row numbers.
@@ -161,12 +158,12 @@ class Manifest:
             raise InputError("manifest: no row is left after the selection. Select others.")
         return Manifest(
             self.root,
-            self.utterance_ids.take(kept),
-            self.paths.take(kept),
-            self.speakers.take(kept),
-            self.sessions.take(kept),
+            self.utterance_ids[kept],
+            self.paths[kept],
+            self.speakers[kept],
+            self.sessions[kept],
             self.num_samples[kept],
-            {name: values.take(kept) for name, values in self.extra.items()},
+            {name: values[kept] for name, values in self.extra.items()},
         )
 
     def _paths_from(self, folder: Path) -> Iterable[str]:
@@ -179,8 +176,18 @@ class Manifest:
         return (str(prefix / path) for path in self.paths)
 
 
+def ranks_of(texts: np.ndarray, names: Sequence[str] | None = None) -> np.ndarray:
+    """Place of every text among the names (by default the sorted distinct texts), int64 (rows,)."""
+    listed = texts.tolist()
+    ranks = {name: rank for rank, name in enumerate(names or sorted(set(listed)))}
+    return np.fromiter(map(ranks.__getitem__, listed), np.int64, len(listed))
+
+
 def check_rows(
-    ids: Sequence[str], paths: Sequence[str], name: str, first_line: int | None = 2
+    ids: Sequence[str] | np.ndarray,
+    paths: Sequence[str] | np.ndarray,
+    name: str,
+    first_line: int | None = 2,
 ) -> None:
     """Refuse no rows, repeated ids, and paths that leave the root.
 
@@ -199,7 +206,7 @@ def check_rows(
 
     if len(ids) == 0:
         raise InputError(f"{name}: holds no utterances. Check its source.")
-    if not StringColumn.of(ids).is_distinct():
+    if len(set(ids)) < len(ids):
         repeated = [key for key, count in Counter(ids).items() if count > 1]
         files = [row for row, key in enumerate(ids) if key == repeated[0]]
         raise InputError(
@@ -207,30 +214,85 @@ def check_rows(
             f"{first_few(repeated)} ({first_few(paths[row] for row in files)}). "
             "Keep one file of each, or give every utterance its own id."
         )
-    if not StringColumn.of(paths).may_contain(".."):
-        return
     for row, path in enumerate(paths):
-        if ".." in path.replace("\\", "/").split("/"):
+        if ".." in path and ".." in path.replace("\\", "/").split("/"):
             raise InputError(
                 f"{where(row)}: path {path!r} leaves the root folder. Use a path below it."
             )
 
 
-def _check_filled(paths: StringColumn, speakers: CategoryColumn, manifest: Path) -> None:
-    # The names are sorted: the empty one would come first.
-    empty = (paths.bytes_at(0) == 0) | ((speakers.codes == 0) & (speakers.names[0] == ""))
+def _read_columns(path: Path) -> dict[str, np.ndarray]:
+    """Read a CSV with a header as name -> texts (rows,).
+
+    Raises:
+        InputError: not a CSV in UTF-8, a needed column is missing, a column appears twice, no rows,
+            or a row of another length than the header.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            _check_header(header, path)
+            rows = _rows(reader, len(header), path)
+            blocks = [
+                [np.array(column, TEXT) for column in zip(*block, strict=True)]
+                for block in iter(lambda: list(islice(rows, BLOCK_ROWS)), [])
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV in UTF-8 ({error}). Export it again.") from error
+    if not blocks:
+        raise InputError(f"{path}: holds no utterances. Run `speakervlad prepare` again.")
+    columns = map(np.concatenate, zip(*blocks, strict=True))
+    return dict(zip(header, columns, strict=True))
+
+
+def _rows(reader: Iterable[list[str]], width: int, path: Path) -> Iterator[list[str]]:
+    """Rows of one length; blank lines may follow them.
+
+    Raises:
+        InputError: a row of another length, or a blank line between rows.
+    """
+    blank = None
+    for line, row in enumerate(reader, 2):
+        if not row:
+            blank = blank or line
+        elif blank or len(row) != width:
+            raise InputError(
+                f"{path}, line {blank or line}: {0 if blank else len(row)} field(s), the header "
+                f"has {width}. Correct it."
+            )
+        else:
+            yield row
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise InputError(
+            f"{path}: missing column(s) {', '.join(missing)}; found "
+            f"{first_few(header, 8) or 'none'}. Run `speakervlad prepare ... --layout csv` on it."
+        )
+    repeated = [name for name, count in Counter(header).items() if count > 1]
+    if repeated:
+        raise InputError(
+            f"{path}: column(s) {', '.join(repeated)} appear twice. Rename one of them."
+        )
+
+
+def _check_filled(paths: np.ndarray, speakers: np.ndarray, manifest: Path) -> None:
+    empty = (paths == "") | (speakers == "")
     if empty.any():
         line = int(empty.argmax()) + 2
         raise InputError(f"{manifest}, line {line}: path or speaker missing. Correct the line.")
 
 
-def _check_absolute(paths: StringColumn, manifest: Path) -> None:
+def _check_absolute(paths: np.ndarray, manifest: Path) -> None:
     """A manifest of absolute paths works on one machine only; say so before the first read."""
-    first, second, third = map(paths.bytes_at, range(3))
-    is_drive = (second == ord(":")) & ((third == ord("\\")) | (third == ord("/")))
-    for is_absolute in (first == ord("/"), (first == ord("\\")) | is_drive):
-        rows = np.flatnonzero(is_absolute)
-        for row in rows[:: max(1, len(rows) // MAX_LOOKED_AT)].tolist():
+    absolute = [row for row, path in enumerate(paths.tolist()) if ABSOLUTE.match(path)]
+    posix = [row for row in absolute if paths[row][0] == "/"]
+    others = [row for row in absolute if paths[row][0] != "/"]
+    for rows in (posix, others):
+        for row in rows[:: max(1, len(rows) // MAX_LOOKED_AT)]:
             if _is_elsewhere(Path(paths[row])):
                 raise InputError(
                     f"{manifest}, line {row + 2}: absolute path {paths[row]!r} does not exist "
@@ -244,21 +306,23 @@ def _is_elsewhere(path: Path) -> bool:
     return not (path.is_absolute() and any(place.exists() for place in (path, *above)))
 
 
-def _parse_lengths(lengths: StringColumn, path: Path) -> np.ndarray:
+def _parse_lengths(lengths: np.ndarray, path: Path) -> np.ndarray:
+    """Texts (rows,) as int64 (rows,).
+
+    Raises:
+        InputError: one is not a positive whole number.
+    """
     try:
-        values = lengths.integers()
-        values = np.array(list(map(int, lengths)), np.int64) if values is None else values
+        values = lengths.astype(np.int64)
     except (ValueError, OverflowError):
-        values = None
-    if values is not None and values.min() > 0:
+        values = np.zeros(1)
+    if values.min() > 0:
         return values
-    line, text = next(
-        (number, text) for number, text in enumerate(lengths, 2) if not _is_positive(text)
-    )
+    line, text = next((n, text) for n, text in enumerate(lengths, 2) if not _is_positive(text))
     raise InputError(
         f"{path}, line {line}: num_samples is {text!r}, not a positive whole number. Correct it."
     )
 
 
 def _is_positive(text: str) -> bool:
-    return text.strip().isdecimal() and 0 < int(text) < 2**63
+    return len(text) < 40 and text.strip().isdecimal() and 0 < int(text) < 2**63

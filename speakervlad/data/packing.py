@@ -12,6 +12,7 @@ empty and is left out of the manifest. ``shards.json`` says what the shards of a
 import hashlib
 import json
 import os
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -19,13 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 from speakervlad.data.audio import read_audio
-from speakervlad.data.bad_files import BadFile, BadList
-from speakervlad.data.manifest import Manifest
-from speakervlad.data.parallel import map_parallel
-from speakervlad.data.strings import StringColumn
+from speakervlad.data.manifest import TEXT, Manifest
+from speakervlad.data.work import BadFile, Work
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, check_writable
-from speakervlad.progress import Track, silent
 
 SHARD_SAMPLES = 2**29  # 1 GiB, 9.3 hours
 PLAN_NAME = "shards.json"
@@ -54,10 +52,7 @@ def pack(
     folder: str | Path,
     *,
     shard_samples: int = SHARD_SAMPLES,
-    max_bad: float = 0.01,
-    bad_list: BadList | None = None,
-    num_workers: int | None = None,
-    track: Track = silent,
+    work: Work | None = None,
 ) -> Manifest:
     """Write the shards of a manifest and return the manifest of the shards, in the same order.
 
@@ -68,11 +63,8 @@ def pack(
         manifest: Utterances of any format and rate; channels are averaged.
         folder: Made when missing; the root of the new manifest.
         shard_samples: A shard is closed when the next utterance would exceed it.
-        max_bad: Largest tolerated fraction of files that cannot be read or have another length
-            than their row says.
-        bad_list: Where these are written down, whatever their number.
-        num_workers: Processes; one per core when None.
-        track: Reports progress in shards.
+        work: Processes, progress in shards, and how many files may be bad: unreadable, or of
+            another length than their row says.
 
     Raises:
         InputError: too many bad files (the others are packed), ``folder`` holds the shards of
@@ -88,25 +80,13 @@ def pack(
         _Job(manifest.select(np.arange(*pair)), shard)
         for pair, shard in zip(pairwise(bounds), shards, strict=True)
     ]
-    bad_files = map_parallel(
-        _write_shard,
-        [job for job in jobs if not job.is_done()],
-        num_workers=num_workers,
-        min_items_per_worker=1,
-        description="Packing shards",
-        track=track,
-    )
+    waiting = [job for job in jobs if not job.is_done()]
+    work = work or Work()
+    bad_files = work.over(waiting, _write_shard, "Packing shards", min_items_per_worker=1)
     bad = [file for files in bad_files for file in files]
-    (bad_list or BadList()).add(bad, len(manifest), max_bad, str(folder))
-    packed = Manifest(
-        folder,
-        manifest.utterance_ids,
-        StringColumn.of(_packed_paths(manifest.num_samples, bounds, shards)),
-        manifest.speakers,
-        manifest.sessions,
-        manifest.num_samples,
-        manifest.extra,
-    )
+    work.judge(bad, len(manifest), str(folder))
+    paths = np.array(_packed_paths(manifest.num_samples, bounds, shards), TEXT)
+    packed = replace(manifest, root=folder, paths=paths)
     return _without(packed, {file.utterance_id for file in bad})
 
 

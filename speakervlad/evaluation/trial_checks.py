@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speakervlad.data.manifest import Manifest
+from speakervlad.data.manifest import Manifest, ranks_of
 from speakervlad.errors import first_few
 from speakervlad.evaluation.names import path_parts
 from speakervlad.evaluation.speakers import contradictions, manifest_rows
@@ -159,7 +159,7 @@ def _session_notes(trials: Trials, manifest: Manifest, rows: np.ndarray) -> list
     """Target trials within a session, where the channel gives the answer away."""
     if trials.is_target is None:
         return []
-    sessions = np.where(rows >= 0, manifest.sessions.codes[rows], -1 - np.arange(len(rows)))
+    sessions = np.where(rows >= 0, ranks_of(manifest.sessions)[rows], -1 - np.arange(len(rows)))
     same = trials.is_target & (sessions[trials.enrol] == sessions[trials.test])
     if not same.any():
         return []

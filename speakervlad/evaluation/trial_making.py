@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from speakervlad.data.manifest import Manifest
+from speakervlad.data.manifest import Manifest, ranks_of
 from speakervlad.errors import InputError
 from speakervlad.evaluation.trials import Trials
 
@@ -40,7 +40,7 @@ def make_trials(
     """
     if per_speaker < 1:
         raise InputError(f"{per_speaker} trials per speaker: choose at least 1.")
-    speakers, sessions = manifest.speaker_indices, manifest.sessions.codes
+    speakers, sessions = manifest.speaker_indices, ranks_of(manifest.sessions)
     groups = _groups(manifest, match)
     order = np.argsort(speakers, kind="stable")
     rows_of = np.split(order, np.flatnonzero(np.diff(speakers[order])) + 1)

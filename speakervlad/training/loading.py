@@ -9,9 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from speakervlad.config import Config
-from speakervlad.data.dataset import UtteranceDataset
+from speakervlad.data.dataset import BalancedSampler, EndlessSampler, UtteranceDataset
 from speakervlad.data.manifest import Manifest
-from speakervlad.data.sampler import BalancedSampler, EndlessSampler
 from speakervlad.errors import InputError, check_range
 from speakervlad.models.frontend import SAMPLE_RATE, ShortTimeFourier
 from speakervlad.training.augment import Augmenter, DrawnCrops, build_crops, collate, read_samples

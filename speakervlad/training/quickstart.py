@@ -11,7 +11,7 @@ import torch
 
 from speakervlad.config import Config, load_config
 from speakervlad.data.manifest import Manifest
-from speakervlad.data.synthesis import make_corpus
+from speakervlad.data.voices import make_corpus
 from speakervlad.evaluation.curves import error_curve
 from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.evaluation.metrics import VerificationReport, verification_report

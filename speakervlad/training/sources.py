@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.data.audio import SAMPLE_RATE, read_audio
-from speakervlad.data.encoding import write_audio
+from speakervlad.data.audio import SAMPLE_RATE, read_audio, write_audio
 from speakervlad.data.manifest import Manifest
-from speakervlad.data.parallel import map_parallel
+from speakervlad.data.work import map_parallel
 from speakervlad.errors import InputError
 from speakervlad.extras import require
 from speakervlad.files import check_writable
@@ -69,7 +68,7 @@ class NoiseSource:
                 f"augment.noise_manifest: kind {unknown[0]!r} in the speaker column, known are "
                 f"{', '.join(KINDS)}. Write it with `speakervlad prepare --layout musan`."
             )
-        codes = manifest.speakers.codes
+        codes = manifest.speaker_indices
         self.rows = [np.flatnonzero(codes == code) for code in range(len(self.kinds))]
 
     def draw(self, rng: np.random.Generator, num_samples: int) -> tuple[np.ndarray, float]:

@@ -3,8 +3,8 @@ import pytest
 import soundfile
 
 from speakervlad.data.audio import read_audio
-from speakervlad.data.bad_files import BadList
-from speakervlad.data.conversion import convert_folder
+from speakervlad.data.prepare import convert_folder
+from speakervlad.data.work import BadList, Work
 from speakervlad.errors import InputError
 
 
@@ -38,7 +38,7 @@ def test_bad_files_are_counted_and_leave_nothing(source, tmp_path):
     (source / "a" / "bad.m4a").write_text("no audio")
     with pytest.raises(InputError, match=r"1 of 4 files cannot be used.*a/bad\.m4a"):
         convert_folder(source, tmp_path / "out")
-    done = convert_folder(source, tmp_path / "out", max_bad=0.25)
+    done = convert_folder(source, tmp_path / "out", work=Work(0.25))
     assert (done.num_written, done.num_skipped) == (0, 3)
     assert [bad.utterance_id for bad in done.bad_files] == ["a/bad.m4a"]
     assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 3
@@ -56,7 +56,7 @@ def test_clashing_names_and_unknown_formats(source, tmp_path, make_wav):
 def test_a_full_disk_stops_at_once_and_is_no_bad_file(source, tmp_path, full_disk):
     bad_list = BadList(tmp_path / "bad.csv")
     with full_disk(10000), pytest.raises(InputError, match=r"out/a/0\.flac: cannot be written"):
-        convert_folder(source, tmp_path / "out", max_bad=1, bad_list=bad_list, num_workers=0)
+        convert_folder(source, tmp_path / "out", work=Work(1, bad_list, num_workers=0))
     assert bad_list.files == []
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert convert_folder(source, tmp_path / "out") == (3, 0, [])

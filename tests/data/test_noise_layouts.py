@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from speakervlad.data.prepare import prepare
+from speakervlad.data.work import Work
 from speakervlad.errors import InputError
 
 
@@ -30,7 +31,7 @@ def test_a_folder_without_the_kinds_is_refused(tmp_path, make_wav):
 def test_zero_length_noise_is_counted_and_left_out(tmp_path, make_wav):
     make_wav(tmp_path / "noise/a.wav", 0.2)
     soundfile.write(tmp_path / "noise/b.wav", np.zeros(0), 16000)
-    done = prepare(tmp_path, layout="musan", max_bad=0.5)
+    done = prepare(tmp_path, layout="musan", work=Work(0.5))
     assert list(done.manifest.utterance_ids) == ["noise/a"]
     assert done.bad_files[0].utterance_id == "noise/b"
 
@@ -54,6 +55,6 @@ def test_noises_alone_are_no_rirs(tmp_path, make_wav):
 def test_a_room_response_may_be_short_but_not_silent(tmp_path):
     for name, response in (("short", np.eye(1, 120)[0]), ("silent", np.zeros(120))):
         soundfile.write(tmp_path / f"{name}.wav", response, 16000)
-    done = prepare(tmp_path, layout="rirs", max_bad=0.5)
+    done = prepare(tmp_path, layout="rirs", work=Work(0.5))
     assert done.manifest.num_samples.tolist() == [120]
     assert "silent, every sample is zero" in done.bad_files[0].reason

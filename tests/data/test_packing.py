@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from speakervlad.data.audio import audio_info, read_audio
-from speakervlad.data.bad_files import BadList
 from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.packing import pack
 from speakervlad.data.prepare import prepare
+from speakervlad.data.work import BadList, Work
 from speakervlad.errors import InputError
 
 
@@ -25,13 +25,13 @@ def manifest(tmp_path, make_wav):
 def test_packed_corpus_is_the_same_corpus(
     manifest, tmp_path, shard_samples, num_shards, num_workers
 ):
-    pack(manifest, tmp_path / "out", shard_samples=shard_samples, num_workers=num_workers).save(
-        tmp_path / "out" / "manifest.csv"
-    )
+    pack(
+        manifest, tmp_path / "out", shard_samples=shard_samples, work=Work(num_workers=num_workers)
+    ).save(tmp_path / "out" / "manifest.csv")
     packed = Manifest.load(tmp_path / "out" / "manifest.csv")
     assert len(list((tmp_path / "out").glob("*.pcm16"))) == num_shards
-    assert packed.utterance_ids == manifest.utterance_ids
-    assert packed.speakers == manifest.speakers
+    assert list(packed.utterance_ids) == list(manifest.utterance_ids)
+    assert list(packed.speakers) == list(manifest.speakers)
     for row in range(len(manifest)):
         assert audio_info(packed.path(row)) == (manifest.num_samples[row], 16000, 1)
         np.testing.assert_array_equal(read_audio(packed.path(row)), read_audio(manifest.path(row)))
@@ -63,11 +63,11 @@ def test_interrupted_packing_goes_on(manifest, tmp_path, full_disk):
         full_disk(25000),
         pytest.raises(InputError, match=r"shard-00002\.pcm16: cannot be written"),
     ):
-        pack(manifest, out, shard_samples=10, num_workers=0)
+        pack(manifest, out, shard_samples=10, work=Work(num_workers=0))
     kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert sorted(kept) == ["shard-00000.pcm16", "shard-00001.pcm16", "shards.json"]
     (out / ".shard-00002.killed.pcm16").touch()
-    packed = pack(manifest, out, shard_samples=10, num_workers=0)
+    packed = pack(manifest, out, shard_samples=10, work=Work(num_workers=0))
     assert not (out / ".shard-00002.killed.pcm16").exists()
     assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept
     for row in range(5):
@@ -81,13 +81,13 @@ def test_unreadable_files_leave_their_places_empty(manifest, tmp_path, make_wav)
     make_wav(manifest.path(4), 0.1)
     bad_list = BadList(tmp_path / "bad.csv")
     with pytest.raises(InputError, match=r"out: 2 of 5 files cannot be used, more than 1\.00%"):
-        pack(manifest, out, shard_samples=20000, bad_list=bad_list)
+        pack(manifest, out, shard_samples=20000, work=Work(bad_list=bad_list))
     first, second = (tmp_path / "bad.csv").read_text().splitlines()[1:]
     assert first.startswith(f"{names[1]},")
     assert "not an audio file" in first
     assert "has 1600 samples, its manifest says" in second
     kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    packed = pack(manifest, out, shard_samples=20000, max_bad=0.4)
+    packed = pack(manifest, out, shard_samples=20000, work=Work(0.4))
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == kept
     assert list(packed.utterance_ids) == [names[0], *names[2:4]]
     for row, source in enumerate((0, 2, 3)):
@@ -96,7 +96,7 @@ def test_unreadable_files_leave_their_places_empty(manifest, tmp_path, make_wav)
         )
     places = dict(zip(packed.utterance_ids, packed.paths, strict=True))
     manifest.path(1).write_bytes(repaired)
-    packed = pack(manifest, out, shard_samples=20000, max_bad=0.4)
+    packed = pack(manifest, out, shard_samples=20000, work=Work(0.4))
     assert list(packed.utterance_ids) == names[:4]
     assert places.items() <= dict(zip(packed.utterance_ids, packed.paths, strict=True)).items()
     np.testing.assert_array_equal(read_audio(packed.path(1)), read_audio(manifest.path(1)))

@@ -7,6 +7,7 @@ import soxr
 
 from speakervlad.data.layouts import LAYOUTS
 from speakervlad.data.prepare import prepare
+from speakervlad.data.work import Work
 from speakervlad.errors import InputError
 
 
@@ -27,7 +28,8 @@ def rows_of(manifest):
 
 @pytest.mark.parametrize("num_workers", [0, 2, None])
 def test_speaker_folders(folder, num_workers):
-    manifest, bad_files, narrow = prepare(folder, layout="speaker-folders", num_workers=num_workers)
+    work = Work(num_workers=num_workers)
+    manifest, bad_files, narrow = prepare(folder, layout="speaker-folders", work=work)
     assert rows_of(manifest) == [
         ("ann/s1/0", "ann", "ann/s1"),
         ("ann/s2/0", "ann", "ann/s2"),
@@ -44,8 +46,8 @@ def test_speaker_folders(folder, num_workers):
 def test_workers_give_the_same(tmp_path, make_wav):
     for number in range(70):
         make_wav(tmp_path / "c" / f"s{number % 7}" / f"{number}.wav", 0.1 + number / 1000)
-    alone = prepare(tmp_path / "c", layout="speaker-folders", num_workers=0).manifest
-    spawned = prepare(tmp_path / "c", layout="speaker-folders", num_workers=2).manifest
+    alone = prepare(tmp_path / "c", layout="speaker-folders", work=Work(num_workers=0)).manifest
+    spawned = prepare(tmp_path / "c", layout="speaker-folders", work=Work(num_workers=2)).manifest
     assert rows_of(alone) == rows_of(spawned)
     assert alone.num_samples.tolist() == spawned.num_samples.tolist()
 
@@ -208,7 +210,7 @@ def test_bad_files_are_counted_and_listed(folder, caplog):
     with pytest.raises(InputError, match=r"7 of 12 files cannot be used, more than 1\.00%"):
         prepare(folder, layout="speaker-folders")
     caplog.clear()
-    manifest, bad_files, _ = prepare(folder, layout="speaker-folders", max_bad=0.6)
+    manifest, bad_files, _ = prepare(folder, layout="speaker-folders", work=Work(0.6))
     assert len(manifest) == 5
     reasons = {bad.utterance_id.rsplit("/", 1)[1]: bad.reason for bad in bad_files}
     kinds = ["empty", "half", "quiet", "short", "silent", "text", "truncated"]
@@ -232,7 +234,7 @@ def test_files_that_end_in_silence_or_came_through_a_pipe_are_good(tmp_path, mak
     for name, claimed in (("ffmpeg", 0xFFFFFFFF), ("sox", 0x7FFFF000), ("header", 160044)):
         content[40:44] = claimed.to_bytes(4, "little")
         (tmp_path / "ann" / f"{name}.wav").write_bytes(content)
-    manifest = prepare(tmp_path, layout="speaker-folders", num_workers=0).manifest
+    manifest = prepare(tmp_path, layout="speaker-folders", work=Work(num_workers=0)).manifest
     assert manifest.num_samples.tolist() == [80000] * 4
 
 
@@ -240,7 +242,7 @@ def test_corpus_without_any_good_file(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "0.wav").touch()
     with pytest.raises(InputError, match="1 of 1 files cannot be used"):
-        prepare(tmp_path, layout="speaker-folders", max_bad=1.0)
+        prepare(tmp_path, layout="speaker-folders", work=Work(1.0))
 
 
 def test_decoding_whole_files_finds_more(folder):
@@ -248,7 +250,7 @@ def test_decoding_whole_files_finds_more(folder):
     samples[100] = np.nan
     soundfile.write(folder / "cy" / "nan.wav", samples, 16000, subtype="FLOAT")
     assert not prepare(folder, layout="speaker-folders").bad_files
-    bad_files = prepare(folder, layout="speaker-folders", decode=True, max_bad=0.5).bad_files
+    bad_files = prepare(folder, layout="speaker-folders", decode=True, work=Work(0.5)).bad_files
     assert [bad.utterance_id for bad in bad_files] == ["cy/nan"]
 
 
@@ -267,5 +269,5 @@ def test_progress_counts_files(folder):
             seen.append((description, total))
             yield item
 
-    prepare(folder, layout="speaker-folders", track=track)
+    prepare(folder, layout="speaker-folders", work=Work(track=track))
     assert seen == [("Reading audio files", 5)] * 5

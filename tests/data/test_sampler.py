@@ -3,7 +3,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from speakervlad.data.sampler import BalancedSampler, EndlessSampler
+from speakervlad.data.dataset import BalancedSampler, EndlessSampler
 from speakervlad.errors import InputError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from speakervlad.config import read_encoder_config
-from speakervlad.data.synthesis import make_corpus
+from speakervlad.data.voices import make_corpus
 from speakervlad.errors import InputError
 from speakervlad.evaluation.metrics import equal_error_rate
 from speakervlad.inference.engine import Embedder, load_encoder

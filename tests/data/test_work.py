@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from speakervlad.data.parallel import map_parallel
+from speakervlad.data.work import map_parallel
 
 SCRIPT = """
 from functools import partial
-from test_parallel import note
-from speakervlad.data.parallel import map_parallel
+from test_work import note
+from speakervlad.data.work import map_parallel
 if __name__ == "__main__":
     work = partial(note, folder={folder!r})
     map_parallel(work, [60] * 4, num_workers=2, min_items_per_worker=1, description="")

@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from speakervlad.data.audio import is_band_limited, read_audio
-from speakervlad.data.synthesis import Channel, Voice, make_corpus, synthesise
+from speakervlad.data.voices import Channel, Voice, make_corpus, synthesise
 from speakervlad.errors import InputError
 
 

@@ -1,4 +1,4 @@
-"""Generated voices: a glottal source shaped by the formant tracks of one speaker's vocal tract.
+"""Generated speech: voices, the channels they are recorded over, and small corpora of both.
 
 The source-filter model of speech (Fant 1960) with a cascade of resonances (Klatt 1980). What tells
 speakers apart is what tells people apart: length of the tract, the places of its resonances, pitch
@@ -6,13 +6,19 @@ and its movement, the way the glottis closes, breath, the hiss of fricatives, rh
 """
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 
-from speakervlad.data.audio import SAMPLE_RATE
+from speakervlad.data.audio import SAMPLE_RATE, write_audio
+from speakervlad.data.manifest import Manifest
+from speakervlad.data.work import map_parallel
+from speakervlad.files import check_writable
+from speakervlad.progress import Track, silent
 
 WINDOW, HOP, NUM_FFT = 512, 256, 1024  # a formant frame lasts 16 ms
 NUM_FORMANTS = 8
@@ -47,6 +53,7 @@ CONSONANTS = np.array(
         [0.70, 0.00, 2500, 2.0, 0.6],  # glide
     ]
 )
+NUM_BANDS = 32  # of a channel's frequency response
 
 
 @dataclass(frozen=True)
@@ -250,3 +257,155 @@ def _per_sample(track: np.ndarray) -> np.ndarray:
     """Frame values (frames,) to sample values (frames * 256,) by straight lines."""
     samples = np.arange(len(track) * HOP) / HOP
     return np.interp(samples, np.arange(len(track)), track)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One session's microphone, room and noise.
+
+    Attributes:
+        gains_db: Frequency response at 32 points spaced evenly in mel from 0 to 8 kHz, (32,).
+        reverb_seconds: Time in which the room's sound falls by 60 dB.
+        direct_db: Level of the direct sound relative to all reflections.
+        snr_db: Speech to noise.
+        noise_slope: Spectral slope of the noise, dB per octave.
+        level_db: Root mean square of the recording relative to full scale.
+    """
+
+    gains_db: np.ndarray
+    reverb_seconds: float
+    direct_db: float
+    snr_db: float
+    noise_slope: float
+    level_db: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Channel":
+        """A random session: response with ripple and tilt, sometimes a narrow band."""
+        position = np.linspace(0, 1, NUM_BANDS)
+        ripple = gaussian_filter1d(rng.standard_normal(NUM_BANDS + 16), 2.0)[8:-8]
+        gains_db = rng.uniform(0.25, 1.25) * ripple / ripple.std()
+        gains_db += rng.normal(0, 2) * (position - 0.5)
+        gains_db -= 30 * np.maximum(position - rng.uniform(0.85, 1.2), 0) / 0.2
+        gains_db -= 20 * np.maximum(rng.uniform(-0.05, 0.05) - position, 0) / 0.08
+        return cls(
+            gains_db=gains_db,
+            reverb_seconds=rng.uniform(0.05, 0.25),
+            direct_db=rng.uniform(6, 18),
+            snr_db=rng.uniform(20, 40),
+            noise_slope=rng.uniform(-6, 0),
+            level_db=rng.uniform(-32, -20),
+        )
+
+    def apply(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Record a waveform: float32 (samples,) -> float32 (samples,) within [-1, 1]."""
+        length = len(waveform) + int(self.reverb_seconds * SAMPLE_RATE)
+        size = fft.next_fast_len(length) or length
+        room = np.asarray(fft.rfft(self._impulse_response(rng), size))
+        spectrum = np.asarray(fft.rfft(waveform, size)) * room
+        noise = np.asarray(fft.rfft(rng.standard_normal(size, np.float32)))
+        hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+        noise *= np.maximum(hertz / 1000, 0.05) ** (self.noise_slope / 6.02)
+        noise *= np.linalg.norm(spectrum) / np.linalg.norm(noise) * 10 ** (-self.snr_db / 20)
+        recorded = np.asarray(fft.irfft((spectrum + noise) * self._response(hertz), size))
+        recorded = recorded[: len(waveform)]
+        recorded *= 10 ** (self.level_db / 20) / np.sqrt(np.mean(recorded**2))
+        return np.clip(recorded, -1, 1).astype(np.float32)
+
+    def _response(self, hertz: np.ndarray) -> np.ndarray:
+        """Linear gain at the given frequencies."""
+        mel = np.log1p(hertz / 700) / np.log1p(SAMPLE_RATE / 2 / 700)
+        gains = np.interp(mel, np.linspace(0, 1, NUM_BANDS), self.gains_db)
+        return 10 ** (gains / 20)
+
+    def _impulse_response(self, rng: np.random.Generator) -> np.ndarray:
+        """Direct sound and exponentially decaying noise, float32 (samples,)."""
+        time = np.arange(int(self.reverb_seconds * SAMPLE_RATE)) / SAMPLE_RATE
+        tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / self.reverb_seconds)
+        tail[: SAMPLE_RATE // 500] = 0  # the first reflection comes 2 ms after the direct sound
+        tail *= 10 ** (-self.direct_db / 20) / np.linalg.norm(tail)
+        tail[0] = 1
+        return tail.astype(np.float32)
+
+
+class _Utterance(NamedTuple):
+    speaker: int
+    session: int
+    number: int
+
+
+def make_corpus(
+    folder: str | Path,
+    *,
+    num_speakers: int,
+    num_sessions: int = 3,
+    utterances_per_session: int = 5,
+    min_seconds: float = 2.0,
+    max_seconds: float = 4.0,
+    seed: int = 0,
+    speaker_prefix: str = "speaker",
+    num_workers: int | None = 0,
+    track: Track = silent,
+) -> Manifest:
+    """Write ``speaker/session/utterance.wav`` (16 kHz, 16 bit) below a folder.
+
+    Everything depends on ``(seed, speaker_prefix, speaker, session, utterance)`` only: other
+    prefixes are other people, and a larger corpus contains the smaller one.
+
+    Args:
+        folder: Made when missing; the root of the manifest.
+        num_speakers: Voices.
+        num_sessions: Recording sessions per speaker, each with its own channel.
+        utterances_per_session: Files per session.
+        min_seconds: Shortest utterance.
+        max_seconds: Longest utterance.
+        seed: Key of all randomness.
+        speaker_prefix: Begins the speakers' names.
+        num_workers: Spawned processes; None for one per core, 0 to work in this one.
+        track: Reports progress.
+
+    Raises:
+        InputError: ``folder`` cannot be written.
+    """
+    folder = Path(folder)
+    check_writable(folder / "utterance.wav")
+    shape = (num_speakers, num_sessions, utterances_per_session)
+    utterances = [_Utterance(*map(int, index)) for index in np.ndindex(shape)]
+    names = [
+        f"{speaker_prefix}{speaker:03d}/session{session}/{number:03d}"
+        for speaker, session, number in utterances
+    ]
+    write = partial(_write_utterance, folder, seed, speaker_prefix, (min_seconds, max_seconds))
+    num_samples = map_parallel(
+        write,
+        list(zip(utterances, names, strict=True)),
+        num_workers=num_workers,
+        description="Generating voices",
+        track=track,
+    )
+    return Manifest.of(
+        folder,
+        utterance_ids=names,
+        paths=[f"{name}.wav" for name in names],
+        speakers=[name.split("/")[0] for name in names],
+        sessions=[name.rsplit("/", 1)[0] for name in names],
+        num_samples=num_samples,
+    )
+
+
+def _write_utterance(
+    folder: Path,
+    seed: int,
+    prefix: str,
+    seconds: tuple[float, float],
+    named: tuple[_Utterance, str],
+) -> int:
+    """Generate one file; return its number of samples."""
+    (speaker, session, number), name = named
+    key = [seed, int.from_bytes(prefix.encode()), speaker + 1]
+    voice = Voice.draw(np.random.default_rng(key))
+    channel = Channel.draw(np.random.default_rng([*key, session + 1]))
+    rng = np.random.default_rng([*key, session + 1, number + 1])
+    waveform = channel.apply(synthesise(voice, rng, rng.uniform(*seconds)), rng)
+    write_audio(folder / f"{name}.wav", waveform)
+    return len(waveform)
