@@ -1,7 +1,7 @@
 """Time and memory of scoring and judging at VoxCeleb sizes, beside scikit-learn and SpeechBrain.
 
     python benchmarks/scoring.py              # all
-    python benchmarks/scoring.py stream_text  # one
+    python benchmarks/scoring.py long_text  # one
 
 Scores and embeddings are random; each part runs in its own process, which has its own peak memory.
 SpeechBrain is measured when it is installed (``pip install --no-deps speechbrain hyperpyyaml
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from own_process import in_own_process
 
-NUM_STREAMED = 100_000_000
+NUM_LONG = 100_000_000
 
 
 def timed(what: str, work: Callable[[], object]) -> object:
@@ -41,10 +41,9 @@ def simulated(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def score() -> None:
     """VoxCeleb1-E: 580,000 trials over 145,000 embeddings of 512."""
     from speakervlad.evaluation.embeddings import Embeddings
+    from speakervlad.evaluation.lists import Trials, read_scores, read_trials, write_scores
     from speakervlad.evaluation.metrics import verification_report
-    from speakervlad.evaluation.score_files import read_scores, write_scores
     from speakervlad.evaluation.scoring import cosine_scores
-    from speakervlad.evaluation.trials import Trials, read_trials
 
     rng = np.random.default_rng(0)
     ids = np.array([f"id{row // 120:05d}/session/{row:06d}.wav" for row in range(145_000)])
@@ -68,8 +67,12 @@ def score() -> None:
 
 def eer_and_min_dcf(scores: np.ndarray, is_target: np.ndarray) -> tuple[float, float]:
     """What a validation during training asks for."""
-    from speakervlad.evaluation.curves import error_curve
-    from speakervlad.evaluation.figures import REPORTED_POINTS, eer_point, min_dcf_point
+    from speakervlad.evaluation.metrics import (
+        REPORTED_POINTS,
+        eer_point,
+        error_curve,
+        min_dcf_point,
+    )
 
     curve = error_curve(scores, is_target)
     return eer_point(curve)[0], min_dcf_point(curve, REPORTED_POINTS[0])[0]
@@ -77,7 +80,7 @@ def eer_and_min_dcf(scores: np.ndarray, is_target: np.ndarray) -> tuple[float, f
 
 def as_norm() -> None:
     """AS-norm statistics of 20,000 utterances against 6,000 cohort speakers, top 300."""
-    from speakervlad.evaluation.normalisation import cohort_statistics
+    from speakervlad.evaluation.scoring import cohort_statistics
 
     rng = np.random.default_rng(0)
     vectors, cohort = (
@@ -90,7 +93,7 @@ def as_norm() -> None:
 def bootstrap() -> None:
     """1,000 resamples of 40 speakers, all figures of 37,720 trials each."""
     from speakervlad.evaluation.bootstrap import resampled_figures
-    from speakervlad.evaluation.speakers import TrialSpeakers
+    from speakervlad.evaluation.names import TrialSpeakers
 
     rng = np.random.default_rng(0)
     scores, is_target = simulated(37_720)
@@ -100,40 +103,27 @@ def bootstrap() -> None:
     timed("1,000 resamples of 37,720", lambda: resampled_figures([scores], is_target, speakers))
 
 
-def stream_arrays() -> None:
-    """100 million trials from two .npy files."""
-    from speakervlad.evaluation import streaming
+def long_arrays() -> None:
+    """100 million scores in memory."""
+    from speakervlad.evaluation.metrics import verification_report
 
-    with tempfile.TemporaryDirectory() as folder:
-        scores, labels = Path(folder) / "scores.npy", Path(folder) / "labels.npy"
-        write_arrays(scores, labels)
-        blocks = streaming.stream_arrays(scores, labels)
-        report = timed("all figures of 100,000,000", lambda: streaming.streamed_report(blocks))
-        print(f"             {report}")
+    scores, is_target = simulated(NUM_LONG)
+    report = timed(f"all figures of {NUM_LONG:,}", lambda: verification_report(scores, is_target))
+    print(f"             {report}")
 
 
-def stream_text() -> None:
+def long_text() -> None:
     """100 million trials from one text file of `enrol test score 1|0`."""
-    from speakervlad.evaluation import streaming
+    from speakervlad.evaluation.lists import read_long_scores
+    from speakervlad.evaluation.metrics import verification_report
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "S.txt"
         in_own_process(write_text, path)
         print(f"             {path.stat().st_size / 1e9:.1f} GB of text")
-        blocks = streaming.stream_score_file(path)
-        timed("all figures of 100,000,000", lambda: streaming.streamed_report(blocks))
-
-
-def write_arrays(scores_path: Path, labels_path: Path) -> None:
-    """The streamed list as two arrays, written block by block."""
-    kinds = ((scores_path, np.float32), (labels_path, np.uint8))
-    arrays = [
-        np.lib.format.open_memmap(path, "w+", dtype, (NUM_STREAMED,)) for path, dtype in kinds
-    ]
-    for start in range(0, NUM_STREAMED, 10_000_000):
-        scores, is_target = simulated(10_000_000, seed=start)
-        arrays[0][start : start + len(scores)] = scores
-        arrays[1][start : start + len(scores)] = is_target
+        found = timed(f"read {NUM_LONG:,} lines", lambda: read_long_scores(path))
+        assert isinstance(found, tuple)
+        timed(f"all figures of {NUM_LONG:,}", lambda: verification_report(*found))
 
 
 def write_text(path: Path) -> None:
@@ -145,7 +135,7 @@ def write_text(path: Path) -> None:
         for n, (s, t) in enumerate(rows)
     )
     with path.open("w", encoding="utf-8") as file:
-        for _ in range(NUM_STREAMED // 1_000_000):
+        for _ in range(NUM_LONG // 1_000_000):
             file.write(text)
 
 
@@ -197,8 +187,8 @@ PARTS = {
     "score": score,
     "as_norm": as_norm,
     "bootstrap": bootstrap,
-    "stream_arrays": stream_arrays,
-    "stream_text": stream_text,
+    "long_arrays": long_arrays,
+    "long_text": long_text,
     "others": others,
 }
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from speakervlad.data.audio import read_audio
 from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.scored_lists import judge, speakers_if_known
+from speakervlad.evaluation.judge import judge
+from speakervlad.evaluation.lists import Trials, read_trials
 from speakervlad.evaluation.scoring import cosine_scores
-from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.inference.engine import load_encoder
 from speakervlad.inference.recordings import from_names
 
@@ -83,7 +83,7 @@ def judge_system(
     table = Embeddings(np.asarray(ids), embed(paths))
     elapsed = time.perf_counter() - began
     scores = cosine_scores(table, trials)
-    report = judge(trials, scores, speakers_if_known(trials, None), num_resamples=resamples)
+    report = judge(trials, scores, num_resamples=resamples)
     interval = ""
     if "eer" in report.intervals:
         low, high = report.intervals["eer"]

@@ -9,9 +9,9 @@ import pytest
 from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
 from speakervlad.data.audio import read_audio
 from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.lists import Trials, read_trials
 from speakervlad.evaluation.metrics import equal_error_rate, verification_report
 from speakervlad.evaluation.scoring import cosine_scores
-from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.inference.engine import load_encoder
 from speakervlad.inference.export import export_onnx
 from speakervlad.inference.pretrained import find_encoder

@@ -17,11 +17,11 @@ from speakervlad.data.audio import SAMPLE_RATE, read_audio
 from speakervlad.data.manifest import Manifest
 from speakervlad.evaluation.calibration import fit_calibration
 from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.judge import judge
+from speakervlad.evaluation.lists import Trials, read_trials
 from speakervlad.evaluation.metrics import VerificationReport, verification_report
-from speakervlad.evaluation.scored_lists import judge
+from speakervlad.evaluation.names import required_rows
 from speakervlad.evaluation.scoring import cosine_scores
-from speakervlad.evaluation.speakers import required_rows, speakers_from_manifest
-from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.export import export_onnx
@@ -120,8 +120,7 @@ def judge_known(
         return None
     kept = Trials.from_ids(trials.enrol_ids[inside], trials.test_ids[inside], labels)
     scores = cosine_scores(table, kept)
-    speakers = speakers_from_manifest(kept, manifest)
-    return judge(kept, scores, speakers, num_resamples=resamples)
+    return judge(kept, scores, manifest=manifest, num_resamples=resamples)
 
 
 def write_thresholds(out: Path, table: Embeddings, lists: dict[str, Trials]) -> None:

@@ -29,7 +29,6 @@ from speakervlad.cli import (  # noqa: E402
     export,  # noqa: F401
     info,  # noqa: F401
     quickstart,  # noqa: F401
-    reporting,  # noqa: F401
     rooms,  # noqa: F401
     train,  # noqa: F401
     trials,  # noqa: F401

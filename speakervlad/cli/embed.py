@@ -128,7 +128,7 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
         InputError: something is missing, or kinds are mixed.
     """
     from speakervlad.data.audio import AUDIO_SUFFIXES
-    from speakervlad.evaluation.trials import read_trials
+    from speakervlad.evaluation.lists import read_trials
     from speakervlad.inference.recordings import (
         from_folder,
         from_manifest,

@@ -1,4 +1,4 @@
-"""Commands that score and judge one system: ``score``, ``metrics``."""
+"""Commands that score and judge: ``score``, ``metrics``, ``compare``, ``report``."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from speakervlad.cli import app
 from speakervlad.cli.console import console, track
-from speakervlad.cli.figures_table import groups_to_json, print_groups, print_report
+from speakervlad.cli.figures_table import print_comparison, print_report
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     ByOption,
@@ -17,20 +17,18 @@ from speakervlad.cli.options import (
     PointOption,
     ResamplesOption,
     parse_points,
+    read_key,
+    read_manifest,
 )
-from speakervlad.cli.pictures import Pictures
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from speakervlad.evaluation.embeddings import Embeddings
-    from speakervlad.evaluation.figures import OperatingPoint
-    from speakervlad.evaluation.metrics import VerificationReport
-    from speakervlad.evaluation.trials import Trials
+    from speakervlad.evaluation.lists import Trials
     from speakervlad.inference.engine import Embedder
 
+# Of larger score files the names are not kept.
 STREAM_BYTES = 500_000_000
 
 
@@ -66,32 +64,32 @@ def score(
     form: Annotated[str, typer.Option(help="speakervlad, kaldi or voxsrc.")] = "speakervlad",
 ) -> None:
     """Score a trial list by cosine similarity, normalised and calibrated if asked."""
+    from speakervlad.evaluation import lists, scoring
     from speakervlad.evaluation.calibration import load_calibration
-    from speakervlad.evaluation.enrolment import read_enrolment, with_models
-    from speakervlad.evaluation.interchange import load_embeddings
-    from speakervlad.evaluation.normalisation import load_cohort
-    from speakervlad.evaluation.score_files import write_scores
-    from speakervlad.evaluation.trials import read_trials
+    from speakervlad.evaluation.embeddings import load_embeddings
 
     check_sources(embeddings, encoder, (enrol, mean_of, cohort))
     check_writable(out)
-    pairs = read_trials(trials)
+    pairs = lists.read_trials(trials)
     calibrated = None if calibration is None else load_calibration(calibration)
-    others = None if cohort is None else load_cohort(cohort, cohort_manifest)
+    others = None if cohort is None else scoring.load_cohort(cohort, cohort_manifest)
     if embeddings is None:
         from speakervlad.inference.engine import load_encoder
 
         table = embed_trials(pairs, root or trials.parent, load_encoder(encoder or DEFAULT_ENCODER))
     else:
         table = load_embeddings(embeddings)
-    if mean_of is not None:
-        table, others = centre(table, others, mean_of)
-    if enrol is not None:
-        table = with_models(table, read_enrolment(enrol), pairs)
-    values = similarities(table, pairs, others, top)
-    if calibrated is not None:
-        values = calibrated.log_likelihood_ratio(values)
-    write_scores(out, pairs, values, form)
+    values = scoring.score(
+        pairs,
+        table,
+        enrolment=None if enrol is None else lists.read_enrolment(enrol),
+        mean_of=None if mean_of is None else load_embeddings(mean_of),
+        cohort=others,
+        top=top or None,
+        calibration=calibrated,
+        track=track,
+    )
+    lists.write_scores(out, pairs, values, form)
     console.print(f"{len(pairs)} trials scored: {out}")
 
 
@@ -123,29 +121,6 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddin
     return Embeddings(np.asarray(files.ids), vectors)
 
 
-def centre(
-    table: "Embeddings", others: "Embeddings | None", mean_of: Path
-) -> "tuple[Embeddings, Embeddings | None]":
-    """Subtract the mean of the embeddings of a file from a table and, if given, from a cohort."""
-    from speakervlad.evaluation.interchange import load_embeddings
-    from speakervlad.evaluation.normalisation import subtract_mean
-
-    origin = load_embeddings(mean_of)
-    return subtract_mean(table, origin), None if others is None else subtract_mean(others, origin)
-
-
-def similarities(
-    table: "Embeddings", pairs: "Trials", cohort: "Embeddings | None", top: int
-) -> "np.ndarray":
-    """(num_trials,) cosines, normalised by the nearest ``top`` of a cohort if there is one."""
-    from speakervlad.evaluation.normalisation import adaptive_s_norm
-    from speakervlad.evaluation.scoring import cosine_scores
-
-    if cohort is None:
-        return cosine_scores(table, pairs, track)
-    return adaptive_s_norm(table, pairs, cohort, top or None, track).scores
-
-
 @app.command()
 def metrics(
     scores: Annotated[Path, typer.Argument(help="Score file of any toolkit, or .npy.")],
@@ -160,7 +135,10 @@ def metrics(
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the numbers.")] = None,
 ) -> None:
     """Judge scored trials: EER, detection costs, Cllr, fixed false-acceptance rates."""
-    from speakervlad.evaluation.streaming import stream_score_file, streamed_report
+    from speakervlad.evaluation.judge import judge, read_scored
+    from speakervlad.evaluation.lists import read_long_scores
+    from speakervlad.evaluation.metrics import verification_report
+    from speakervlad.evaluation.plots import Pictures
 
     pictures = Pictures(det, histogram, bars)
     pictures.check()
@@ -170,46 +148,78 @@ def metrics(
         raise InputError("--bars draws one breakdown. Give one --by.")
     points = parse_points(point)
     if trials is None and scores.suffix != ".npy" and scores.stat().st_size > STREAM_BYTES:
-        console.print("a large file: read as a stream, without intervals, breakdown and pictures")
-        report, parts = streamed_report(stream_score_file(scores), points), {}
+        console.print("a large file: read as a stream, without names, intervals and breakdown")
+        values, labels = read_long_scores(scores)
+        report = verification_report(values, labels, points)
     else:
-        report, parts = judge_file(scores, trials, manifest, by or [], points, resamples, pictures)
+        pairs, values = read_scored(scores, read_key(trials))
+        labels = pairs.labels()
+        report = judge(
+            pairs,
+            values,
+            manifest=read_manifest(manifest),
+            by=by or [],
+            points=points,
+            num_resamples=resamples,
+            track=track,
+        )
+    pictures.draw(scores.stem, values, labels, report, points[0])
     print_report(report)
-    for column, groups in parts.items():
-        print_groups(column, groups)
     if json_out is not None:
-        numbers = report.to_json() | {"breakdown": groups_to_json(parts)}
         with atomic_path(json_out) as temporary:
-            temporary.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+            text = json.dumps(report.to_json(), indent=2)
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def judge_file(
-    scores: Path,
-    trials: Path | None,
-    manifest: Path | None,
-    by: list[str],
-    points: "tuple[OperatingPoint, ...]",
-    resamples: int,
-    pictures: Pictures,
-) -> "tuple[VerificationReport, dict[str, dict[str, VerificationReport | None]]]":
-    """Read, judge, break down and draw one score file."""
-    from speakervlad.data.manifest import Manifest
-    from speakervlad.evaluation.breakdown import breakdown, trial_groups
-    from speakervlad.evaluation.curves import check_scores
-    from speakervlad.evaluation.scored_lists import judge, read_scored, speakers_if_known
-    from speakervlad.evaluation.trials import read_trials
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Scores of system A.")],
+    second: Annotated[Path, typer.Argument(help="Scores of system B, on the same trials.")],
+    trials: KeyOption = None,
+    manifest: ManifestOption = None,
+    point: PointOption = None,
+    resamples: ResamplesOption = 1000,
+) -> None:
+    """Compare two systems on one list: differences, intervals and p-values, paired by speakers."""
+    from speakervlad.evaluation import judge
 
-    pairs, values = read_scored(scores, None if trials is None else read_trials(trials))
-    check_scores(values, pairs.labels())
-    known = None if manifest is None else Manifest.load(manifest)
-    if by and known is None:
-        raise InputError("--by needs --manifest.")
-    speakers = speakers_if_known(pairs, known) if resamples else None
-    judged = judge(pairs, values, speakers, points=points, num_resamples=resamples, track=track)
-    parts = {
-        column: breakdown(values, pairs, trial_groups(pairs, known, column), points)
-        for column in by
-        if known is not None
-    }
-    pictures.draw(scores.stem, values, pairs.labels(), points[0], judged.threshold, parts)
-    return judged, parts
+    pairs, systems = judge.read_systems([first, second], read_key(trials))
+    found = judge.compare(
+        pairs,
+        *systems.values(),
+        manifest=read_manifest(manifest),
+        points=parse_points(point),
+        num_resamples=max(resamples, 1),
+        track=track,
+    )
+    print_comparison(found)
+
+
+@app.command()
+def report(
+    scores: Annotated[list[Path], typer.Argument(help="Score files of one or many systems.")],
+    out: Annotated[Path, typer.Option(help="The page, e.g. report.html.")],
+    trials: KeyOption = None,
+    manifest: ManifestOption = None,
+    by: ByOption = None,
+    point: PointOption = None,
+    resamples: ResamplesOption = 1000,
+    title: Annotated[str, typer.Option(help="Heading.")] = "Speaker verification",
+) -> None:
+    """Write one self-contained HTML page that compares systems on one list."""
+    from speakervlad.evaluation.judge import judge_systems, read_systems
+    from speakervlad.evaluation.report import write_report
+
+    check_writable(out)
+    pairs, systems = read_systems(scores, read_key(trials))
+    results = judge_systems(
+        pairs,
+        systems,
+        manifest=read_manifest(manifest),
+        by=by or [],
+        points=parse_points(point),
+        num_resamples=resamples,
+        track=track,
+    )
+    write_report(out, pairs, results, title=title)
+    console.print(f"{len(systems)} systems on {len(pairs)} trials: {out}")

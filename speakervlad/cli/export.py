@@ -71,9 +71,9 @@ def calibration_waveforms(source: Path) -> "list[np.ndarray]":
 
 def print_cost(encoder: Path, exported: Path, lists: list[Path]) -> None:
     """The equal error rates of both on each list, whose recordings lie beside it."""
+    from speakervlad.evaluation.lists import read_trials
     from speakervlad.evaluation.metrics import equal_error_rate
     from speakervlad.evaluation.scoring import cosine_scores
-    from speakervlad.evaluation.trials import read_trials
     from speakervlad.inference.engine import load_encoder
 
     embedders = load_encoder(encoder), load_encoder(exported)

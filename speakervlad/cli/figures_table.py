@@ -1,10 +1,12 @@
 """Figures as lines on the console."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from speakervlad.cli.console import console
 
 if TYPE_CHECKING:
+    from speakervlad.evaluation.bootstrap import Comparison
     from speakervlad.evaluation.metrics import VerificationReport
 
 
@@ -27,6 +29,8 @@ def print_report(judged: "VerificationReport") -> None:
         )
     cllr = f"{judged.cllr:.4f}, minimum {judged.min_cllr:.4f}{interval(judged, 'min_cllr')}"
     print_figure("Cllr (bits)", cllr)
+    for column, groups in judged.breakdown.items():
+        print_groups(column, groups)
 
 
 def interval(judged: "VerificationReport", name: str, scale: float = 1) -> str:
@@ -42,7 +46,7 @@ def print_figure(name: str, text: str) -> None:
     console.print(f"{name:20}{text}", markup=False)
 
 
-def print_groups(column: str, groups: "dict[str, VerificationReport | None]") -> None:
+def print_groups(column: str, groups: "Mapping[str, VerificationReport | None]") -> None:
     """EER and counts of every group."""
     console.print(f"by {column}:", markup=False)
     for name, part in groups.items():
@@ -53,11 +57,12 @@ def print_groups(column: str, groups: "dict[str, VerificationReport | None]") ->
         print_figure(f"  {name}", f"{text}  {counts}")
 
 
-def groups_to_json(
-    parts: "dict[str, dict[str, VerificationReport | None]]",
-) -> dict[str, dict[str, object]]:
-    """Breakdowns as plain dictionaries; null where a group has one class only."""
-    return {
-        column: {name: None if part is None else part.to_json() for name, part in groups.items()}
-        for column, groups in parts.items()
-    }
+def print_comparison(found: "Mapping[str, Comparison]") -> None:
+    """Both systems, their difference, its interval and p-value, a figure a line."""
+    console.print(f"{'':22}{'A':>9}{'B':>9}{'B - A':>10}  95% interval          p")
+    for name, result in found.items():
+        low, high = result.interval
+        console.print(
+            f"{name:22}{result.first:9.4f}{result.second:9.4f}{result.difference:+10.4f}"
+            f"  {low:+.4f} to {high:+.4f}  {result.p_value:.3f}"
+        )

@@ -24,8 +24,8 @@ def check(
 ) -> None:
     """Count and name what is in a list and what is wrong with it; exit code 1 for problems."""
     from speakervlad.data.manifest import Manifest
-    from speakervlad.evaluation.trial_checks import check_trials
-    from speakervlad.evaluation.trials import read_trials
+    from speakervlad.evaluation.checks import check_trials
+    from speakervlad.evaluation.lists import read_trials
 
     known = None if manifest is None else Manifest.load(manifest)
     trained = None if train is None else Manifest.load(train)
@@ -62,7 +62,7 @@ def make(
 ) -> None:
     """Draw a balanced trial list: sessions differ, impostors share columns, no pair twice."""
     from speakervlad.data.manifest import Manifest
-    from speakervlad.evaluation.trial_making import make_trials
+    from speakervlad.evaluation.checks import make_trials
     from speakervlad.files import check_writable
 
     check_writable(out)

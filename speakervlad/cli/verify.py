@@ -82,7 +82,7 @@ def check_options(threshold: float | None, far: float | None, p_target: float) -
     Raises:
         InputError: two thresholds, one that is no number, or an impossible prior.
     """
-    from speakervlad.evaluation.figures import OperatingPoint
+    from speakervlad.evaluation.metrics import OperatingPoint
 
     if threshold is not None and far is not None:
         raise InputError("--threshold and --far both say where to decide. Give one of them.")

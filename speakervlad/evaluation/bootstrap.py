@@ -6,21 +6,56 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.curves import RankedTrials, error_curve
-from speakervlad.evaluation.figures import (
+from speakervlad.evaluation.metrics import (
     FIXED_FALSE_ACCEPT,
     REPORTED_POINTS,
+    ErrorCurve,
     OperatingPoint,
+    VerificationReport,
     all_figures,
+    check_scores,
+    error_curve,
     measurable_rates,
 )
-from speakervlad.evaluation.metrics import VerificationReport
-from speakervlad.evaluation.speakers import TrialSpeakers
+from speakervlad.evaluation.names import MIN_SPEAKERS, TrialSpeakers
 from speakervlad.progress import Track, silent
 
 NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
-MIN_SPEAKERS = 5
+
+
+class RankedTrials:
+    """Trials sorted once, so that many weightings of them cost a cumulative sum each.
+
+    Equal scores make one operating point, as in ``error_curve``.
+    """
+
+    def __init__(self, scores: np.ndarray, is_target: np.ndarray) -> None:
+        scores, is_target = check_scores(scores, is_target)
+        self.order = np.argsort(-scores, kind="stable")
+        descending = scores[self.order]
+        self.is_target = is_target[self.order]
+        self.tie_ends = np.append(
+            np.flatnonzero(descending[1:] != descending[:-1]), len(scores) - 1
+        )
+        self.thresholds = np.append(np.inf, descending[self.tie_ends].astype(np.float64))
+
+    def curve(self, weights: np.ndarray) -> ErrorCurve:
+        """The error curve, each trial counted ``weights`` times.
+
+        Raises:
+            InputError: the weights leave no target or no non-target trial.
+        """
+        ordered = weights[self.order]
+        hits = np.cumsum(np.where(self.is_target, ordered, 0.0))[self.tie_ends]
+        false_alarms = np.cumsum(np.where(self.is_target, 0.0, ordered))[self.tie_ends]
+        if hits[-1] <= 0 or false_alarms[-1] <= 0:
+            raise InputError("the weights leave only one class of trials. Use more speakers.")
+        return ErrorCurve(
+            self.thresholds,
+            np.append(0.0, false_alarms / false_alarms[-1]),
+            np.append(1.0, 1.0 - hits / hits[-1]),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,38 @@
-"""From scores to log-likelihood ratios: calibration and fusion by logistic regression."""
+"""From scores to log-likelihood ratios: calibration and fusion by logistic regression.
+
+Quality measures of a trial (QMF) can stand beside its scores.
+"""
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from speakervlad.errors import InputError
-from speakervlad.evaluation.curves import check_scores
-from speakervlad.evaluation.figures import OperatingPoint
-from speakervlad.evaluation.logistic import expit, fit_logistic, logit
+from speakervlad.data.audio import SAMPLE_RATE
+from speakervlad.data.manifest import Manifest
+from speakervlad.errors import InputError, did_you_mean
+from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.lists import Trials
+from speakervlad.evaluation.metrics import OperatingPoint, check_scores
+from speakervlad.evaluation.names import required_rows
+from speakervlad.evaluation.scoring import cohort_statistics, unit_vectors
 from speakervlad.files import atomic_path
+from speakervlad.progress import Track, silent
 
 logger = logging.getLogger(__name__)
 
 REGULARISATION = 1e-4
+MAX_STEPS = 100
+MAX_HALVINGS = 30
+TOLERANCE = 1e-10
+MEASURES = {
+    "duration": "--manifest",
+    "magnitude": "--embeddings",
+    "cohort": "--embeddings and --cohort",
+}
 
 
 @dataclass(frozen=True)
@@ -114,6 +131,83 @@ def load_calibration(path: str | Path) -> Calibration:
     return Calibration(**values)
 
 
+def calibrate(
+    trials: Trials,
+    systems: Mapping[str, np.ndarray],
+    *,
+    quality: Sequence[str] = (),
+    manifest: Manifest | None = None,
+    embeddings: Embeddings | None = None,
+    cohort: Embeddings | None = None,
+    p_target: float = 0.5,
+    track: Track = silent,
+) -> tuple[Calibration, np.ndarray]:
+    """Train on scored trials, as the command ``calibrate`` does.
+
+    Args:
+        trials: with labels.
+        systems: (num_trials,) scores by the name of the system.
+        quality: names out of ``MEASURES``.
+        manifest: source of durations.
+        embeddings: source of magnitudes and cohort means.
+        cohort: embeddings of other speakers, for cohort means.
+        p_target: prior to train for.
+        track: progress.
+
+    Returns:
+        The calibration, and the (num_trials,) log-likelihood ratios of its training trials.
+
+    Raises:
+        InputError: no labels, untrainable scores, or a measure without its source.
+    """
+    measures = quality_measures(
+        trials, quality, manifest=manifest, embeddings=embeddings, cohort=cohort, track=track
+    )
+    scores = np.column_stack(list(systems.values()))
+    found = fit_calibration(scores, trials.labels(), quality=measures, p_target=p_target)
+    return found, found.log_likelihood_ratio(scores, _columns(measures))
+
+
+def fuse(
+    calibration: Calibration,
+    trials: Trials,
+    systems: Mapping[str, np.ndarray],
+    *,
+    manifest: Manifest | None = None,
+    embeddings: Embeddings | None = None,
+    cohort: Embeddings | None = None,
+    track: Track = silent,
+) -> np.ndarray:
+    """Apply a calibration to scored trials, as the command ``fuse`` does.
+
+    Args:
+        calibration: of these systems.
+        trials: the pairs.
+        systems: (num_trials,) scores by the name of the system.
+        manifest: as for ``calibrate``, if the calibration expects durations.
+        embeddings: likewise.
+        cohort: likewise.
+        track: progress.
+
+    Returns:
+        (num_trials,) log-likelihood ratios.
+
+    Raises:
+        InputError: other systems than the calibration expects, or a measure without its source.
+    """
+    kinds = list(dict.fromkeys(name.rpartition("_")[0] for name in calibration.quality))
+    measures = quality_measures(
+        trials, kinds, manifest=manifest, embeddings=embeddings, cohort=cohort, track=track
+    )
+    scores = np.column_stack(list(systems.values()))
+    return calibration.log_likelihood_ratio(scores, _columns(measures))
+
+
+def _columns(measures: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """(num_trials, num_measures), or None without any."""
+    return np.column_stack(list(measures.values())) if measures else None
+
+
 def fit_calibration(
     scores: np.ndarray,
     is_target: np.ndarray,
@@ -173,3 +267,123 @@ def _check_features(
             raise InputError(f"{name} holds NaN or infinite values. Compute it again.")
         if deviation == 0:
             raise InputError(f"{name} is the same for all trials. Leave it out.")
+
+
+def expit(values: np.ndarray) -> np.ndarray:
+    """``1 / (1 + exp(-x))``, without overflow."""
+    return np.exp(-np.logaddexp(0, -values))
+
+
+def logit(probability: float) -> float:
+    """``log(p / (1 - p))``."""
+    return float(np.log(probability) - np.log1p(-probability))
+
+
+def fit_logistic(
+    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, regularisation: float
+) -> tuple[np.ndarray, float]:
+    """Minimise ``sum(weights * loss) + regularisation / 2 * |slopes|^2``; it has one minimum.
+
+    Args:
+        features: (num_trials, num_features), about standardised.
+        labels: (num_trials,) bool.
+        weights: (num_trials,) of the trials, with sum 1.
+        regularisation: positive; keeps the slopes of separable classes finite.
+
+    Returns:
+        (num_features,) slopes, and the intercept, which is not regularised.
+    """
+    design = np.column_stack([features, np.ones(len(features))])
+    signs = np.where(labels, 1.0, -1.0)
+    ridge = np.append(np.full(features.shape[1], regularisation), 0.0)
+
+    def loss(solution: np.ndarray) -> float:
+        losses = np.logaddexp(0, -signs * (design @ solution))
+        return float(weights @ losses + 0.5 * ridge @ solution**2)
+
+    solution = np.zeros(design.shape[1])
+    current = loss(solution)
+    for _ in range(MAX_STEPS):
+        chance = expit(design @ solution)
+        gradient = design.T @ (weights * (chance - labels)) + ridge * solution
+        if np.abs(gradient).max() < TOLERANCE:
+            break
+        curvature = design.T @ (design * (weights * chance * (1 - chance))[:, None])
+        step = np.linalg.solve(curvature + np.diag(ridge + TOLERANCE), gradient)
+        for _ in range(MAX_HALVINGS):
+            if (proposed := loss(solution - step)) <= current:
+                break
+            step = step / 2
+        else:
+            break
+        solution, current = solution - step, proposed
+    return solution[:-1], float(solution[-1])
+
+
+def quality_measures(
+    trials: Trials,
+    measures: Sequence[str],
+    *,
+    manifest: Manifest | None = None,
+    embeddings: Embeddings | None = None,
+    cohort: Embeddings | None = None,
+    top: int = 300,
+    track: Track = silent,
+) -> dict[str, np.ndarray]:
+    """Two columns per measure, its lower and its higher value of both sides of each trial.
+
+    Args:
+        trials: the pairs.
+        measures: names out of ``MEASURES``: log seconds, log length of the embedding before
+            normalisation, mean cosine with the ``top`` nearest of a cohort.
+        manifest: durations.
+        embeddings: vectors of all recordings.
+        cohort: vectors of other speakers.
+        top: how many cohort members count.
+        track: progress.
+
+    Returns:
+        (num_trials,) arrays by name, such as ``duration_low``.
+
+    Raises:
+        InputError: an unknown measure, or one whose source is not given.
+    """
+    columns: dict[str, np.ndarray] = {}
+    for measure in measures:
+        values = _of_names(trials, measure, manifest, embeddings, cohort, top, track)
+        sides = values[np.stack([trials.enrol, trials.test])]
+        columns[f"{measure}_low"], columns[f"{measure}_high"] = sides.min(axis=0), sides.max(axis=0)
+    return columns
+
+
+def _of_names(
+    trials: Trials,
+    measure: str,
+    manifest: Manifest | None,
+    embeddings: Embeddings | None,
+    cohort: Embeddings | None,
+    top: int,
+    track: Track,
+) -> np.ndarray:
+    """(num_names,) one measure of every recording."""
+    if measure == "duration" and manifest is not None:
+        return np.log(durations(trials, manifest))
+    if measure == "magnitude" and embeddings is not None:
+        rows = embeddings.rows(trials.names.tolist())
+        return np.log(np.linalg.norm(embeddings.vectors[rows], axis=1))
+    if measure == "cohort" and embeddings is not None and cohort is not None:
+        rows = embeddings.rows(trials.names.tolist())
+        vectors = unit_vectors(embeddings)[rows]
+        return cohort_statistics(vectors, unit_vectors(cohort), min(top, len(cohort)), track)[0]
+    if measure not in MEASURES:
+        raise InputError(f"unknown quality measure {measure!r}. {did_you_mean(measure, MEASURES)}")
+    raise InputError(f"the quality measure {measure!r} needs {MEASURES[measure]}.")
+
+
+def durations(trials: Trials, manifest: Manifest) -> np.ndarray:
+    """(num_names,) seconds of every recording that the trials name.
+
+    Raises:
+        InputError: recordings that the manifest does not have.
+    """
+    return manifest.num_samples[required_rows(manifest, trials.names)] / SAMPLE_RATE

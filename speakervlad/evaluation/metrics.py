@@ -1,22 +1,287 @@
-"""The judgement of a scored list: single figures, and the report that holds them all."""
+"""The judgement of a scored list: the error curve, every figure that it yields, their report."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
-from speakervlad.evaluation.curves import ErrorCurve, check_scores, convex_hull, error_curve
-from speakervlad.evaluation.figures import (
-    REPORTED_POINTS,
-    OperatingPoint,
-    actual_dcf,
-    all_figures,
-    cllr_of_curve,
-    eer_point,
-    measurable_rates,
-    min_cllr_of_hull,
-    min_dcf_point,
-    miss_at_false_accept,
-)
+from speakervlad.errors import InputError, first_few
+
+Rates = TypeVar("Rates", float, np.ndarray)
+
+FIXED_FALSE_ACCEPT = (0.01, 0.001, 0.0001)
+# Points of a curve that are worked on at once.
+POINTS_PER_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """Operating points from "accept nothing" to "accept everything".
+
+    Accept means score >= threshold.
+
+    Attributes:
+        thresholds: (num_points,) descending; the first is +inf.
+        false_accept: (num_points,) false-acceptance rate, rising from 0 to 1.
+        miss: (num_points,) false-rejection rate, falling from 1 to 0.
+    """
+
+    thresholds: np.ndarray
+    false_accept: np.ndarray
+    miss: np.ndarray
+
+    def increments(self) -> tuple[np.ndarray, np.ndarray]:
+        """(num_points - 1,) share of the targets and of the non-targets at each threshold."""
+        return -np.diff(self.miss), np.diff(self.false_accept)
+
+    def at(self, points: "slice | np.ndarray") -> "ErrorCurve":
+        """Some of the points."""
+        return ErrorCurve(self.thresholds[points], self.false_accept[points], self.miss[points])
+
+    def corners(self) -> "ErrorCurve":
+        """The curve without the points inside its horizontal and vertical stretches."""
+        level = self.miss[1:] == self.miss[:-1]
+        upright = self.false_accept[1:] == self.false_accept[:-1]
+        if (level & upright).any():
+            return self.at(np.append(True, ~(level & upright))).corners()
+        inside = (level[1:] & level[:-1]) | (upright[1:] & upright[:-1])
+        return self.at(np.concatenate([[True], ~inside, [True]]))
+
+
+def error_curve(scores: np.ndarray, is_target: np.ndarray) -> ErrorCurve:
+    """False acceptances and misses at every distinct score.
+
+    Equal scores make one operating point: a tie between classes becomes a slanted stretch of the
+    curve, exactly as in scikit-learn's ``roc_curve``. float32 scores stay float32, so that 1e8 of
+    them are sorted within 4 GB.
+
+    Raises:
+        InputError: scores that are not finite, or one class only.
+    """
+    scores, is_target = check_scores(scores, is_target)
+    targets, nontargets = np.sort(scores[is_target]), np.sort(scores[~is_target])
+    ascending = np.sort(scores)
+    thresholds = ascending[np.append(True, ascending[1:] != ascending[:-1])][::-1]
+    del ascending
+    return ErrorCurve(
+        np.append(scores.dtype.type(np.inf), thresholds),
+        np.append(
+            0.0, (len(nontargets) - np.searchsorted(nontargets, thresholds)) / len(nontargets)
+        ),
+        np.append(1.0, np.searchsorted(targets, thresholds) / len(targets)),
+    )
+
+
+def convex_hull(curve: ErrorCurve) -> ErrorCurve:
+    """The ROC convex hull: what the best monotone recalibration of the scores would reach.
+
+    A point that lies on or below the line between its neighbours is no corner of the hull, and can
+    be dropped with all others of its kind at once, until the slope falls everywhere.
+    """
+    curve = curve.corners()
+    points = np.arange(len(curve.thresholds))
+    while len(points) > 2:
+        right, up = np.diff(curve.false_accept[points]), -np.diff(curve.miss[points])
+        is_corner = up[:-1] * right[1:] > up[1:] * right[:-1]
+        if is_corner.all():
+            break
+        points = points[np.concatenate([[True], is_corner, [True]])]
+    return curve.at(points)
+
+
+def check_scores(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as 1-D arrays (floating, bool) that an error rate can be computed from.
+
+    Raises:
+        InputError: different lengths, NaN or infinite scores, or a missing class, with counts.
+    """
+    scores, is_target = np.asarray(scores), np.asarray(is_target)
+    if scores.shape != is_target.shape or scores.ndim != 1:
+        raise InputError(
+            f"scores of shape {scores.shape} and labels of shape {is_target.shape} do not fit. "
+            "Give one label per score."
+        )
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)
+    if is_target.dtype != np.bool_:
+        is_target = _as_labels(is_target)
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise InputError(
+            f"{len(bad)} of {len(scores)} scores are NaN or infinite (trials "
+            f"{first_few(bad + 1)}, counted from 1). Compute these again."
+        )
+    num_target = int(is_target.sum())
+    if num_target in (0, len(scores)):
+        raise InputError(
+            f"{num_target} target and {len(scores) - num_target} non-target trials: "
+            "an error rate needs both classes."
+        )
+    return scores, is_target
+
+
+def _as_labels(labels: np.ndarray) -> np.ndarray:
+    if not np.isin(labels, (0, 1)).all():
+        raise InputError("labels are neither 0 nor 1. Write 1 for target and 0 for non-target.")
+    return labels.astype(bool)
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What an application expects and fears.
+
+    Attributes:
+        p_target: prior probability that a trial is a target.
+        c_miss: cost of rejecting a target.
+        c_fa: cost of accepting a non-target.
+    """
+
+    p_target: float
+    c_miss: float = 1.0
+    c_fa: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.p_target < 1 or not self.c_miss > 0 or not self.c_fa > 0:
+            raise InputError(
+                f"operating point {self.name}: p_target must lie between 0 and 1 and costs above 0."
+            )
+
+    @property
+    def name(self) -> str:
+        """``0.01``, or ``0.01,10,1`` where the costs are not 1."""
+        costs = "" if self.c_miss == self.c_fa == 1 else f",{self.c_miss:g},{self.c_fa:g}"
+        return f"{self.p_target:g}{costs}"
+
+    @property
+    def bayes_threshold(self) -> float:
+        """The log-likelihood ratio above which accepting is cheaper."""
+        return float(np.log(self.c_fa * (1 - self.p_target) / (self.c_miss * self.p_target)))
+
+    @classmethod
+    def parse(cls, text: str) -> "OperatingPoint":
+        """Read ``p_target`` or ``p_target,c_miss,c_fa``.
+
+        Raises:
+            InputError: other text, or numbers out of range.
+        """
+        try:
+            numbers = [float(part) for part in text.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (1, 3):
+            raise InputError(
+                f"operating point {text!r}: expected p_target or p_target,c_miss,c_fa, "
+                "such as 0.01 or 0.01,10,1."
+            )
+        return cls(*numbers)
+
+
+REPORTED_POINTS = (OperatingPoint(0.01), OperatingPoint(0.05))
+
+
+def eer_point(curve: ErrorCurve) -> tuple[float, float]:
+    """Equal error rate of a curve and the (finite) threshold that goes with it."""
+    excess = curve.miss - curve.false_accept
+    right = int(np.argmax(excess <= 0))
+    left = right - 1
+    share = excess[left] / (excess[left] - excess[right])
+    step = curve.false_accept[right] - curve.false_accept[left]
+    eer = float(curve.false_accept[left] + share * step)
+    if excess[right] == 0:
+        return eer, float(curve.thresholds[right : right + 2].mean(dtype=np.float64))
+    below = float(curve.thresholds[right])
+    if left == 0:
+        return eer, below
+    above = float(curve.thresholds[left])
+    return eer, above + float(share) * (below - above)
+
+
+def detection_cost(miss: Rates, false_accept: Rates, point: OperatingPoint) -> Rates:
+    """Normalised detection cost at every pair of error rates (NIST SRE).
+
+    ``(c_miss p_target FRR + c_fa (1 - p_target) FAR) / min(c_miss p_target, c_fa (1 - p_target))``:
+    1 is what a system gets that answers without listening.
+    """
+    cost_of_misses, cost_of_false_accepts = (
+        point.c_miss * point.p_target,
+        point.c_fa * (1 - point.p_target),
+    )
+    costs = cost_of_misses * miss + cost_of_false_accepts * false_accept
+    return costs / min(cost_of_misses, cost_of_false_accepts)
+
+
+def min_dcf_point(curve: ErrorCurve, point: OperatingPoint) -> tuple[float, int]:
+    """Minimum normalised detection cost of a curve, and the index of its operating point."""
+    costs = detection_cost(curve.miss, curve.false_accept, point)
+    best = int(np.argmin(costs))
+    return float(costs[best]), best
+
+
+def actual_dcf(curve: ErrorCurve, point: OperatingPoint) -> float:
+    """Detection cost at the Bayes threshold, the scores being read as log-likelihood ratios."""
+    from_below = np.searchsorted(curve.thresholds[::-1], point.bayes_threshold, side="left")
+    accepted = len(curve.thresholds) - int(from_below) - 1
+    return float(detection_cost(curve.miss[accepted], curve.false_accept[accepted], point))
+
+
+def cllr_of_curve(curve: ErrorCurve) -> float:
+    """Cost of the log-likelihood ratios over all priors, in bits (Brummer and du Preez, 2006)."""
+    costs = 0.0
+    for start in range(0, len(curve.thresholds) - 1, POINTS_PER_BLOCK):
+        block = curve.at(slice(start, start + POINTS_PER_BLOCK + 1))
+        hits, false_alarms = block.increments()
+        ratios = block.thresholds[1:].astype(np.float64)
+        target_costs = np.logaddexp(0, -ratios)
+        # No ``@``: a threaded BLAS costs more than it saves on arrays of this size.
+        costs += np.sum(hits * target_costs) + np.sum(false_alarms * (target_costs + ratios))
+    return float(costs / (2 * np.log(2)))
+
+
+def min_cllr_of_hull(hull: ErrorCurve) -> float:
+    """Cllr after the best monotone recalibration, in bits: the hull's slopes are its ratios."""
+    hits, false_alarms = hull.increments()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        target_costs = np.where(hits > 0, hits * np.log2(1 + false_alarms / hits), 0)
+        nontarget_costs = np.where(
+            false_alarms > 0, false_alarms * np.log2(1 + hits / false_alarms), 0
+        )
+    return float((target_costs.sum() + nontarget_costs.sum()) / 2)
+
+
+def miss_at_false_accept(curve: ErrorCurve, rate: float) -> tuple[float, float]:
+    """Lowest false-rejection rate with a false-acceptance rate of at most ``rate``; threshold."""
+    point = int(np.searchsorted(curve.false_accept, rate * (1 + 1e-12), side="right")) - 1
+    if point == 0:
+        return 1.0, float(np.nextafter(float(curve.thresholds[1]), np.inf))
+    return float(curve.miss[point]), float(curve.thresholds[point])
+
+
+def measurable_rates(num_nontarget: int) -> tuple[float, ...]:
+    """The fixed false-acceptance rates that are no finer than one of so many non-target trials."""
+    return tuple(rate for rate in FIXED_FALSE_ACCEPT if rate * num_nontarget >= 1)
+
+
+def all_figures(
+    curve: ErrorCurve,
+    points: tuple[OperatingPoint, ...] = REPORTED_POINTS,
+    false_accept_rates: tuple[float, ...] = FIXED_FALSE_ACCEPT,
+) -> dict[str, float]:
+    """Every figure by name: ``eer``, ``min_dcf 0.01``, ``act_dcf 0.01``, ``frr at far 0.01``..."""
+    corners = curve.corners()
+    hull = convex_hull(corners)
+    figures = {
+        "eer": eer_point(curve)[0],
+        "eer_convex_hull": eer_point(hull)[0],
+        "cllr": cllr_of_curve(curve),
+        "min_cllr": min_cllr_of_hull(hull),
+    }
+    for point in points:
+        figures[f"min_dcf {point.name}"] = min_dcf_point(corners, point)[0]
+        figures[f"act_dcf {point.name}"] = actual_dcf(curve, point)
+    for rate in false_accept_rates:
+        figures[f"frr at far {rate:g}"] = miss_at_false_accept(curve, rate)[0]
+    return figures
 
 
 @dataclass(frozen=True)
@@ -37,6 +302,8 @@ class VerificationReport:
             finer than one non-target trial is left out.
         intervals: lower and upper confidence bound by figure, when a bootstrap was run.
         confidence: level of the intervals.
+        breakdown: by what the list was broken down by, reports by group; None where a group has
+            one class only.
     """
 
     eer: float
@@ -51,6 +318,7 @@ class VerificationReport:
     frr_at_far: dict[str, dict[str, float]]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     confidence: float | None = None
+    breakdown: "Mapping[str, Mapping[str, VerificationReport | None]]" = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers and dictionaries, ready for ``json.dumps``."""
@@ -68,19 +336,8 @@ def verification_report(
         InputError: scores that are not finite, or one class only.
     """
     scores, is_target = check_scores(scores, is_target)
-    num_target = int(is_target.sum())
-    return report_of_curve(
-        error_curve(scores, is_target), num_target, len(scores) - num_target, points
-    )
-
-
-def report_of_curve(
-    curve: ErrorCurve,
-    num_target: int,
-    num_nontarget: int,
-    points: tuple[OperatingPoint, ...] = REPORTED_POINTS,
-) -> VerificationReport:
-    """Every figure of one error curve."""
+    curve, num_target = error_curve(scores, is_target), int(is_target.sum())
+    num_nontarget = len(scores) - num_target
     figures = all_figures(curve, points, ())
     fixed = {
         f"{rate:g}": miss_at_false_accept(curve, rate) for rate in measurable_rates(num_nontarget)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.curves import ErrorCurve
-from speakervlad.evaluation.figures import (
+from speakervlad.evaluation.metrics import (
     REPORTED_POINTS,
+    ErrorCurve,
     OperatingPoint,
+    VerificationReport,
     eer_point,
+    error_curve,
     min_dcf_point,
 )
-from speakervlad.evaluation.metrics import VerificationReport
-from speakervlad.files import atomic_path
+from speakervlad.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -211,3 +213,36 @@ def svg_text(figure: Figure, names: Sequence[str]) -> str:
     svg = buffer.getvalue()
     label = ", ".join(names).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where the DET curve, the score histogram and the bars of a breakdown go, if anywhere."""
+
+    det: Path | None = None
+    histogram: Path | None = None
+    bars: Path | None = None
+
+    def check(self) -> None:
+        """Refuse, before any work is done, what cannot be written, drawn or is no picture."""
+        for path in filter(None, (self.det, self.histogram, self.bars)):
+            check_writable(path)
+            check_picture(path)
+
+    def draw(
+        self,
+        name: str,
+        scores: np.ndarray,
+        is_target: np.ndarray,
+        report: VerificationReport,
+        point: OperatingPoint = REPORTED_POINTS[0],
+    ) -> None:
+        """Draw one system's scores; the bars show the first breakdown of its report."""
+        if self.det is not None:
+            save_figure(det_figure({name: error_curve(scores, is_target)}, point), self.det)
+        if self.histogram is not None:
+            figure = histogram_figure(scores, is_target, report.threshold, name)
+            save_figure(figure, self.histogram)
+        if self.bars is not None:
+            column, groups = next(iter(report.breakdown.items()))
+            save_figure(breakdown_figure({name: groups}, column), self.bars)

@@ -1,15 +1,15 @@
 """One HTML page about one or many systems on one list: self-contained, without scripts."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from speakervlad.evaluation.bootstrap import Comparison
-from speakervlad.evaluation.curves import error_curve
-from speakervlad.evaluation.metrics import VerificationReport
+from speakervlad.evaluation.checks import check_trials
+from speakervlad.evaluation.judge import SystemResult
+from speakervlad.evaluation.lists import Trials
+from speakervlad.evaluation.metrics import VerificationReport, error_curve
 from speakervlad.evaluation.plots import (
     breakdown_figure,
     det_figure,
@@ -19,50 +19,29 @@ from speakervlad.evaluation.plots import (
 )
 from speakervlad.files import atomic_path
 
-Parts = Mapping[str, VerificationReport | None]
-
-
-@dataclass(frozen=True)
-class SystemResult:
-    """One system on the list.
-
-    Attributes:
-        name: as shown.
-        scores: (num_trials,).
-        report: its figures.
-        parts: by breakdown column, reports by group.
-        against_best: by figure, this system minus the best one; empty for the best.
-    """
-
-    name: str
-    scores: np.ndarray
-    report: VerificationReport
-    parts: Mapping[str, Parts] = field(default_factory=dict)
-    against_best: Mapping[str, Comparison] = field(default_factory=dict)
-
 
 def write_report(
     path: str | Path,
+    trials: Trials,
     systems: Sequence[SystemResult],
-    is_target: np.ndarray,
     *,
     title: str = "Speaker verification",
-    list_name: str | None = None,
-    notes: Iterable[str] = (),
+    notes: Sequence[str] = (),
 ) -> None:
-    """Write the page.
+    """Write the page, as the command ``report`` does.
 
     Args:
         path: where to.
-        systems: at least one; the page shows them by rising EER.
-        is_target: (num_trials,) bool, shared by all systems.
+        trials: with labels.
+        systems: at least one, judged on these trials; the page shows them by rising EER.
         title: heading.
-        list_name: name of the trial list, when it is known.
-        notes: what a reader should know, one sentence each.
+        notes: what a reader should know besides what ``check_trials`` says, one sentence each.
     """
+    checked, is_target = check_trials(trials), trials.labels()
+    notes = [*checked.problems, *checked.notes, *notes]
     ordered = sorted(systems, key=lambda system: system.report.eer)
     sections = [
-        _header(title, list_name, ordered[0].report),
+        _header(title, checked.known_as, ordered[0].report),
         *(f'<p class="note">{escape(note)}</p>' for note in notes),
         _section("Systems", _main_table(ordered)),
         _section("Detection error trade-off", _det(ordered, is_target)),
@@ -70,7 +49,10 @@ def write_report(
         _section("Which threshold?", _threshold_table(ordered)),
         _section("Are the scores log-likelihood ratios?", _calibration_table(ordered)),
         _section("Scores", _histograms(ordered, is_target)),
-        *(_section(f"By {column}", _breakdown(ordered, column)) for column in ordered[0].parts),
+        *(
+            _section(f"By {column}", _breakdown(ordered, column))
+            for column in ordered[0].report.breakdown
+        ),
         _section("How to read this page", GLOSSARY),
     ]
     page = PAGE.format(title=escape(title), style=STYLE, body="\n".join(filter(None, sections)))
@@ -206,7 +188,7 @@ def _histograms(systems: Sequence[SystemResult], is_target: np.ndarray) -> str:
 
 
 def _breakdown(systems: Sequence[SystemResult], column: str) -> str:
-    parts = {system.name: system.parts[column] for system in systems}
+    parts = {system.name: system.report.breakdown[column] for system in systems}
     picture = svg_text(breakdown_figure(parts, column), [f"EER by {column}"])
     groups = next(iter(parts.values()))
     head = "".join(f"<th>{escape(system.name)}: EER %</th>" for system in systems)

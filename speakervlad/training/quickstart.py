@@ -12,14 +12,12 @@ import torch
 from speakervlad.config import Config, load_config
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.voices import make_corpus
-from speakervlad.evaluation.curves import error_curve
+from speakervlad.evaluation.checks import make_trials
 from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.metrics import VerificationReport, verification_report
+from speakervlad.evaluation.lists import Trials, read_trials, write_scores
+from speakervlad.evaluation.metrics import VerificationReport, error_curve, verification_report
 from speakervlad.evaluation.plots import det_figure, save_figure
-from speakervlad.evaluation.score_files import write_scores
 from speakervlad.evaluation.scoring import cosine_scores
-from speakervlad.evaluation.trial_making import make_trials
-from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.torch_backend import TorchBackend

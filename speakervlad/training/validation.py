@@ -9,10 +9,10 @@ from speakervlad.config import DataConfig
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
 from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.lists import Trials, read_trials
 from speakervlad.evaluation.metrics import VerificationReport, verification_report
+from speakervlad.evaluation.names import required_rows
 from speakervlad.evaluation.scoring import cosine_scores
-from speakervlad.evaluation.speakers import required_rows
-from speakervlad.evaluation.trials import Trials, read_trials
 from speakervlad.inference.engine import Embedder
 from speakervlad.inference.recordings import Recordings, from_names
 from speakervlad.progress import Track, silent

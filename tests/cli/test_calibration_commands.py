@@ -5,9 +5,8 @@ import pytest
 
 from speakervlad.evaluation.calibration import load_calibration
 from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.lists import Trials, read_scores, write_scores
 from speakervlad.evaluation.metrics import cllr, equal_error_rate
-from speakervlad.evaluation.score_files import read_scores, write_scores
-from speakervlad.evaluation.trials import Trials
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.bootstrap import compare_systems, trial_weights, with_intervals
-from speakervlad.evaluation.curves import RankedTrials, error_curve
-from speakervlad.evaluation.figures import all_figures
-from speakervlad.evaluation.metrics import verification_report
-from speakervlad.evaluation.speakers import TrialSpeakers
+from speakervlad.evaluation.bootstrap import (
+    RankedTrials,
+    compare_systems,
+    trial_weights,
+    with_intervals,
+)
+from speakervlad.evaluation.metrics import all_figures, error_curve, verification_report
+from speakervlad.evaluation.names import TrialSpeakers
 
 
 def simulated_list(rng, num_speakers, spread=0.7, num_target=10, num_nontarget=20):

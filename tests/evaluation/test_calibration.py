@@ -6,8 +6,14 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.evaluation.calibration import Calibration, fit_calibration, load_calibration
-from speakervlad.evaluation.figures import OperatingPoint
-from speakervlad.evaluation.metrics import act_dcf, cllr, equal_error_rate, min_cllr, min_dcf
+from speakervlad.evaluation.metrics import (
+    OperatingPoint,
+    act_dcf,
+    cllr,
+    equal_error_rate,
+    min_cllr,
+    min_dcf,
+)
 
 
 def test_recovers_the_likelihood_ratio_of_gaussians(gaussian_scores):

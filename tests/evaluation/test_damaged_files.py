@@ -7,11 +7,8 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.evaluation.calibration import Calibration, load_calibration
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.enrolment import read_enrolment
-from speakervlad.evaluation.interchange import load_embeddings, save_embeddings
-from speakervlad.evaluation.score_files import read_scores
-from speakervlad.evaluation.trials import read_trials
+from speakervlad.evaluation.embeddings import Embeddings, load_embeddings, save_embeddings
+from speakervlad.evaluation.lists import read_enrolment, read_scores, read_trials
 
 LIST = b"1 a/1.wav b/2.wav\n0 a/1.wav c/3.wav\n" * 5
 NIST = b"modelid\tsegmentid\tside\ttargettrial\n1\tx\ta\ttarget\n2\ty\tb\tnontarget\n"

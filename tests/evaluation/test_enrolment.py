@@ -5,9 +5,8 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.enrolment import read_enrolment, with_models
-from speakervlad.evaluation.scoring import cosine_scores
-from speakervlad.evaluation.trials import Trials
+from speakervlad.evaluation.lists import Trials, read_enrolment
+from speakervlad.evaluation.scoring import cosine_scores, with_models
 
 
 @pytest.mark.parametrize(

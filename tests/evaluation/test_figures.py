@@ -5,19 +5,18 @@ from scipy.special import ndtr
 from sklearn.isotonic import IsotonicRegression
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.curves import convex_hull, error_curve
-from speakervlad.evaluation.figures import (
+from speakervlad.evaluation.metrics import (
     OperatingPoint,
+    act_dcf,
     actual_dcf,
     all_figures,
-    miss_at_false_accept,
-)
-from speakervlad.evaluation.metrics import (
-    act_dcf,
     cllr,
+    convex_hull,
     equal_error_rate,
+    error_curve,
     min_cllr,
     min_dcf,
+    miss_at_false_accept,
     verification_report,
 )
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.interchange import load_embeddings, save_embeddings
+from speakervlad.evaluation.embeddings import Embeddings, load_embeddings, save_embeddings
 
 
 @pytest.fixture

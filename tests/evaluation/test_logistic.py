@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from speakervlad.evaluation.logistic import expit, fit_logistic, logit
+from speakervlad.evaluation.calibration import expit, fit_logistic, logit
 
 
 @pytest.mark.parametrize("distance", [0.0, 2.0, 40.0])

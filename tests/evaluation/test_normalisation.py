@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation import normalisation
+from speakervlad.evaluation import scoring
 from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.normalisation import adaptive_s_norm, speaker_means, subtract_mean
-from speakervlad.evaluation.scoring import cosine_scores
-from speakervlad.evaluation.trials import Trials
+from speakervlad.evaluation.lists import Trials
+from speakervlad.evaluation.scoring import (
+    adaptive_s_norm,
+    cosine_scores,
+    speaker_means,
+    subtract_mean,
+)
 
 
 def unit(rng, prefix, num, dim=8):
@@ -35,7 +39,7 @@ def trials():
 @pytest.mark.parametrize(("top", "used"), [(5, 5), (25, 25), (None, 25)])
 @pytest.mark.parametrize("block", [2, 1024])
 def test_equals_the_definition(monkeypatch, table, cohort, trials, top, used, block):
-    monkeypatch.setattr(normalisation, "ROWS_PER_BLOCK", block)
+    monkeypatch.setattr(scoring, "ROWS_PER_BLOCK", block)
     vectors = dict(zip(table.ids.tolist(), table.vectors.astype(float), strict=True))
     expected = []
     for enrol, test in zip(trials.enrol_ids, trials.test_ids, strict=True):

@@ -6,8 +6,7 @@ import pytest
 from scipy.special import ndtri
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.curves import error_curve
-from speakervlad.evaluation.metrics import verification_report
+from speakervlad.evaluation.metrics import error_curve, verification_report
 from speakervlad.evaluation.plots import (
     breakdown_figure,
     det_figure,

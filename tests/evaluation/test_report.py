@@ -8,9 +8,9 @@ import pytest
 
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
+from speakervlad.evaluation.judge import judge_systems
+from speakervlad.evaluation.lists import Trials
 from speakervlad.evaluation.report import write_report
-from speakervlad.evaluation.report_data import system_results
-from speakervlad.evaluation.trials import Trials
 
 pytest.importorskip("matplotlib")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -41,11 +41,11 @@ def scored(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(scored, tmp_path_factory):
     trials, systems, manifest = scored
-    results = system_results(
+    results = judge_systems(
         trials, systems, manifest=manifest, by=["gender", "duration"], num_resamples=30
     )
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, results, trials.labels(), title="A & B", notes=["a <b> note"])
+    write_report(path, trials, results, title="A & B", notes=["a <b> note"])
     return path, results
 
 
@@ -112,7 +112,7 @@ def test_page_shows_the_figures(page, outline):
 def test_breakdown_without_manifest_is_refused(scored):
     trials, systems, _ = scored
     with pytest.raises(InputError, match="Give --manifest"):
-        system_results(trials, systems, by=["gender"])
+        judge_systems(trials, systems, by=["gender"])
 
 
 def test_page_opens_in_a_browser(page, tmp_path):

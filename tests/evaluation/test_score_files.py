@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.score_files import read_scores, write_scores
-from speakervlad.evaluation.trials import Trials
+from speakervlad.evaluation.lists import Trials, read_scores, write_scores
 
 
 @pytest.mark.parametrize("is_target", [np.array([True, False]), None], ids=["labelled", "blind"])

@@ -2,15 +2,14 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.score_files import write_scores
-from speakervlad.evaluation.scored_lists import (
+from speakervlad.evaluation.judge import (
     align,
     judge,
     read_scored,
-    speakers_if_known,
     with_labels,
 )
-from speakervlad.evaluation.trials import Trials
+from speakervlad.evaluation.lists import Trials, write_scores
+from speakervlad.evaluation.names import speakers_if_known
 
 
 @pytest.fixture
@@ -92,10 +91,10 @@ def test_intervals_only_where_speakers_are_known(rng):
     is_target = np.array([a[0] == b[0] for a, b in pairs])
     scores = rng.normal(size=len(pairs)) + is_target
     trials = Trials.from_ids(*zip(*pairs, strict=True), is_target)
-    speakers = speakers_if_known(trials, None)
-    assert judge(trials, scores, speakers, num_resamples=20).intervals
-    assert not judge(trials, scores, speakers, num_resamples=0).intervals
+    assert judge(trials, scores, num_resamples=20).intervals
+    assert not judge(trials, scores, num_resamples=0).intervals
     renamed = Trials(np.array([f"u{n}" for n in range(32)]), trials.enrol, trials.test, is_target)
     assert speakers_if_known(renamed, None) is None
+    assert not judge(renamed, scores, num_resamples=20).intervals
     few = trials.select(np.flatnonzero((trials.enrol < 16) & (trials.test < 16)))
     assert speakers_if_known(few, None) is None

@@ -4,8 +4,8 @@ import pytest
 from speakervlad.errors import InputError
 from speakervlad.evaluation import scoring
 from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.lists import Trials
 from speakervlad.evaluation.scoring import cosine_scores
-from speakervlad.evaluation.trials import Trials
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import pytest
 
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
-from speakervlad.evaluation.speakers import speakers_from_manifest, speakers_from_names
-from speakervlad.evaluation.trials import Trials
+from speakervlad.evaluation.lists import Trials
+from speakervlad.evaluation.names import speakers_from_manifest, speakers_from_names
 
 
 def pairs(prefix, labels=(True, False, True)):

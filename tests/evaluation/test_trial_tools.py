@@ -3,13 +3,12 @@ import pytest
 
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
-from speakervlad.evaluation import trial_checks
-from speakervlad.evaluation.breakdown import breakdown, duration_groups, trial_groups
+from speakervlad.evaluation import checks
+from speakervlad.evaluation.calibration import quality_measures
+from speakervlad.evaluation.checks import check_trials, content_digest, make_trials
 from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.quality import quality_measures
-from speakervlad.evaluation.trial_checks import check_trials, content_digest
-from speakervlad.evaluation.trial_making import make_trials
-from speakervlad.evaluation.trials import Trials, read_trials
+from speakervlad.evaluation.judge import breakdown, duration_groups, trial_groups
+from speakervlad.evaluation.lists import Trials, read_trials
 
 
 @pytest.fixture
@@ -126,11 +125,11 @@ def test_known_lists_are_named_by_counts_and_contents(monkeypatch):
         content_digest(reordered)
     )
     digest = content_digest(trials)
-    monkeypatch.setattr(trial_checks, "KNOWN_LISTS", {(2, 1): ("Two", digest)})
+    monkeypatch.setattr(checks, "KNOWN_LISTS", {(2, 1): ("Two", digest)})
     assert check_trials(trials).known_as == "Two (contents verified)"
     swapped = Trials.from_ids("ab", "dc", np.array([1, 0]))
     assert check_trials(swapped).known_as == "Two by its counts, with other contents"
-    monkeypatch.setattr(trial_checks, "KNOWN_LISTS", {(2, 1): ("Two", None)})
+    monkeypatch.setattr(checks, "KNOWN_LISTS", {(2, 1): ("Two", None)})
     assert check_trials(trials).known_as == "Two (by its counts)"
     assert check_trials(trials.select(np.array([0]))).known_as is None
 

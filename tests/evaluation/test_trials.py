@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.evaluation.trials import Trials, read_trials
+from speakervlad.evaluation.lists import Trials, read_trials
 
 PAIRS = [("a/1.wav", "a/2.wav"), ("a/1.wav", "b/1.wav"), ("b/1.wav", "b/2.wav")]
 IS_TARGET = [True, False, True]

@@ -1,0 +1,476 @@
+"""Every text list: trials, score files, enrolment lists, of this and of other toolkits."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from speakervlad.errors import InputError, did_you_mean
+from speakervlad.evaluation.tables import (
+    Block,
+    Column,
+    TextTable,
+    as_names,
+    check_width,
+    is_number,
+    read_blocks,
+    read_table,
+    table_of,
+)
+from speakervlad.files import atomic_path
+
+LABELS = {
+    "1": True,
+    "0": False,
+    "target": True,
+    "nontarget": False,
+    "tgt": True,
+    "imp": False,
+    "true": True,
+    "false": False,
+}
+LABELS_AS_BYTES = {word.encode(): value for word, value in LABELS.items()}
+LABELS_IN_WORDS = "0/1, target/nontarget, tgt/imp or true/false"
+NIST_MODEL, NIST_SEGMENT, NIST_SIDE, NIST_SCORE = "modelid", "segmentid", "side", "llr"
+NIST_LABELS = ("targettype", "targettrial", "target", "label", "key")
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Pairs to compare, as columns.
+
+    Attributes:
+        names: (num_names,) str: every recording or speaker model that the list mentions, once.
+        enrol: (num_trials,) int: index into ``names`` of the enrolment side.
+        test: (num_trials,) int: index into ``names`` of the test side.
+        is_target: (num_trials,) bool, or None for a blind list.
+    """
+
+    names: np.ndarray
+    enrol: np.ndarray
+    test: np.ndarray
+    is_target: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.enrol)
+
+    @cached_property
+    def enrol_ids(self) -> np.ndarray:
+        """(num_trials,) str: the enrolment side, spelt out."""
+        return self.names[self.enrol]
+
+    @cached_property
+    def test_ids(self) -> np.ndarray:
+        """(num_trials,) str: the test side, spelt out."""
+        return self.names[self.test]
+
+    @cached_property
+    def enrol_names(self) -> np.ndarray:
+        """(num_models,) str: the names that stand on the enrolment side, once each."""
+        return self.names[np.unique(self.enrol)]
+
+    @cached_property
+    def test_names(self) -> np.ndarray:
+        """(num_tests,) str: the names that stand on the test side, once each."""
+        return self.names[np.unique(self.test)]
+
+    @classmethod
+    def from_ids(
+        cls,
+        enrol_ids: Iterable[str],
+        test_ids: Iterable[str],
+        is_target: np.ndarray | None = None,
+    ) -> "Trials":
+        """Build from the spelt-out sides of every trial."""
+        index: dict[str, int] = {}
+        both = (name for pair in zip(enrol_ids, test_ids, strict=True) for name in pair)
+        rows = np.array([index.setdefault(name, len(index)) for name in both], dtype=np.int64)
+        labels = None if is_target is None else np.asarray(is_target, bool)
+        return cls(as_names(index), rows[0::2], rows[1::2], labels)
+
+    @classmethod
+    def from_columns(
+        cls, enrol: Column, test: Column, is_target: np.ndarray | None = None
+    ) -> "Trials":
+        """Build from two columns of one table."""
+        present, rows = np.unique([enrol.codes, test.codes], return_inverse=True)
+        sides = rows.reshape(2, -1)
+        names = as_names(enrol.words[code] for code in present.tolist())
+        return cls(names, sides[0], sides[1], is_target)
+
+    def labels(self) -> np.ndarray:
+        """``is_target`` for whoever cannot go on without it.
+
+        Raises:
+            InputError: the list is blind.
+        """
+        if self.is_target is None:
+            raise InputError(
+                "the trials have no labels, so no error rate can be computed. "
+                "Give a list with 1/0 or target/nontarget."
+            )
+        return self.is_target
+
+    def select(self, keep: np.ndarray) -> "Trials":
+        """The trials where ``keep`` (bool mask or indices) holds; ``names`` stay as they are."""
+        labels = None if self.is_target is None else self.is_target[keep]
+        return Trials(self.names, self.enrol[keep], self.test[keep], labels)
+
+    def spelt(self, trial: int) -> str:
+        """``enrol test`` of one trial, for messages."""
+        return f"{self.names[self.enrol[trial]]} {self.names[self.test[trial]]}"
+
+    def write(self, path: str | Path) -> None:
+        """Write ``label enrol test`` lines (``enrol test`` for a blind list)."""
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(self._lines()), encoding="utf-8", newline="\n")
+
+    def _lines(self) -> Iterable[str]:
+        names = self.names.tolist()
+        pairs = zip(self.enrol.tolist(), self.test.tolist(), strict=True)
+        if self.is_target is None:
+            return (f"{names[enrol]} {names[test]}\n" for enrol, test in pairs)
+        labels = self.is_target.astype(int).tolist()
+        return (
+            f"{label} {names[enrol]} {names[test]}\n"
+            for label, (enrol, test) in zip(labels, pairs, strict=True)
+        )
+
+
+def read_trials(path: str | Path) -> Trials:
+    """Read a trial list of any known format, recognised by its columns.
+
+    Known: VoxCeleb ``label a b``; Kaldi, CN-Celeb and SITW ``a b label``; VoxSRC blind ``a b``;
+    NIST tab-separated with a ``modelid segmentid side [targettrial]`` header. Labels are 1/0,
+    target/nontarget, tgt/imp or true/false.
+
+    Raises:
+        InputError: an empty file, an unknown format, or a line that does not fit the first one.
+    """
+    table = read_table(path)
+    if has_nist_header(table):
+        return _nist_trials(table)
+    if table.width == 2:
+        return Trials.from_columns(table.columns[0], table.columns[1])
+    if table.width == 3:
+        return _labelled_trials(table)
+    raise table.error(
+        0,
+        f"{table.width} columns make no trial list; expected `label enrol test`, "
+        "`enrol test label` or `enrol test`. A file with scores goes to `metrics`.",
+    )
+
+
+def _labelled_trials(table: TextTable) -> Trials:
+    """``label enrol test`` or ``enrol test label``: the side where the labels stand decides."""
+    first, middle, last = table.columns
+    label_first, label_last = first.all_in(LABELS), last.all_in(LABELS)
+    if label_first and label_last:
+        label_first, label_last = _by_wording(first, last)
+    if label_first and label_last:
+        raise InputError(
+            f"{table.path}: both the first and the last column read like labels. "
+            "Write the labels as target/nontarget."
+        )
+    if label_first:
+        return Trials.from_columns(middle, last, parse_labels(first))
+    if label_last:
+        return Trials.from_columns(first, middle, parse_labels(last))
+    raise _no_label_column(table)
+
+
+def _by_wording(first: Column, last: Column) -> tuple[bool, bool]:
+    """Both columns hold labels: names may be plain 0 and 1, never ``target``."""
+    first_digits, last_digits = first.all_in("01"), last.all_in("01")
+    if first_digits == last_digits:
+        return True, True
+    return last_digits, first_digits
+
+
+def _no_label_column(table: TextTable) -> InputError:
+    """Say which line breaks the format that the first line announced."""
+    first, middle, last = table.columns
+    if first[0].lower() in LABELS or last[0].lower() in LABELS:
+        column, shape = (
+            (first, "label enrol test")
+            if first[0].lower() in LABELS
+            else (last, "enrol test label")
+        )
+        index = column.first_not_in(LABELS)
+        return table.error(
+            index,
+            f"the label {column[index]!r} is not {LABELS_IN_WORDS}, and line "
+            f"{table.line_numbers[0]} announces `{shape}`. One file holds one format.",
+        )
+    if middle.all_in(LABELS):
+        return table.error(
+            0, "the label stands between the names. Swap columns: `label enrol test`."
+        )
+    return table.error(
+        0, f"neither the first nor the last column is a label ({LABELS_IN_WORDS}). Add one."
+    )
+
+
+def _nist_trials(table: TextTable) -> Trials:
+    """NIST SRE lists and keys: a header line names the columns; sides are told apart if needed."""
+    body = nist_body(table)
+    label_name = next((name for name in NIST_LABELS if name in body), None)
+    if label_name is None:
+        return _nist_pairs(body)
+    if not body[label_name].all_in(LABELS):
+        index = body[label_name].first_not_in(LABELS) + 1
+        raise table.error(index, f"the label is not {LABELS_IN_WORDS}.")
+    return _nist_pairs(body, parse_labels(body[label_name]))
+
+
+def has_nist_header(table: TextTable) -> bool:
+    """Whether the first line names NIST columns."""
+    return NIST_MODEL in (cell.lower() for cell in table.cells(0))
+
+
+def nist_body(table: TextTable) -> dict[str, Column]:
+    """Columns below the header by lower-case name.
+
+    Raises:
+        InputError: no segment column, or nothing below the header.
+    """
+    header = [cell.lower() for cell in table.cells(0)]
+    body = {name: cells.below(1) for name, cells in zip(header, table.columns, strict=True)}
+    if NIST_SEGMENT not in body:
+        raise table.error(0, f"the header names no {NIST_SEGMENT!r} column. Add one.")
+    if len(table) == 1:
+        raise InputError(f"{table.path}: a header and no trial. Add trials below it.")
+    return body
+
+
+def _nist_pairs(body: Mapping[str, Column], is_target: np.ndarray | None = None) -> Trials:
+    """Models and segments; ``segment:side`` where both channels of recordings occur."""
+    models, segments, sides = body[NIST_MODEL], body[NIST_SEGMENT], body.get(NIST_SIDE)
+    if sides is None or len(sides.distinct()) < 2:
+        return Trials.from_columns(models, segments, is_target)
+    both = zip(segments.cells(), sides.cells(), strict=True)
+    return Trials.from_ids(models.cells(), (f"{name}:{side}" for name, side in both), is_target)
+
+
+def parse_labels(column: Column) -> np.ndarray:
+    """(num_trials,) bool from cells that are known to be labels."""
+    values = np.array([LABELS.get(word.lower(), False) for word in column.words])
+    return values[column.codes]
+
+
+def read_scores(path: str | Path) -> tuple[Trials, np.ndarray]:
+    """Read scored trials, recognised by their columns.
+
+    Known: ours and Kaldi's ``enrol test score [label]``, wespeaker's (the same and more numbers
+    behind), 3D-Speaker's ``enrol test label score``, VoxSRC submissions ``score enrol test``, NIST
+    submissions headed ``modelid segmentid side LLR``.
+
+    Returns:
+        The trials (without labels where the file has none) and (num_trials,) float64 scores.
+
+    Raises:
+        InputError: no score file, or scores that are NaN or infinite (named by line).
+    """
+    table = read_table(path)
+    if has_nist_header(table):
+        body = nist_body(table)
+        if NIST_SCORE not in body or not body[NIST_SCORE].all_numbers():
+            raise table.error(0, "the header names no LLR column of numbers. Add one.")
+        trials, values = _nist_pairs(body), body[NIST_SCORE].numbers()
+    else:
+        place = score_layout(table)
+        columns = table.columns
+        labels = None if place.label is None else parse_labels(columns[place.label])
+        trials = Trials.from_columns(columns[place.enrol], columns[place.test], labels)
+        values = columns[place.score].numbers()
+    bad = np.flatnonzero(~np.isfinite(values)) + len(table) - len(values)
+    if len(bad):
+        raise InputError(
+            f"{path}: {len(bad)} of {len(values)} scores are NaN or infinite: "
+            f"{table.name_rows(bad.tolist())}. Score these trials again."
+        )
+    return trials, values
+
+
+def read_long_scores(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of a file whose names need not be kept, such as 1e8 lines.
+
+    Returns:
+        (num_trials,) float32 and (num_trials,) bool.
+
+    Raises:
+        InputError: as ``read_scores``, or a file without labels.
+    """
+    path, scores, labels = Path(path), [], []
+    first: Block | None = None
+    for block in read_blocks(path):
+        if first is None:
+            first, place = block, score_layout(table_of(path, [block]))
+            score, label = place.score, place.label
+        if label is None:
+            raise InputError(f"{path}: no labels, so no error rate can be computed. Add them.")
+        check_width(path, block, len(first.rows[0]), first.line_numbers[0])
+        try:
+            scores.append(np.array([float(row[score]) for row in block.rows], np.float32))
+            flags = [LABELS_AS_BYTES[row[label].lower()] for row in block.rows]
+        except (ValueError, KeyError):
+            raise _not_scores(table_of(path, [block])) from None
+        labels.append(np.array(flags, bool))
+    return np.concatenate(scores), np.concatenate(labels)
+
+
+@dataclass(frozen=True)
+class ScoreLayout:
+    """Column numbers of a score file."""
+
+    score: int
+    enrol: int
+    test: int
+    label: int | None = None
+
+
+def score_layout(table: TextTable) -> ScoreLayout:
+    """Where the columns of a score file without a header are.
+
+    Raises:
+        InputError: no score file.
+    """
+    for layout in (ScoreLayout(2, 0, 1), ScoreLayout(0, 1, 2)):
+        if table.width == 3 and table.columns[layout.score].all_numbers():
+            if table.columns[layout.score].all_in("01"):
+                raise table.error(0, "a trial list, not a score file: labels, but no scores.")
+            return layout
+    if table.width >= 4:
+        third, fourth = table.columns[2], table.columns[3]
+        if third.all_numbers() and fourth.all_in(LABELS):
+            return ScoreLayout(2, 0, 1, 3)
+        if third.all_in(LABELS) and fourth.all_numbers():
+            return ScoreLayout(3, 0, 1, 2)
+    raise _not_scores(table)
+
+
+def _not_scores(table: TextTable) -> InputError:
+    """Say which line is wrong when most of the file reads like scores."""
+    expected = "`enrol test score [1|0]`"
+    if table.width >= 3:
+        for index, cell in enumerate(table.columns[2].cells()):
+            if not is_number(cell):
+                return table.error(index, f"{cell!r} is no score; expected {expected}.")
+    if table.width >= 4:
+        for index, cell in enumerate(table.columns[3].cells()):
+            if cell.lower() not in LABELS:
+                return table.error(index, f"{cell!r} is no label; expected {expected}.")
+    return table.error(0, f"no score file; expected {expected}.")
+
+
+def write_scores(
+    path: str | Path, trials: Trials, scores: np.ndarray, form: str = "speakervlad"
+) -> None:
+    """Write a score file, a trial a line.
+
+    Args:
+        path: where to.
+        trials: the pairs.
+        scores: (num_trials,).
+        form: ``speakervlad`` (``enrol test score`` and ``1|0`` where labels are known), ``kaldi``
+            (``enrol test score``) or ``voxsrc`` (``score enrol test``, scores mapped to [0, 1]).
+
+    Raises:
+        InputError: another number of scores, or an unknown form.
+    """
+    if form not in FORMS:
+        raise InputError(f"unknown score form {form!r}. {did_you_mean(form, FORMS)}")
+    if len(trials) != len(scores):
+        raise InputError(f"{len(scores)} scores for {len(trials)} trials do not fit.")
+    with atomic_path(path) as temporary:
+        lines = "".join(FORMS[form](trials, np.asarray(scores)))
+        temporary.write_text(lines, encoding="utf-8", newline="\n")
+
+
+def own_lines(trials: Trials, scores: np.ndarray) -> Iterator[str]:
+    """``enrol test score [1|0]``; nine digits bring a float32 back exactly."""
+    labels = [""] * len(trials)
+    if trials.is_target is not None:
+        labels = np.where(trials.is_target, " 1", " 0").tolist()
+    for (enrol, test, score), label in zip(_rows(trials, scores), labels, strict=True):
+        yield f"{enrol} {test} {score:.9g}{label}\n"
+
+
+def kaldi_lines(trials: Trials, scores: np.ndarray) -> Iterator[str]:
+    """``enrol test score``."""
+    return (f"{enrol} {test} {score:.9g}\n" for enrol, test, score in _rows(trials, scores))
+
+
+def voxsrc_lines(trials: Trials, scores: np.ndarray) -> Iterator[str]:
+    """``score enrol test`` with the lowest score at 0 and the highest at 1."""
+    span = np.ptp(scores) or 1.0
+    rows = _rows(trials, (scores.astype(np.float64) - scores.min()) / span)
+    return (f"{score:.9f} {enrol} {test}\n" for enrol, test, score in rows)
+
+
+def _rows(trials: Trials, scores: np.ndarray) -> Iterator[tuple[str, str, float]]:
+    names = trials.names.tolist()
+    columns = zip(trials.enrol.tolist(), trials.test.tolist(), scores.tolist(), strict=True)
+    return ((names[enrol], names[test], score) for enrol, test, score in columns)
+
+
+FORMS = {"speakervlad": own_lines, "kaldi": kaldi_lines, "voxsrc": voxsrc_lines}
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """The recordings of every speaker model.
+
+    Attributes:
+        recordings: utterance names by model name. A part of a recording is named
+            ``path@start-end`` with its seconds, such as ``audio/lywwa.flac@72.000-77.310``.
+    """
+
+    recordings: dict[str, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+
+def read_enrolment(path: str | Path) -> Enrolment:
+    """Read an enrolment list, recognised by its columns.
+
+    Known: CN-Celeb ``enroll.map`` (``model utterance utterance ...``), CN-Celeb and SITW
+    ``model path``, SITW assisted ``model path start end``, NIST headed ``modelid segmentid``.
+    A model may have several lines.
+
+    Raises:
+        InputError: an empty file, or a line without a recording.
+    """
+    recordings: dict[str, list[str]] = {}
+    model_column, segment_column = 0, None
+    for number, row in _decoded_rows(path):
+        header = [cell.lower() for cell in row]
+        if not recordings and NIST_MODEL in header and NIST_SEGMENT in header:
+            model_column, segment_column = header.index(NIST_MODEL), header.index(NIST_SEGMENT)
+            continue
+        if len(row) <= max(1, model_column, segment_column or 0):
+            raise InputError(
+                f"{path}, line {number}: {' '.join(row)!r} names no recording. "
+                "Expected `model recording [recording ...]`."
+            )
+        names = recordings.setdefault(row[model_column], [])
+        names.extend(_recordings_of_row(row, segment_column))
+    return Enrolment({model: tuple(names) for model, names in recordings.items()})
+
+
+def _decoded_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    for rows, line_numbers in read_blocks(path):
+        for row, number in zip(rows, line_numbers, strict=True):
+            yield number, [cell.decode() for cell in row]
+
+
+def _recordings_of_row(row: list[str], segment_column: int | None) -> list[str]:
+    """The recordings that one line adds to its model."""
+    if segment_column is not None:
+        return [row[segment_column]]
+    if len(row) == 4 and is_number(row[2]) and is_number(row[3]):
+        return [f"{row[1]}@{float(row[2]):.3f}-{float(row[3]):.3f}"]
+    return row[1:]
