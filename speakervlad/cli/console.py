@@ -1,6 +1,7 @@
 """What the commands share: the rich console, progress bars, one-line errors."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 Item = TypeVar("Item")
+# Where no terminal shows a bar, training prints a line of figures as often as this.
+SECONDS_BETWEEN_LINES = 30
 # Takes the step, the number of steps, and the newest figures.
 Show = Callable[[int, int, str], None]
 
@@ -47,7 +50,13 @@ def describe_speed(num_files: int, audio_seconds: float, elapsed: float) -> str:
 
 @contextmanager
 def training_line(*, enabled: bool = True) -> Iterator[Show]:
-    """One line that shows progress and the newest figures, on stderr, from the first figures on."""
+    """Progress and the newest figures on stderr, from the first figures on.
+
+    A terminal has one line that stays; elsewhere, as in a log file, a line is printed now and then,
+    and always for the first and the last figures.
+    """
+    import time
+
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -58,11 +67,18 @@ def training_line(*, enabled: bool = True) -> Iterator[Show]:
     )
     progress = _on_terminal(*columns, transient=False)
     task = progress.add_task("", total=None)
+    next_line = -math.inf
 
     def show(step: int, total: int, line: str) -> None:
-        if enabled:
+        nonlocal next_line
+        if not enabled:
+            return
+        if errors.is_terminal:
             progress.update(task, completed=step, total=total, description=line)
             progress.start()
+        elif step == total or time.monotonic() >= next_line:
+            errors.print(f"training  {step}/{total}  {line}", markup=False)
+            next_line = time.monotonic() + SECONDS_BETWEEN_LINES
 
     try:
         yield show

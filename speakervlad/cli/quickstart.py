@@ -37,6 +37,9 @@ def quickstart(
 
     with training_line() as show:
         result = run_quickstart(out, track=track, show=show)
+    if result is None:
+        console.print("stopped early and saved; the same command goes on")
+        return
     for name, report in (("before training", result.before), ("after training", result.after)):
         costs = "  ".join(f"minDCF({prior}) {cost:.3f}" for prior, cost in report.min_dcf.items())
         console.print(f"{name:16s} EER {report.eer:6.2%}  {costs}")

@@ -17,7 +17,11 @@ def train(
         list[str] | None, typer.Argument(help="key=value, such as train.steps=100 resume=true.")
     ] = None,
 ) -> None:
-    """Train an encoder; under torchrun, on all its processes."""
+    """Train an encoder; under torchrun, on all its processes.
+
+    SIGTERM and Ctrl-C save and leave. The same command with resume=true goes on, and beyond the end
+    with a larger train.steps.
+    """
     import logging
 
     from speakervlad.config import load_config
@@ -32,8 +36,10 @@ def train(
 
     with training_line(enabled=is_main) as show:
         folder = run(experiment, show)
-    if is_main:
+    if is_main and folder:
         console.print(f"encoder: {folder}")
+    elif is_main:
+        console.print("stopped early and saved; the same command with resume=true goes on")
 
 
 @app.command()

@@ -8,7 +8,6 @@ from itertools import islice
 import torch
 
 from speakervlad.config import Config
-from speakervlad.data.dataset import batches
 from speakervlad.data.manifest import Manifest
 from speakervlad.training.augment import Augmenter, DrawnCrops, collate
 from speakervlad.training.distributed import World, choose_device
@@ -18,6 +17,7 @@ from speakervlad.training.loading import (
     build_loader,
     build_sampler,
     num_classes,
+    stream,
 )
 from speakervlad.training.run import build_model, check_config
 from speakervlad.training.trainer import Trainer, build_trainer
@@ -134,12 +134,12 @@ def _per_crop(
 
 
 def _loader(config: Config, crops: DrawnCrops, world: World, count: int) -> float:
-    stream = batches(build_loader(config, crops, 0, world))
+    read = stream(build_loader(config, crops, 0, world))
     # Before the clock starts, workers have filled their queues, which hold two batches each.
     warm = NUM_WARM + 2 * config.data.num_workers
-    for _ in islice(stream, warm):
+    for _ in islice(read, warm):
         pass
-    return _seconds(lambda: list(islice(stream, count))) / (count * config.train.batch_size)
+    return _seconds(lambda: list(islice(read, count))) / (count * config.train.batch_size)
 
 
 def _seconds(work: Callable[[], object]) -> float:

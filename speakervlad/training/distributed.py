@@ -1,5 +1,6 @@
-"""One process or many: ``torchrun`` sets the environment, this module reads it."""
+"""One process or many: ``torchrun`` sets the environment, this module reads it; and signals."""
 
+import logging
 import os
 import signal
 import threading
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import resource_tracker
 from types import FrameType
 
 import torch
@@ -16,6 +18,10 @@ from torch.distributed.rendezvous import rendezvous
 
 from speakervlad.errors import InputError
 
+logger = logging.getLogger(__name__)
+
+# What asks a run to save and leave.
+LEAVE_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # One process judges the validation lists while the others wait: gloo and nccl give up much sooner.
 PATIENCE = timedelta(hours=3)
 
@@ -35,7 +41,7 @@ class World:
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean over all processes."""
-        if self.size > 1:
+        if self.size > 1 and values.numel():
             dist.all_reduce(values)
             values = values / self.size
         return values
@@ -107,17 +113,45 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
 @contextmanager
 def preemption() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether SIGTERM has come (outside the main thread: never)."""
+    """Yield a function that says whether SIGTERM or Ctrl-C asked to save and leave.
+
+    A second Ctrl-C interrupts at once. Outside the main thread no signal can be seen.
+    """
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
         asked.set()
+        if number == signal.SIGINT:
+            logger.warning("saving, then leaving; Ctrl-C again leaves at once, without saving")
+            signal.signal(signal.SIGINT, previous[signal.SIGINT])
 
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    previous = signal.signal(signal.SIGTERM, ask)
+    previous = {number: signal.getsignal(number) for number in LEAVE_SIGNALS}
+    for number in LEAVE_SIGNALS:
+        signal.signal(number, ask)
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def children_ignore_signals() -> Iterator[None]:
+    """Processes that are started meanwhile never see SIGTERM and Ctrl-C; this one sees them later.
+
+    Both reach all processes of a terminal or job, but they are for the training to answer: it
+    saves, and takes its workers along.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Its start would unblock the signals.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, LEAVE_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

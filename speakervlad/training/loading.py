@@ -3,18 +3,32 @@
 import atexit
 import os
 import signal
+from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from speakervlad.config import Config
-from speakervlad.data.dataset import BalancedSampler, EndlessSampler, UtteranceDataset
+from speakervlad.data.dataset import (
+    BalancedSampler,
+    EndlessSampler,
+    UtteranceDataset,
+    batches,
+)
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError, check_range
 from speakervlad.models.frontend import SAMPLE_RATE, ShortTimeFourier
-from speakervlad.training.augment import Augmenter, DrawnCrops, build_crops, collate, read_samples
-from speakervlad.training.distributed import World
+from speakervlad.training.augment import (
+    Augmenter,
+    DrawnBatch,
+    DrawnCrops,
+    build_crops,
+    collate,
+    read_samples,
+)
+from speakervlad.training.distributed import LEAVE_SIGNALS, World, children_ignore_signals
 
 
 def check_batches(config: Config) -> None:
@@ -137,11 +151,23 @@ def build_loader(config: Config, dataset: DrawnCrops, step: int, world: World) -
     )
 
 
-def _start_worker(worker: int) -> None:
-    """SIGTERM is the trainer's to answer: it saves, leaves, and takes its workers along.
+def stream(loader: DataLoader) -> Iterator[DrawnBatch]:
+    """The batches, by workers that leave it to the training to answer signals.
 
-    At its end a worker leaves without finalising Python, as forked ones do: that would kill the
-    thread that hands over batches inside of C++, which aborts the process and then the training.
+    Raises:
+        InputError: as the dataset does.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with children_ignore_signals():
+        iterator = iter(loader)
+    return cast("Iterator[DrawnBatch]", batches(iterator))
+
+
+def _start_worker(worker: int) -> None:
+    """Ignore signals where they cannot be blocked, and end as forked workers do.
+
+    At its end a worker leaves without finalising Python: that would kill the thread that hands over
+    batches inside of C++, which aborts the process and then the training.
+    """
+    for number in LEAVE_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     atexit.register(os._exit, 0)

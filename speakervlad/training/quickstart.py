@@ -67,7 +67,7 @@ def run_quickstart(
     overrides: Sequence[str] = (),
     track: Track = silent,
     show: Show = no_show,
-) -> Quickstart:
+) -> Quickstart | None:
     """Generate voices, train on some of them, judge on others.
 
     Leaves a run folder (see ``train``) with ``corpus/``, and of the unseen test speakers
@@ -80,6 +80,9 @@ def run_quickstart(
         overrides: ``key=value`` changes of the experiment.
         track: reports progress of loops.
         show: reports progress of training.
+
+    Returns:
+        What came out; None where a signal ended the training early.
     """
     manifests = {
         name: _corpus(folder / "corpus" / name, corpus, track) for name, corpus in corpora.items()
@@ -90,6 +93,8 @@ def run_quickstart(
     untrained = Embedder(TorchBackend(start, torch.device("cpu")))
     before = judge(untrained, manifests["test"], trials, track)
     encoder = train(config, show)
+    if encoder is None:
+        return None
     after = judge(load_encoder(encoder), manifests["test"], trials, track)
     _write_results(folder, trials, before, after)
     return Quickstart(encoder, before.report, after.report)

@@ -4,14 +4,13 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
 
 from speakervlad.config import Config
-from speakervlad.data.dataset import UtteranceDataset, batches
+from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError, check_range, first_few
 from speakervlad.evaluation.metrics import VerificationReport
@@ -40,18 +39,27 @@ from speakervlad.training.loading import (
     build_loader,
     check_batches,
     num_classes,
+    stream,
 )
 from speakervlad.training.run_folder import (
     STATE_NAME,
+    DataIdentity,
     LossWindow,
     RunLog,
     TrainingState,
     average_encoders,
+    hold_run,
     keep_last,
     open_run,
 )
 from speakervlad.training.trainer import build_trainer, check_optim, check_schedule
-from speakervlad.training.validation import ValidationList, read_lists, validate
+from speakervlad.training.validation import (
+    Interrupted,
+    ValidationList,
+    read_lists,
+    until,
+    validate,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +74,7 @@ def no_show(step: int, total: int, line: str) -> None:
     """Shows nothing."""
 
 
-def train(config: Config, show: Show = no_show) -> Path:
+def train(config: Config, show: Show = no_show) -> Path | None:
     """Run or resume the experiment that a config describes.
 
     Leaves in ``run_dir``: ``config.yaml``, ``train.log``, ``metrics.jsonl``, ``tensorboard/``,
@@ -74,8 +82,11 @@ def train(config: Config, show: Show = no_show) -> Path:
     EER, with its thresholds; the last where nothing validates). Each of them keeps the classes that
     it was trained with. ``train.average_last`` adds ``encoders/`` and ``encoder-average/``.
 
+    SIGTERM and Ctrl-C save and end it early. With ``resume`` it goes on, and beyond its end where
+    ``train.steps`` is larger than before.
+
     Returns:
-        The folder of the encoder to use.
+        The folder of the encoder to use; None where a signal ended the run early.
 
     Raises:
         InputError: config, manifest, lists or folder are not usable, or the loss is not finite.
@@ -83,8 +94,10 @@ def train(config: Config, show: Show = no_show) -> Path:
     with join_world(config.train.device) as world:
         check_config(config, world.size)
         manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
-        Run(config, world, manifest, read_lists(config.data), show).go()
-    return Path(config.run_dir) / "encoder"
+        lists = read_lists(config.data)
+        with hold_run(config, world):
+            is_done = Run(config, world, manifest, lists, show).go()
+    return Path(config.run_dir) / "encoder" if is_done else None
 
 
 def check_config(config: Config, world_size: int) -> None:
@@ -184,52 +197,82 @@ class Run:
         self.augmenter = build_augmenter(
             config, front_end, len(manifest.speaker_names), world.device
         )
-        state = open_run(config, world)
+        self.data = DataIdentity.of(manifest)
+        state = open_run(config, world, self.data)
         self.step, self.best_eer = (state.step, state.best_eer) if state else (0, math.inf)
-        if state:
-            model.load_state_dict(state.model)
-        elif config.train.vlad_init_utterances:
+        if state is None and config.train.vlad_init_utterances:
             init_vlad(
                 model, self.dataset.crops, config.train.vlad_init_utterances, config.train.seed
             )
         self.trainer = build_trainer(config, model, world)
+        window = torch.zeros(0, 2)
         if state:
-            self.trainer.optimizer.load_state_dict(state.optimizer)
-        self.log = RunLog(self.folder, self.step) if world.is_main else None
-        self.window = LossWindow(self._utterance_ids)
+            state.restore(model, self.trainer.optimizer, self.folder / STATE_NAME)
+            window = state.window
+        self.window = LossWindow(self._utterance_ids, window.to(world.device))
         self.window_start = (self.step, time.perf_counter())
+        self.log = RunLog(self.folder, self.step) if world.is_main else None
+        self.validated_step = self._read_last_validation()
 
-    def go(self) -> None:
-        """Train to the last step, or until SIGTERM asks to save and leave."""
+    def _read_last_validation(self) -> int:
+        """The step of the last validation, whose EER the state cannot know: it was saved before."""
+        validations = [record for record in self.log.earlier if "eer" in record] if self.log else []
+        if not validations:
+            return -1
+        last = validations[-1]
+        if last["step"] == self.step:
+            self.best_eer = min(self.best_eer, last["eer"])
+        return int(last["step"])
+
+    def go(self) -> bool:
+        """Train to the last step, or until a signal asks to save and leave.
+
+        Returns:
+            Whether the last step was done and validated.
+        """
         speakers = len(self.manifest.speaker_names)
         logger.info("%d utterances of %d speakers", len(self.manifest), speakers)
         try:
-            with preemption() as preempted:
-                self._loop(preempted)
+            with preemption() as asked:
+                is_done = self._loop(asked)
         finally:
             self._report_bad_files()
             if self.log:
                 self.log.close()
+        return is_done
 
-    def _loop(self, preempted: Callable[[], bool]) -> None:
+    def _loop(self, asked: Callable[[], bool]) -> bool:
+        steps = self.config.train.steps
+        is_done = self._validate_if_missing(asked)
+        if is_done and self.step >= steps:
+            logger.info(
+                "nothing left to do: step %d of %d; resume=true with a larger train.steps goes on",
+                *(self.step, steps),
+            )
+        elif is_done:
+            is_done = self._steps(asked)
+        if not is_done:
+            logger.info("stopped at step %d of %d; resume=true goes on", self.step, steps)
+        return is_done
+
+    def _steps(self, asked: Callable[[], bool]) -> bool:
+        """Train, report, save and validate; whether all of it was done."""
         train = self.config.train
-        if self.step >= train.steps:
-            logger.info("nothing left to do: step %d of %d", self.step, train.steps)
-            return
-        loader = build_loader(self.config, self.dataset, self.step, self.world)
-        for batch in cast("Iterator[DrawnBatch]", batches(loader)):
+        for batch in stream(build_loader(self.config, self.dataset, self.step, self.world)):
             self._train_on(batch)
-            leave = self._all_asked_to_leave(preempted)
+            leave = self._all_asked_to_leave(asked)
             if leave or self._due(train.log_every):
                 self._report()
-            if self.lists and self._due(train.validate_every):
-                self._validate()
+            validates = bool(self.lists) and self._due(train.validate_every)
             if leave or self._due(train.save_every):
-                self._save()
+                self._save_encoders()
+            if leave or validates or self._due(train.save_every):
+                self._save_state()
+            if validates:
+                leave = leave or not self._validate(asked)
             if leave or self.step == train.steps:
                 break
-        if self.step < train.steps:
-            logger.info("stopped at step %d of %d; resume=true goes on", self.step, train.steps)
+        return self.step == train.steps and not (leave and self.lists)
 
     def _all_asked_to_leave(self, preempted: Callable[[], bool]) -> bool:
         """Whether any process was; they vote now and then, for a vote waits for the device."""
@@ -269,34 +312,53 @@ class Run:
             line = f"loss {loss:.3f}  accuracy {accuracy:.1%}  {rate:.0f} crops/s"
             self.show(self.step, self.config.train.steps, line)
 
+    def _validate_if_missing(self, asked: Callable[[], bool]) -> bool:
+        """Validate what was saved before a validation that did not end; whether it ended now."""
+        is_missing = self.lists and self.step and self._due(self.config.train.validate_every)
+        if is_missing and self.world.any(bool(self.log) and self.validated_step != self.step):
+            return self._validate(asked)
+        return True
+
     @torch.no_grad()
-    def _validate(self) -> None:
-        reports, eer = {}, math.inf
+    def _validate(self, asked: Callable[[], bool]) -> bool:
+        """Judge the lists, and keep the best encoder; whether no signal came before the end."""
+        is_done = True
         if self.log:
             embedder = Embedder(TorchBackend(self.trainer.model.encoder, self.world.device))
-            reports = validate(embedder, self.lists)
-            eer = sum(report.eer for report in reports.values()) / len(reports)
-            record = {f"eer/{name}": report.eer for name, report in reports.items()}
-            self.log.write(self.step, {"eer": eer, **record})
-            logger.info("step %d: validation EER %.2f %%", self.step, 100 * eer)
-        if self.log and eer < self.best_eer:
+            try:
+                self._keep_best(validate(embedder, self.lists, until(asked)), self.log)
+            except Interrupted:
+                is_done = False
+        self.window_start = (self.step, time.perf_counter())
+        return not self.world.any(not is_done)
+
+    def _keep_best(self, reports: dict[str, VerificationReport], log: RunLog) -> None:
+        eer = sum(report.eer for report in reports.values()) / len(reports)
+        if eer < self.best_eer:
             self.best_eer = eer
             self._save_encoder("encoder", {"eer": f"{eer:.6f}"})
             self._save_thresholds(reports)
-        self.world.wait()
-        self.window_start = (self.step, time.perf_counter())
+        # Written last: a resumed run takes it for the sign that all of this was done.
+        log.write(self.step, {"eer": eer} | {f"eer/{k}": r.eer for k, r in reports.items()})
+        logger.info("step %d: validation EER %.2f %%", self.step, 100 * eer)
 
-    def _save(self) -> None:
+    def _save_encoders(self) -> None:
         self.window.check()
         if not self.world.is_main:
             return
         self._save_encoder("encoder-last")
         if not self.lists:
             self._save_encoder("encoder")
-        if self.config.train.average_last:
+        if self.config.train.average_last and self._due(self.config.train.save_every):
             self._average()
-        states = self.trainer.model.state_dict(), self.trainer.optimizer.state_dict()
-        TrainingState(self.step, *states, self.best_eer).save(self.folder / STATE_NAME)
+
+    def _save_state(self) -> None:
+        self.window.check()
+        window = self.world.mean(self.window.steps())
+        if self.world.is_main:
+            states = self.trainer.model.state_dict(), self.trainer.optimizer.state_dict()
+            state = TrainingState(self.step, *states, self.best_eer, window.cpu(), *self.data)
+            state.save(self.folder / STATE_NAME)
 
     def _average(self) -> None:
         """Keep the encoders of the last saves; after the last step, leave their mean."""

@@ -1,35 +1,44 @@
 """The folder of one run: what is in it, opened once, refused when it would lose something."""
 
+import hashlib
 import json
 import logging
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from speakervlad.config import Config, load_config, to_yaml
+from speakervlad.config import ENCODER_CONFIG_NAME, Config, load_config, to_yaml
+from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError, first_few
-from speakervlad.files import atomic_path
+from speakervlad.files import atomic_path, exclusive, naming_full_disk, remove_stale
+from speakervlad.inference.thresholds import THRESHOLDS_NAME
 from speakervlad.models.build import (
     CLASSIFIER_NAME,
+    WEIGHTS_NAME,
     load_encoder_folder,
+    load_strictly,
     save_classifier,
     save_encoder,
 )
 from speakervlad.models.classifier import Loss
+from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.plain import differences
 from speakervlad.training.distributed import World
+from speakervlad.training.trainer import moments_of
 
 logger = logging.getLogger(__name__)
 
 CONFIG_NAME = "config.yaml"
 STATE_NAME = "last.pt"
+METRICS_NAME = "metrics.jsonl"
 # Keys that may change between the parts of one run: they do not change what is learnt.
 FREE_KEYS = (
     "resume",
@@ -41,19 +50,51 @@ FREE_KEYS = (
     "train.log_every",
     "train.save_every",
 )
+# Keys that may change as well when ``train.steps`` grows.
+EXTENSION_KEYS = ("train.steps", "schedule.")
 
 Record = dict[str, float]
 Weights = dict[str, torch.Tensor]
 
 
+class DataIdentity(NamedTuple):
+    """What a manifest must keep while a run goes on: its classes, and its rows in their order."""
+
+    class_names: list[str]
+    row_digests: torch.Tensor
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "DataIdentity":
+        """Of every row its id, path, speaker and length are digested, int64 (rows,)."""
+        columns = (manifest.utterance_ids, manifest.paths, manifest.speakers, manifest.num_samples)
+        digests = bytearray()
+        for row in zip(*columns, strict=True):
+            text = "\0".join(map(str, row))
+            digests += hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+        return cls(list(manifest.speaker_names), torch.frombuffer(digests, dtype=torch.int64))
+
+
 @dataclass
 class TrainingState:
-    """All that a step depends on; schedules and random draws are functions of ``step``."""
+    """All that a step depends on; schedules and random draws are functions of ``step``.
+
+    Attributes:
+        step: steps done.
+        model: state of encoder and classifier.
+        optimizer: state of the optimiser.
+        best_eer: the lowest mean EER before a validation at ``step``, as a fraction.
+        window: loss and accuracy of the steps since the last report, float32 (steps, 2).
+        class_names: speakers by class.
+        row_digests: of the manifest, int64 (utterances,).
+    """
 
     step: int
-    model: dict[str, Any]
+    model: Weights
     optimizer: dict[str, Any]
     best_eer: float = math.inf
+    window: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 2))
+    class_names: list[str] = field(default_factory=list)
+    row_digests: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     def save(self, path: Path) -> None:
         """Write under a temporary name, then rename.
@@ -61,9 +102,10 @@ class TrainingState:
         Raises:
             InputError: it cannot be written; the state of an earlier save stays.
         """
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         try:
             with atomic_path(path) as temporary:
-                torch.save(asdict(self), temporary)
+                torch.save(values, temporary)
         except RuntimeError as error:
             # All that torch says of a full disk is "unexpected pos".
             reason = str(error).splitlines()[0]
@@ -83,23 +125,115 @@ class TrainingState:
         """
         try:
             values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        except Exception as error:  # whatever torch's reader of damaged archives comes up with
+            if isinstance(error, OSError) and error.filename is not None:
+                raise
             raise InputError(f"{path}: is no training state of speakervlad.") from error
-        if not isinstance(values, dict) or values.keys() != {field.name for field in fields(cls)}:
+        if not isinstance(values, dict) or values.keys() != {entry.name for entry in fields(cls)}:
             raise InputError(f"{path}: is no training state of this version of speakervlad.")
-        return cls(**values)
+        state = cls(**values)
+        wrong = state.wrong_fields()
+        if wrong:
+            raise InputError(
+                f"{path}: is no training state of speakervlad: {', '.join(wrong)} damaged. "
+                "Start another run_dir, with init_from if an encoder is left."
+            )
+        return state
+
+    def wrong_fields(self) -> list[str]:
+        """Names of the fields that hold what they cannot hold."""
+        held = {
+            "step": type(self.step) is int and self.step >= 0,
+            "model": _holds_tensors(self.model),
+            "optimizer": isinstance(self.optimizer, dict)
+            and isinstance(self.optimizer.get("state"), dict)
+            and all(isinstance(values, dict) for values in self.optimizer["state"].values()),
+            "best_eer": isinstance(self.best_eer, float) and self.best_eer >= 0,
+            "window": _is_tensor(self.window, torch.float32, 2) and self.window.shape[1] == 2,
+            "class_names": isinstance(self.class_names, list)
+            and all(isinstance(name, str) for name in self.class_names),
+            "row_digests": _is_tensor(self.row_digests, torch.int64, 1),
+        }
+        return [name for name, is_right in held.items() if not is_right]
+
+    def restore(
+        self, model: SpeakerClassifier, optimizer: torch.optim.Optimizer, path: Path
+    ) -> None:
+        """Give a model and its optimiser what was saved.
+
+        Raises:
+            InputError: something is missing, or of another shape or type.
+        """
+        wrong = [
+            f"{name} is {self.model[name].dtype}, not {value.dtype}"
+            for name, value in model.state_dict().items()
+            if name in self.model and self.model[name].dtype != value.dtype
+        ]
+        if wrong:
+            raise InputError(f"{path}: does not fit its config: {first_few(wrong)}.")
+        load_strictly(model, self.model, str(path))
+        if not self._fits(optimizer):
+            raise InputError(
+                f"{path}: the optimiser's state is damaged. Start another run_dir with "
+                f"init_from={path.parent / 'encoder-last'}."
+            )
+        # Its settings are those of the config.
+        settings = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": self.optimizer["state"], "param_groups": settings})
+
+    def _fits(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether every moment that the optimiser keeps is there, and of its parameter's shape."""
+        moments = moments_of(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        entries = self.optimizer["state"]
+        if bool(entries) != bool(moments and self.step):
+            return False
+        return all(
+            index in range(len(parameters))
+            and values.keys() == moments.keys()
+            and all(
+                isinstance(values[name], torch.Tensor)
+                and values[name].shape == (parameters[index].shape if is_whole else ())
+                for name, is_whole in moments.items()
+            )
+            for index, values in entries.items()
+        )
 
 
-def open_run(config: Config, world: World) -> TrainingState | None:
+def _is_tensor(value: object, dtype: torch.dtype, dimensions: int) -> bool:
+    return isinstance(value, torch.Tensor) and (value.dtype, value.dim()) == (dtype, dimensions)
+
+
+def _holds_tensors(values: object) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in values.items()
+    )
+
+
+def hold_run(config: Config, world: World) -> AbstractContextManager[None]:
+    """Keep other trainings out of the run folder; its first process does.
+
+    Raises:
+        InputError: another training holds it.
+    """
+    if not world.is_main:
+        return nullcontext()
+    folder = Path(config.run_dir)
+    busy = f"{folder}: another process trains here. Wait for it, or choose another run_dir."
+    return exclusive(folder / ".lock", busy)
+
+
+def open_run(config: Config, world: World, data: DataIdentity) -> TrainingState | None:
     """Make the run folder, or check that it may go on; the first process does, the others follow.
 
     Returns:
         The state to resume from, or None for a fresh start.
 
     Raises:
-        InputError: the folder holds a run and ``resume`` is not set, or the config has changed.
+        InputError: the folder holds a run and ``resume`` is not set, the config or the manifest has
+            changed, or the state is damaged.
     """
-    state = _open(config) if world.is_main else None
+    state = _open(config, data) if world.is_main else None
     world.wait()
     path = Path(config.run_dir) / STATE_NAME
     if not world.is_main and path.exists():
@@ -107,32 +241,72 @@ def open_run(config: Config, world: World) -> TrainingState | None:
     return state
 
 
-def _open(config: Config) -> TrainingState | None:
+def _open(config: Config, data: DataIdentity) -> TrainingState | None:
     folder = Path(config.run_dir)
     state_path, config_path = folder / STATE_NAME, folder / CONFIG_NAME
+    _sweep(folder)
     if state_path.exists() and not config.resume:
         raise InputError(f"{folder}: already holds a run. Use resume=true or another run_dir.")
     if state_path.exists():
-        _refuse_changes(config, config_path)
+        is_longer = _refuse_changes(config, config_path)
         state = TrainingState.load(state_path)
+        _refuse_other_data(config, state, data)
         logger.info("resuming %s at step %d", folder, state.step)
-        return state
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-    (folder / "metrics.jsonl").unlink(missing_ok=True)
+        if not is_longer:
+            return state
+        logger.info("the schedule is now that of %d steps", config.train.steps)
+    else:
+        state = None
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        (folder / METRICS_NAME).unlink(missing_ok=True)
     with atomic_path(config_path) as path:
         path.write_text(to_yaml(config))
-    return None
+    return state
 
 
-def _refuse_changes(config: Config, path: Path) -> None:
+def _sweep(folder: Path) -> None:
+    """Remove what killed trainings have left half written."""
+    for name in (CONFIG_NAME, STATE_NAME, METRICS_NAME):
+        remove_stale(folder / name)
+    for encoder in (*folder.glob("encoder*"), *folder.glob("encoders/*")):
+        for name in (ENCODER_CONFIG_NAME, WEIGHTS_NAME, CLASSIFIER_NAME, THRESHOLDS_NAME):
+            remove_stale(encoder / name)
+
+
+def _refuse_changes(config: Config, path: Path) -> bool:
+    """Whether the run becomes longer, which is the one change of what is learnt that may be."""
+    before = load_config(path)
+    is_longer = config.train.steps > before.train.steps
+    allowed = (*FREE_KEYS, *(EXTENSION_KEYS if is_longer else ()))
     changed = {
         key: values
-        for key, values in differences(load_config(path), config).items()
-        if key not in FREE_KEYS
+        for key, values in differences(before, config).items()
+        if not key.startswith(allowed)
     }
     if changed:
         shown = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
         raise InputError(f"{path}: the config has changed ({shown}). Start another run_dir.")
+    return is_longer
+
+
+def _refuse_other_data(config: Config, state: TrainingState, data: DataIdentity) -> None:
+    """Classes are numbered by sorted speaker, and crops drawn by row: both must be the same."""
+    trained, found = set(state.class_names), set(data.class_names)
+    rows, own = state.row_digests.numpy(), data.row_digests.numpy()
+    shared = min(len(rows), len(own))
+    others = np.flatnonzero(rows[:shared] != own[:shared])
+    changes = {
+        "new speakers": [name for name in data.class_names if name not in trained],
+        "missing speakers": [name for name in state.class_names if name not in found],
+        "other rows": [f"line {row + 2}" for row in others.tolist()],
+        "utterances": [f"{len(own)} instead of {len(rows)}"] if len(rows) != len(own) else [],
+    }
+    shown = "; ".join(f"{what}: {first_few(names)}" for what, names in changes.items() if names)
+    if shown:
+        raise InputError(
+            f"{config.data.train_manifest}: is not the manifest that {config.run_dir} was trained "
+            f"on ({shown}). Give the run its manifest back, or start another run_dir."
+        )
 
 
 class RunLog:
@@ -141,24 +315,32 @@ class RunLog:
     Args:
         folder: the run folder.
         step: records after this step belong to a part of the run that was lost; they are dropped.
+
+    Attributes:
+        earlier: the records that were there already.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._metrics = folder / "metrics.jsonl"
-        self._drop_after(step)
+        self._metrics = folder / METRICS_NAME
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
-        self._handler = logging.FileHandler(folder / "train.log")
+        self._handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger("speakervlad").addHandler(self._handler)
+        self.earlier = self._keep_until(step)
 
     def write(self, step: int, record: Record) -> None:
-        """Append one record."""
-        with self._metrics.open("a") as file:
-            file.write(json.dumps({"step": step, **record}) + "\n")
-        for name, value in record.items():
-            self._board.add_scalar(name, value, step)
+        """Append one record.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        with naming_full_disk(self._metrics):
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.write(_line({"step": step, **record}))
+            for name, value in record.items():
+                self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush and detach."""
@@ -166,12 +348,21 @@ class RunLog:
         logging.getLogger("speakervlad").removeHandler(self._handler)
         self._handler.close()
 
-    def _drop_after(self, step: int) -> None:
+    def _keep_until(self, step: int) -> list[Record]:
         if not self._metrics.exists():
-            return
-        kept = [line for line in _whole_lines(self._metrics) if json.loads(line)["step"] <= step]
+            return []
+        records = read_metrics(self._metrics)
+        num_lines = len(self._metrics.read_bytes().splitlines())
+        if len(records) < num_lines:
+            logger.warning(
+                "%s: damaged or incomplete after line %d; the rest is cut off",
+                self._metrics,
+                len(records),
+            )
+        kept = [record for record in records if record["step"] <= step]
         with atomic_path(self._metrics) as path:
-            path.write_text("".join(line + "\n" for line in kept))
+            path.write_text("".join(_line(record) for record in kept), encoding="utf-8")
+        return kept
 
 
 class LossWindow:
@@ -182,11 +373,15 @@ class LossWindow:
 
     Args:
         name_rows: manifest rows of a batch to utterance ids, for the message.
+        earlier: loss and accuracy of steps that an earlier part of the run took since its last
+            report, float32 (steps, 2).
     """
 
-    def __init__(self, name_rows: Callable[[Sequence[int]], list[str]]) -> None:
+    def __init__(
+        self, name_rows: Callable[[Sequence[int]], list[str]], earlier: torch.Tensor
+    ) -> None:
         self._name_rows = name_rows
-        self._losses: list[torch.Tensor] = []
+        self._losses = list(earlier)
         self._unchecked: tuple[int, Loss, torch.Tensor] | None = None
 
     def add(self, step: int, loss: Loss, rows: torch.Tensor) -> None:
@@ -211,21 +406,42 @@ class LossWindow:
                 f"or look at the batch: {names}"
             )
 
+    def steps(self) -> torch.Tensor:
+        """Loss and accuracy of every step of the window, float32 (steps, 2)."""
+        return torch.stack(self._losses) if self._losses else torch.zeros(0, 2)
+
     def means(self) -> torch.Tensor:
         """Mean (loss, accuracy) of the window, which starts anew."""
-        means = torch.stack(self._losses).mean(dim=0)
+        means = self.steps().mean(dim=0)
         self._losses.clear()
         return means
 
 
 def read_metrics(path: Path) -> list[Record]:
-    """All complete records of a ``metrics.jsonl``."""
-    return [json.loads(line) for line in _whole_lines(path)]
+    """The records of a ``metrics.jsonl`` up to the first damaged line.
+
+    A kill cuts the last line short; a power cut may leave zeros.
+    """
+    records = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        record = _record(line)
+        if record is None:
+            break
+        records.append(record)
+    return records
 
 
-def _whole_lines(path: Path) -> list[str]:
-    # A kill may have cut the last line short.
-    return path.read_text().split("\n")[:-1]
+def _line(record: Record) -> str:
+    return json.dumps(record) + "\n"
+
+
+def _record(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_record = isinstance(record, dict) and isinstance(record.get("step"), int)
+    return record if is_record else None
 
 
 def average_encoders(folders: Sequence[str | Path], out: str | Path) -> None:

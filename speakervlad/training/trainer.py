@@ -188,6 +188,13 @@ def undecayed(model: SpeakerClassifier) -> Iterable[nn.Parameter]:
         yield centers
 
 
+def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
+    """What an optimiser keeps of every parameter, and whether it has the parameter's shape."""
+    if isinstance(optimizer, torch.optim.SGD):
+        return {"momentum_buffer": True} if optimizer.defaults["momentum"] else {}
+    return {"step": False, "exp_avg": True, "exp_avg_sq": True}
+
+
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, rate: float, *, trunk_frozen: bool = False
 ) -> None:

@@ -1,5 +1,6 @@
 """The EER of trial lists, measured while training."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from speakervlad.evaluation.names import required_rows
 from speakervlad.evaluation.scoring import cosine_scores
 from speakervlad.inference.engine import Embedder
 from speakervlad.inference.recordings import Recordings, from_names
-from speakervlad.progress import Track, silent
+from speakervlad.progress import Item, Track, silent
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,19 @@ def validate(
         scores = cosine_scores(embeddings, listed.trials)
         reports[listed.name] = verification_report(scores, listed.trials.labels())
     return reports
+
+
+class Interrupted(Exception):  # noqa: N818
+    """A signal came before a validation's end."""
+
+
+def until(asked: Callable[[], bool]) -> Track:
+    """A tracker that raises ``Interrupted`` at the first item after a signal."""
+
+    def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+        for item in items:
+            if asked():
+                raise Interrupted
+            yield item
+
+    return track

@@ -37,12 +37,24 @@ def test_an_error_before_the_first_step_stands_alone(drawn):
     assert shown.getvalue() == ""
 
 
-@pytest.mark.parametrize(("is_terminal", "enabled"), [(False, True), (True, False)])
-def test_nothing_is_drawn_where_nobody_watches(drawn, is_terminal, enabled):
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_nothing_is_drawn_by_processes_that_are_not_the_first(drawn, is_terminal):
     shown = drawn(is_terminal)
-    with training_line(enabled=enabled) as show:
+    with training_line(enabled=False) as show:
         show(3, 8, "loss 1.5")
     assert shown.getvalue() == ""
+
+
+def test_a_log_gets_a_line_of_training_now_and_then(drawn, monkeypatch):
+    shown, now = drawn(is_terminal=False), 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with training_line() as show:
+        for step in range(1, 9):
+            show(step, 8, f"loss {9 - step}.5")
+            now += 7
+    steps = [line.split()[1] for line in shown.getvalue().splitlines()]
+    assert steps == ["1/8", "6/8", "8/8"]
+    assert shown.getvalue().startswith("training  1/8  loss 8.5\n")
 
 
 def test_bars_are_drawn_on_terminals_alone(drawn):

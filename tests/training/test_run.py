@@ -151,33 +151,54 @@ def test_two_processes_have_the_losses_of_one(experiment, tmp_path, torchrun, mo
         assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)
 
 
-def test_sigterm_to_the_whole_process_group_saves_and_exits_with_0(experiment, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_process_group_saves_and_exits_with_0(experiment, tmp_path, number):
     experiment()
     command = [sys.executable, "-m", "speakervlad", "train", str(tmp_path / "tiny.yaml")]
     command += ["train.steps=100000", "train.save_every=100000", "data.num_workers=1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, **pipes, text=True, start_new_session=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") > 2):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGTERM)
-    _, messages = process.communicate(timeout=60)
+    os.killpg(process.pid, number)
+    printed, messages = process.communicate(timeout=60)
     assert process.returncode == 0, messages
     assert TrainingState.load(tmp_path / "run" / "last.pt").step >= 2
+    assert printed == "stopped early and saved; the same command with resume=true goes on\n"
+    assert "Traceback" not in messages
+    assert ("saving, then leaving" in messages) == (number == signal.SIGINT)
 
 
-def test_sigterm_does_not_wait_for_a_report(experiment, tmp_path, monkeypatch):
+def raise_at_the_fourth_step(monkeypatch, number, times=1):
     step = Trainer.step
 
-    def ask_at_the_fourth(trainer, number, examples):
-        if number == 3:
-            signal.raise_signal(signal.SIGTERM)
-        return step(trainer, number, examples)
+    def ask(trainer, at, examples):
+        if at == 3:
+            for _ in range(times):
+                signal.raise_signal(number)
+        return step(trainer, at, examples)
 
-    monkeypatch.setattr(Trainer, "step", ask_at_the_fourth)
-    train(experiment("train.steps=50", "train.log_every=50", "train.save_every=50"))
+    monkeypatch.setattr(Trainer, "step", ask)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_does_not_wait_for_a_report(experiment, tmp_path, monkeypatch, number):
+    raise_at_the_fourth_step(monkeypatch, number)
+    options = ("train.steps=50", "train.log_every=50", "train.save_every=50")
+    assert train(experiment(*options)) is None
     assert TrainingState.load(tmp_path / "run" / "last.pt").step == 4
     assert [record["step"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [4]
+    assert (tmp_path / "run/encoder-last/model.safetensors").exists()
+
+
+def test_a_second_ctrl_c_leaves_at_once(experiment, tmp_path, monkeypatch):
+    raise_at_the_fourth_step(monkeypatch, signal.SIGINT, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment())
+    assert TrainingState.load(tmp_path / "run" / "last.pt").step == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_truncated_audio_names_the_utterance(experiment, tmp_path, corpus):
@@ -238,8 +259,8 @@ def test_torchrun_restarts_a_killed_process_and_the_run_goes_on(experiment, tmp_
 
 def test_a_full_disk_leaves_the_save_before(tmp_path, full_disk):
     path = tmp_path / "last.pt"
-    TrainingState(1, {"a": torch.zeros(10)}, {}).save(path)
+    TrainingState(1, {"a": torch.zeros(10)}, {"state": {}}).save(path)
     with full_disk(2000), pytest.raises(InputError, match=r"last\.pt: cannot be written"):
-        TrainingState(2, {"a": torch.zeros(10_000)}, {}).save(path)
+        TrainingState(2, {"a": torch.zeros(10_000)}, {"state": {}}).save(path)
     assert TrainingState.load(path).step == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
