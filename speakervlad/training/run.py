@@ -43,15 +43,14 @@ from speakervlad.training.loading import (
 )
 from speakervlad.training.run_folder import (
     STATE_NAME,
-    DataIdentity,
     LossWindow,
     RunLog,
-    TrainingState,
     average_encoders,
     hold_run,
     keep_last,
     open_run,
 )
+from speakervlad.training.state import DataIdentity, TrainingState
 from speakervlad.training.trainer import build_trainer, check_optim, check_schedule
 from speakervlad.training.validation import (
     Interrupted,

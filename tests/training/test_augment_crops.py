@@ -21,8 +21,8 @@ from speakervlad.training.augment import (
     read_samples,
 )
 from speakervlad.training.run import train
-from speakervlad.training.run_folder import TrainingState
 from speakervlad.training.sources import NoiseSource, RoomSource
+from speakervlad.training.state import TrainingState
 
 CROP = 8000
 SPECTROGRAM = (40, 48)

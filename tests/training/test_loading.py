@@ -14,7 +14,7 @@ from speakervlad.training.augment import build_crops
 from speakervlad.training.distributed import World
 from speakervlad.training.loading import build_loader, build_sampler, check_batches
 from speakervlad.training.run import train
-from speakervlad.training.run_folder import TrainingState
+from speakervlad.training.state import TrainingState
 
 BALANCED = ("data.speakers_per_batch=2", "data.utterances_per_speaker=4")
 CPU = torch.device("cpu")

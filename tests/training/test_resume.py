@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from speakervlad.errors import InputError
-from speakervlad.training import run_folder
+from speakervlad.training import state
 from speakervlad.training.run import train
-from speakervlad.training.run_folder import RunLog, TrainingState, read_metrics
+from speakervlad.training.run_folder import RunLog, read_metrics
+from speakervlad.training.state import TrainingState
 
 
 def same_models(one: Path, two: Path) -> bool:
@@ -249,6 +250,6 @@ def test_a_file_of_another_user_keeps_its_own_error(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied", "last.pt")
 
-    monkeypatch.setattr(run_folder.torch, "load", refuse)
+    monkeypatch.setattr(state.torch, "load", refuse)
     with pytest.raises(PermissionError):
         TrainingState.load(tmp_path / "last.pt")

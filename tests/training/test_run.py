@@ -16,7 +16,8 @@ from speakervlad.errors import InputError
 from speakervlad.inference.engine import load_encoder
 from speakervlad.models.build import load_encoder_folder
 from speakervlad.training.run import train
-from speakervlad.training.run_folder import TrainingState, read_metrics
+from speakervlad.training.run_folder import read_metrics
+from speakervlad.training.state import TrainingState
 from speakervlad.training.trainer import Trainer
 
 

@@ -1,0 +1,171 @@
+"""``last.pt``: the whole state of a training run, saved atomically, checked when it is read."""
+
+import hashlib
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from speakervlad.data.manifest import Manifest
+from speakervlad.errors import InputError, first_few
+from speakervlad.files import atomic_path
+from speakervlad.models.build import load_strictly
+from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.training.trainer import moments_of
+
+Weights = dict[str, torch.Tensor]
+
+
+class DataIdentity(NamedTuple):
+    """What a manifest must keep while a run goes on: its classes, and its rows in their order."""
+
+    class_names: list[str]
+    row_digests: torch.Tensor
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "DataIdentity":
+        """Of every row its id, path, speaker and length are digested, int64 (rows,)."""
+        columns = (manifest.utterance_ids, manifest.paths, manifest.speakers, manifest.num_samples)
+        digests = bytearray()
+        for row in zip(*columns, strict=True):
+            text = "\0".join(map(str, row))
+            digests += hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+        return cls(list(manifest.speaker_names), torch.frombuffer(digests, dtype=torch.int64))
+
+
+@dataclass
+class TrainingState:
+    """All that a step depends on; schedules and random draws are functions of ``step``.
+
+    Attributes:
+        step: steps done.
+        model: state of encoder and classifier.
+        optimizer: state of the optimiser.
+        best_eer: the lowest mean EER before a validation at ``step``, as a fraction.
+        window: loss and accuracy of the steps since the last report, float32 (steps, 2).
+        class_names: speakers by class.
+        row_digests: of the manifest, int64 (utterances,).
+    """
+
+    step: int
+    model: Weights
+    optimizer: dict[str, Any]
+    best_eer: float = math.inf
+    window: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 2))
+    class_names: list[str] = field(default_factory=list)
+    row_digests: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+    def save(self, path: Path) -> None:
+        """Write under a temporary name, then rename.
+
+        Raises:
+            InputError: it cannot be written; the state of an earlier save stays.
+        """
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        try:
+            with atomic_path(path) as temporary:
+                torch.save(values, temporary)
+        except RuntimeError as error:
+            # All that torch says of a full disk is "unexpected pos".
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{path}: cannot be written, probably for want of room ({reason}). Make room, then "
+                "resume=true goes on from the save before."
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path) -> "TrainingState":
+        """Read tensors and plain values only, never arbitrary pickles.
+
+        The file stays mapped: what is not used is not read.
+
+        Raises:
+            InputError: the file is damaged or something else.
+        """
+        try:
+            values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # whatever torch's reader of damaged archives comes up with
+            if isinstance(error, OSError) and error.filename is not None:
+                raise
+            raise InputError(f"{path}: is no training state of speakervlad.") from error
+        if not isinstance(values, dict) or values.keys() != {entry.name for entry in fields(cls)}:
+            raise InputError(f"{path}: is no training state of this version of speakervlad.")
+        state = cls(**values)
+        wrong = state.wrong_fields()
+        if wrong:
+            raise InputError(
+                f"{path}: is no training state of speakervlad: {', '.join(wrong)} damaged. "
+                "Start another run_dir, with init_from if an encoder is left."
+            )
+        return state
+
+    def wrong_fields(self) -> list[str]:
+        """Names of the fields that hold what they cannot hold."""
+        held = {
+            "step": type(self.step) is int and self.step >= 0,
+            "model": _holds_tensors(self.model),
+            "optimizer": isinstance(self.optimizer, dict)
+            and isinstance(self.optimizer.get("state"), dict)
+            and all(isinstance(values, dict) for values in self.optimizer["state"].values()),
+            "best_eer": isinstance(self.best_eer, float) and self.best_eer >= 0,
+            "window": _is_tensor(self.window, torch.float32, 2) and self.window.shape[1] == 2,
+            "class_names": isinstance(self.class_names, list)
+            and all(isinstance(name, str) for name in self.class_names),
+            "row_digests": _is_tensor(self.row_digests, torch.int64, 1),
+        }
+        return [name for name, is_right in held.items() if not is_right]
+
+    def restore(
+        self, model: SpeakerClassifier, optimizer: torch.optim.Optimizer, path: Path
+    ) -> None:
+        """Give a model and its optimiser what was saved.
+
+        Raises:
+            InputError: something is missing, or of another shape or type.
+        """
+        wrong = [
+            f"{name} is {self.model[name].dtype}, not {value.dtype}"
+            for name, value in model.state_dict().items()
+            if name in self.model and self.model[name].dtype != value.dtype
+        ]
+        if wrong:
+            raise InputError(f"{path}: does not fit its config: {first_few(wrong)}.")
+        load_strictly(model, self.model, str(path))
+        if not self._fits(optimizer):
+            raise InputError(
+                f"{path}: the optimiser's state is damaged. Start another run_dir with "
+                f"init_from={path.parent / 'encoder-last'}."
+            )
+        # Its settings are those of the config.
+        settings = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": self.optimizer["state"], "param_groups": settings})
+
+    def _fits(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether every moment that the optimiser keeps is there, and of its parameter's shape."""
+        moments = moments_of(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        entries = self.optimizer["state"]
+        if bool(entries) != bool(moments and self.step):
+            return False
+        return all(
+            index in range(len(parameters))
+            and values.keys() == moments.keys()
+            and all(
+                isinstance(values[name], torch.Tensor)
+                and values[name].shape == (parameters[index].shape if is_whole else ())
+                for name, is_whole in moments.items()
+            )
+            for index, values in entries.items()
+        )
+
+
+def _is_tensor(value: object, dtype: torch.dtype, dimensions: int) -> bool:
+    return isinstance(value, torch.Tensor) and (value.dtype, value.dim()) == (dtype, dimensions)
+
+
+def _holds_tensors(values: object) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in values.items()
+    )
