@@ -1,7 +1,6 @@
 """Outputs that appear under their final name only when they are complete."""
 
 import errno
-import glob
 import logging
 import os
 import tempfile
@@ -15,6 +14,10 @@ logger = logging.getLogger(__name__)
 
 # Errors that only writing causes; Python's own messages do not name the file.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+# Of a file's name, on all common file systems.
+MAX_NAME_BYTES = 255
 
 
 @contextmanager
@@ -85,15 +88,36 @@ def exclusive(path: str | Path, busy: str) -> Iterator[None]:
         held.release()
 
 
-def remove_stale(path: str | Path) -> None:
-    """Remove the temporary files that killed processes left when they wrote ``path``.
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """While files below a folder are written, which may not exist yet: nobody else does so.
 
-    Whoever calls it knows that no other process writes ``path`` now.
+    Raises:
+        InputError: another process does, or the folder cannot be written.
     """
-    path = Path(path)
-    pattern = f"{glob.escape(_prefix(path))}????????{glob.escape(path.suffix)}"
-    for left in path.parent.glob(pattern):
-        left.unlink(missing_ok=True)
+    path = folder / ".lock"
+    with exclusive(path, f"{folder}: another process is writing it. Wait for its end."):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def remove_stale(*paths: str | Path) -> None:
+    """Remove the temporary files that killed processes left when they wrote one of ``paths``.
+
+    Whoever calls it knows that no other process writes them now.
+    """
+    named: dict[Path, set[tuple[str, str]]] = {}
+    for path in map(Path, paths):
+        named.setdefault(path.parent, set()).add((_prefix(path), path.suffix))
+    for folder, names in named.items():
+        suffixes = {suffix for _, suffix in names}
+        for left in folder.glob(".*"):
+            for suffix in suffixes:
+                beginning = left.name[: -8 - len(suffix)]
+                if left.name.endswith(suffix) and (beginning, suffix) in names:
+                    left.unlink(missing_ok=True)
 
 
 def check_writable(path: str | Path) -> None:
@@ -115,8 +139,9 @@ def check_writable(path: str | Path) -> None:
 
 
 def _prefix(path: Path) -> str:
-    """How the temporary names of an output begin."""
-    return f".{path.stem}."
+    """How the temporary names of an output begin; with eight characters and suffix no too long."""
+    room = MAX_NAME_BYTES - len(os.fsencode(f"..????????{path.suffix}"))
+    return f".{os.fsdecode(os.fsencode(path.stem)[:room])}."
 
 
 def _umask() -> int:

@@ -31,6 +31,12 @@ def shared_reference() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Small audio files that other tools, or earlier versions of this one, read wrongly."""
+    return _shared_folder("cases")
+
+
+@pytest.fixture(scope="session")
 def tiny_encoder() -> Callable[..., tuple]:
     """``tiny_encoder(seed=0, **changes)``: a published encoder in miniature, and its config.
 

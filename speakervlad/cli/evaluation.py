@@ -12,10 +12,8 @@ from speakervlad.cli.figures_table import print_comparison, print_report
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     ByOption,
-    FormOption,
     KeyOption,
     ManifestOption,
-    PartialOption,
     PointOption,
     ResamplesOption,
     parse_points,
@@ -127,8 +125,6 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddin
 def metrics(
     scores: Annotated[Path, typer.Argument(help="Score file of any toolkit, or .npy.")],
     trials: KeyOption = None,
-    form: FormOption = None,
-    partial: PartialOption = False,
     manifest: ManifestOption = None,
     by: ByOption = None,
     point: PointOption = None,
@@ -153,10 +149,10 @@ def metrics(
     points = parse_points(point)
     if trials is None and scores.suffix != ".npy" and scores.stat().st_size > STREAM_BYTES:
         console.print("a large file: read as a stream, without names, intervals and breakdown")
-        values, labels = read_long_scores(scores, form)
+        values, labels = read_long_scores(scores)
         report = verification_report(values, labels, points)
     else:
-        pairs, values = read_scored(scores, read_key(trials), form=form, partial=partial)
+        pairs, values = read_scored(scores, read_key(trials))
         labels = pairs.labels()
         report = judge(
             pairs,
@@ -180,8 +176,6 @@ def compare(
     first: Annotated[Path, typer.Argument(help="Scores of system A.")],
     second: Annotated[Path, typer.Argument(help="Scores of system B, on the same trials.")],
     trials: KeyOption = None,
-    form: FormOption = None,
-    partial: PartialOption = False,
     manifest: ManifestOption = None,
     point: PointOption = None,
     resamples: ResamplesOption = 1000,
@@ -189,9 +183,7 @@ def compare(
     """Compare two systems on one list: differences, intervals and p-values, paired by speakers."""
     from speakervlad.evaluation import judge
 
-    pairs, systems = judge.read_systems(
-        [first, second], read_key(trials), form=form, partial=partial
-    )
+    pairs, systems = judge.read_systems([first, second], read_key(trials))
     found = judge.compare(
         pairs,
         *systems.values(),
@@ -208,8 +200,6 @@ def report(
     scores: Annotated[list[Path], typer.Argument(help="Score files of one or many systems.")],
     out: Annotated[Path, typer.Option(help="The page, e.g. report.html.")],
     trials: KeyOption = None,
-    form: FormOption = None,
-    partial: PartialOption = False,
     manifest: ManifestOption = None,
     by: ByOption = None,
     point: PointOption = None,
@@ -221,7 +211,7 @@ def report(
     from speakervlad.evaluation.report import write_report
 
     check_writable(out)
-    pairs, systems = read_systems(scores, read_key(trials), form=form, partial=partial)
+    pairs, systems = read_systems(scores, read_key(trials))
     results = judge_systems(
         pairs,
         systems,

@@ -3,7 +3,8 @@
 import io
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from speakervlad.data.decoding import Source, open_audio
+from speakervlad.data.decoding import STEP, Source, open_audio
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 
@@ -20,13 +21,16 @@ logger = logging.getLogger(__name__)
 SAMPLE_RATE = 16000
 # What is taken for audio when a folder is walked; a file that is named is tried in any case.
 AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .m4a .aac .mp4 .webm .mka .mkv .wma .amr .3gp "  # noqa: SIM905
-    ".aif .aiff .au .caf .sph .w64".split()
+    ".wav .flac .ogg .oga .opus .mp3 .mp2 .m4a .aac .ac3 .mp4 .m4v .mov .webm .mka .mkv .avi .flv "  # noqa: SIM905
+    ".wma .asf .amr .awb .3gp .3g2 .aif .aiff .aifc .au .snd .caf .sph .w64 .rf64 .spx .gsm .g722 "
+    ".wv .ape .tta .voc .ts .mpg".split()
 )
 # One STFT window of 25 ms: anything shorter holds no frame of speech.
 MIN_SAMPLES = 400
-# Float files hold [-1, 1] with little overshoot; above this they are scaled like integers.
-MAX_PEAK = 8.0
+# Float samples hold [-1, 1] with some overshoot; above this they are scaled like integers.
+MAX_PEAK = 100.0
+# Speech of a lower root mean square (-60 dB of full scale) is hardly more than steps of 16 bits.
+QUIET = 1e-3
 # Beyond this, soxr's filter rings less than one bit of 16 (measured: 1e-7 at 20 ms).
 RESAMPLE_MARGIN_SECONDS = 0.05
 # Real wide-band speech measured -55 dB and above, telephone speech in 16 bits -63 dB and below.
@@ -49,93 +53,208 @@ def read_audio(
     num_samples: int | None = None,
     sample_rate: int = SAMPLE_RATE,
 ) -> np.ndarray:
-    """Read a file, or a span of it by one seek, as float32 mono in [-1, 1], shape (samples,).
+    """Read a file, or a span of it, as float32 mono in [-1, 1], shape (samples,).
 
     Args:
-        path: wav, flac, ogg, opus, mp3, ... (soundfile) or m4a, mp4, webm, ... (PyAV).
+        path: wav, flac, ogg, opus, ... (soundfile) or mp3, m4a, mp4, webm, ... (PyAV).
         channel: The channel to take; the mean of all when None.
         start: First sample, counted at ``sample_rate``.
         num_samples: Length of the span, counted at ``sample_rate``; to the end when None.
         sample_rate: Target rate in Hz; other rates are resampled by soxr.
 
-    A span equals the slice of the whole file: exactly for wav and flac, to within the tolerance of
-    the resampler (1e-6) or of the lossy decoder's convergence otherwise.
+    A span equals the slice of the whole file, to within the tolerance of the resampler (1e-6). It
+    is one seek in PCM and FLAC; other formats are decoded from their beginning. Float files that
+    exceed full scale are scaled down as a whole, with a warning.
 
     Raises:
         InputError: the file is missing, empty, not audio, damaged, holds no samples or NaN, has no
             such channel, or ends before ``start + num_samples``.
     """
     path = Path(path)
+    stop = None if num_samples is None else start + num_samples
     with open_audio(path) as source:
         _check_channel(path, source, channel)
-        if source.sample_rate == sample_rate:
-            waveform = _to_mono(source.read(start, num_samples), channel)
+        if source.length is None or (start == 0 and stop is None):
+            waveform = _cut(_mono_blocks(path, source, channel, sample_rate, stop), start, stop)
         else:
-            waveform = _read_resampled(source, channel, start, num_samples, sample_rate)
-    _check_samples(path, waveform, start, num_samples)
+            waveform = _read_sought(path, source, channel, start, stop, sample_rate)
+    if stop is not None and len(waveform) < stop - start:
+        raise InputError(
+            f"{path}: too short for samples {start} to {stop}. Prepare its manifest again."
+        )
+    _check_whole(path, len(waveform), float(np.abs(waveform).max(initial=0)))
     return np.clip(waveform, -1.0, 1.0, out=waveform)
 
 
-def audio_info(path: str | Path, *, sample_rate: int = SAMPLE_RATE) -> AudioInfo:
-    """Length, rate and channels, from the header where it tells (webm and raw AAC are decoded).
+def audio_blocks(
+    path: str | Path,
+    *,
+    channel: int | None = None,
+    sample_rate: int = SAMPLE_RATE,
+    level: "Level | None" = None,
+) -> Iterator[np.ndarray]:
+    """Yield what `read_audio` reads, sample by sample the same, in blocks of some seconds.
+
+    The file is read once (float files twice: for their peak), in memory that does not grow.
+    ``level`` measures what is yielded.
 
     Raises:
-        InputError: as `read_audio`, as far as the header shows it.
+        InputError: as `read_audio`; some of it only after the last block.
+    """
+    path = Path(path)
+    num_samples, peak = 0, 0.0
+    with open_audio(path) as source:
+        _check_channel(path, source, channel)
+        if level is not None:
+            level.step = source.step
+        for block in _mono_blocks(path, source, channel, sample_rate):
+            num_samples += len(block)
+            peak = np.maximum(peak, np.abs(block).max(initial=0))
+            np.clip(block, -1.0, 1.0, out=block)
+            if level is not None:
+                level.add(block)
+            yield block
+    _check_whole(path, num_samples, float(peak))
+
+
+def audio_info(path: str | Path, *, sample_rate: int = SAMPLE_RATE) -> AudioInfo:
+    """Length, rate and channels; the length is counted by decoding where a header estimates it.
+
+    Raises:
+        InputError: as `read_audio`, as far as the length shows it.
     """
     path = Path(path)
     with open_audio(path) as source:
-        num_frames = source.num_frames()
+        num_frames = source.length
+        if num_frames is None:
+            num_frames = sum(len(block) for block in source.blocks())
         if num_frames <= 0:
             raise _no_samples(path)
         num_samples = _resampled_length(num_frames, source.sample_rate, sample_rate)
         return AudioInfo(num_samples, source.sample_rate, source.num_channels)
 
 
+def counted_length(path: str | Path) -> int | None:
+    """Samples at 16 kHz of a file whose header counts them, so that a span is one seek; else None.
+
+    Raises:
+        InputError: as `read_audio`, as far as the header shows it.
+    """
+    with open_audio(Path(path)) as source:
+        if source.length is None:
+            return None
+        return _resampled_length(source.length, source.sample_rate, SAMPLE_RATE)
+
+
+class Level:
+    """How loud audio is that comes block by block, about its mean.
+
+    Args:
+        waveform: The first samples (samples,), or all.
+    """
+
+    def __init__(self, waveform: np.ndarray | None = None) -> None:
+        # Smallest step of the samples as they were stored, relative to full scale.
+        self.step = STEP
+        self.num_samples = 0
+        self._sum = self._squares = 0.0
+        self._is_zero = True
+        if waveform is not None:
+            self.add(waveform)
+
+    def add(self, block: np.ndarray) -> None:
+        """Take some more samples (samples,)."""
+        self.num_samples += len(block)
+        # The squares of a constant differ from the square of its mean in double precision only.
+        samples = block.astype(np.float64)
+        self._sum += float(samples.sum())
+        self._squares += float(np.dot(samples, samples))
+        self._is_zero = self._is_zero and not block.any()
+
+    @property
+    def rms(self) -> float:
+        """Root mean square about the mean, of full scale."""
+        count = max(self.num_samples, 1)
+        return max(self._squares / count - (self._sum / count) ** 2, 0.0) ** 0.5
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether there is more than a constant and the noise of one bit."""
+        return self.rms > 1.25 * self.step
+
+    def check(self, name: str, *, min_samples: int = MIN_SAMPLES) -> None:
+        """Refuse audio that holds no speech.
+
+        Raises:
+            InputError: fewer than ``min_samples`` (25 ms at 16 kHz), all samples equal, or nothing
+                but the noise of one bit.
+        """
+        if self.num_samples < min_samples:
+            raise InputError(
+                f"{name}: {self.num_samples} sample(s) are too short, at least {min_samples} are "
+                "needed. Remove it or record more."
+            )
+        if self._is_zero:
+            raise InputError(
+                f"{name}: silent, every sample is zero. Remove it or choose a channel."
+            )
+        if not self.has_sound:
+            raise InputError(
+                f"{name}: holds no speech: a constant, or nothing but the noise of one bit. "
+                "Remove it or choose a channel."
+            )
+
+
 def read_speech(
     path: str | Path, *, channel: int | None = None, sample_rate: int = SAMPLE_RATE
 ) -> np.ndarray:
-    """Read a whole utterance to embed: `read_audio`, `check_speech`, a warning on telephone band.
+    """Read a whole utterance to embed: `read_audio`, `check_speech`, warnings of poor audio.
 
     Raises:
         InputError: as `read_audio` and `check_speech`.
     """
-    waveform = read_audio(path, channel=channel, sample_rate=sample_rate)
-    check_speech(waveform, str(path))
-    if is_band_limited(waveform, sample_rate):
-        logger.warning("%s: no energy above 4 kHz: upsampled telephone audio?", path)
+    blocks = list(speech_blocks(path, channel=channel, sample_rate=sample_rate))
+    waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    warn_of_poor(waveform, str(path), sample_rate)
     return waveform
 
 
-def speech_blocks(path: str | Path, *, channel: int | None = None) -> Iterator[np.ndarray]:
-    """Yield what `read_speech` reads, sample by sample the same, in blocks of some seconds.
-
-    The file is read once, from its beginning to its end, in memory that does not grow.
+def speech_blocks(
+    path: str | Path,
+    *,
+    channel: int | None = None,
+    sample_rate: int = SAMPLE_RATE,
+    min_samples: int = MIN_SAMPLES,
+) -> Iterator[np.ndarray]:
+    """Yield what `read_speech` reads, as `audio_blocks` does.
 
     Raises:
         InputError: as `read_speech`; some of it only after the last block.
     """
-    path = Path(path)
-    num_samples, peak = 0, 0.0
-    with open_audio(path) as source:
-        _check_channel(path, source, channel)
-        blocks = (_to_mono(block, channel) for block in source.blocks())
-        if source.sample_rate != SAMPLE_RATE:
-            blocks = _resampled(blocks, source.sample_rate)
-        for block in blocks:
-            num_samples += len(block)
-            peak = np.maximum(peak, np.abs(block).max(initial=0))
-            yield np.clip(block, -1.0, 1.0, out=block)
-    _check_whole(path, num_samples, float(peak))
-    _check_speech(str(path), num_samples, is_silent=peak == 0)
+    level = Level()
+    yield from audio_blocks(path, channel=channel, sample_rate=sample_rate, level=level)
+    level.check(str(path), min_samples=min_samples)
 
 
-def check_speech(waveform: np.ndarray, name: str, *, min_samples: int = MIN_SAMPLES) -> None:
+def check_speech(waveform: np.ndarray, name: str) -> None:
     """Refuse audio that holds no speech.
 
     Raises:
-        InputError: fewer than ``min_samples`` (25 ms at 16 kHz), or all samples equal zero.
+        InputError: as `Level.check`.
     """
-    _check_speech(name, len(waveform), is_silent=not waveform.any(), min_samples=min_samples)
+    Level(waveform).check(name)
+
+
+def warn_of_poor(waveform: np.ndarray, name: str, sample_rate: int = SAMPLE_RATE) -> None:
+    """Warn of speech that is embedded worse than it seems: telephone band, very quiet."""
+    if is_band_limited(waveform, sample_rate):
+        logger.warning("%s: no energy above 4 kHz: upsampled telephone audio?", name)
+    rms = Level(waveform).rms
+    if rms < QUIET:
+        decibels = 20 * math.log10(max(rms, 1e-10))
+        logger.warning(
+            "%s: very quiet (%.0f dB): little of the voice is left in it", name, decibels
+        )
 
 
 def is_band_limited(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> bool:
@@ -156,44 +275,157 @@ def is_band_limited(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> boo
     return bool(high < low * 10 ** (TELEPHONE_BAND_DB / 10))
 
 
-def write_audio(path: Path, samples: np.ndarray, *, subtype: str = "PCM_16") -> None:
-    """Write mono samples (samples,) at 16 kHz in the format of the suffix; all of them or nothing.
+def to_int16(waveform: np.ndarray) -> np.ndarray:
+    """Samples in [-1, 1] as 16-bit integers, little endian."""
+    return np.clip(np.rint(waveform * 32768), -32768, 32767).astype("<i2")
+
+
+def write_audio(
+    path: Path, samples: np.ndarray | Iterable[np.ndarray], *, subtype: str = "PCM_16"
+) -> None:
+    """Write mono samples at 16 kHz in the format of the suffix; all of them or nothing.
+
+    Args:
+        path: The file; its suffix is a format of soundfile.
+        samples: Shape (samples,), or blocks of them.
+        subtype: Of soundfile.
 
     Raises:
         InputError: ``path`` cannot be written, or the disk is full.
     """
-    # In memory first: of a full disk, libsndfile says "System error." and nothing else.
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples, SAMPLE_RATE, subtype=subtype, format=path.suffix[1:])
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded.getbuffer())
+    blocks = [samples] if isinstance(samples, np.ndarray) else samples
+    form = path.suffix[1:]
+    with atomic_path(path) as temporary, _Sink(temporary, "r+") as sink:
+        with soundfile.SoundFile(
+            sink, "w", SAMPLE_RATE, 1, format=form, subtype=subtype
+        ) as encoder:
+            for block in blocks:
+                encoder.write(block)
+                sink.check()
+        sink.check()
 
 
-def _read_resampled(
-    source: Source, channel: int | None, start: int, num_samples: int | None, sample_rate: int
+class _Sink(io.FileIO):
+    """A file that libsndfile writes; of a full disk that says "System error." and nothing else."""
+
+    error: OSError | None = None
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override] - what soundfile hands over
+        """Write all of it, or keep the error for `check`."""
+        view = memoryview(data)
+        try:
+            while view and self.error is None:
+                view = view[super().write(view) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def check(self) -> None:
+        """Raise what went wrong.
+
+        Raises:
+            OSError: as the system raised it.
+        """
+        if self.error is not None:
+            raise self.error
+
+
+def _read_sought(
+    path: Path, source: Source, channel: int | None, start: int, stop: int | None, rate: int
 ) -> np.ndarray:
-    """Resample the span with a margin, begun where source and target samples coincide."""
-    divisor = math.gcd(source.sample_rate, sample_rate)
-    source_step, target_step = source.sample_rate // divisor, sample_rate // divisor
-    margin = math.ceil(RESAMPLE_MARGIN_SECONDS * source.sample_rate)
+    """A span by one seek; resampled with a margin, begun where source and target coincide."""
+    divisor = math.gcd(source.sample_rate, rate)
+    source_step, target_step = source.sample_rate // divisor, rate // divisor
+    margin = 0 if source_step == target_step else _margin(source)
     steps = max(0, start * source_step // target_step - margin) // source_step
-    first = steps * source_step
-    num_frames = None
-    if num_samples is not None:
-        stop = math.ceil((start + num_samples) * source_step / target_step) + margin
-        num_frames = stop - first
-    frames = _to_mono(source.read(first, num_frames), channel)
-    if len(frames) == 0:
-        return frames
-    resampled = soxr.resample(frames, source.sample_rate, sample_rate)
-    resampled = resampled[: _resampled_length(len(frames), source.sample_rate, sample_rate)]
-    offset = start - steps * target_step
-    return resampled[offset : None if num_samples is None else offset + num_samples]
+    first, last = steps * source_step, source.length or 0
+    if stop is not None:
+        last = min(last, math.ceil(stop * source_step / target_step) + margin)
+    scale = _full_scale(path, source, channel)
+    frames = _to_mono(source.read(first, max(last - first, 0)), channel) / np.float32(scale)
+    if source_step != target_step and len(frames):
+        length = _resampled_length(len(frames), source.sample_rate, rate)
+        frames = soxr.resample(frames, source.sample_rate, rate)[:length]
+    begin = start - steps * target_step
+    return frames[begin : None if stop is None else begin + stop - start]
 
 
-def _resampled(blocks: Iterator[np.ndarray], source_rate: int) -> Iterator[np.ndarray]:
-    """Mono blocks at 16 kHz, as if all were resampled at once."""
-    stream = soxr.ResampleStream(source_rate, SAMPLE_RATE, 1, dtype="float32")
+def _margin(source: Source) -> int:
+    return math.ceil(RESAMPLE_MARGIN_SECONDS * source.sample_rate)
+
+
+def _mono_blocks(
+    path: Path, source: Source, channel: int | None, rate: int, stop: int | None = None
+) -> Iterator[np.ndarray]:
+    """From the beginning to the end, or to the target's sample ``stop`` and some further."""
+    last = None
+    if stop is not None:
+        last = math.ceil(stop * source.sample_rate / rate) + _margin(source)
+    scale = _full_scale(path, source, channel)
+    blocks = (_to_mono(block, channel) / np.float32(scale) for block in source.blocks(last))
+    if source.sample_rate == rate:
+        return blocks
+    return _resampled(blocks, source.sample_rate, rate)
+
+
+def _cut(blocks: Iterable[np.ndarray], start: int, stop: int | None) -> np.ndarray:
+    """Samples ``start`` to ``stop`` of blocks that follow one another."""
+    pieces, position = [np.zeros(0, np.float32)], 0
+    for block in blocks:
+        first = max(start - position, 0)
+        pieces.append(block[first : None if stop is None else max(stop - position, 0)])
+        position += len(block)
+    return np.concatenate(pieces)
+
+
+def _full_scale(path: Path, source: Source, channel: int | None) -> float:
+    """What to divide the samples of a file by: its peak, where float samples exceed 1."""
+    if not source.is_float:
+        return 1.0
+    status = path.stat()
+    return _peak_of(path, status.st_mtime_ns, status.st_size, channel)
+
+
+@lru_cache(4096)
+def _peak_of(path: Path, _time: int, _size: int, channel: int | None) -> float:
+    """The peak of a float file, at least 1; warns once of one that exceeds it.
+
+    Raises:
+        InputError: as `fitting`.
+    """
+    peak = 0.0
+    with open_audio(path) as source:
+        for block in source.blocks():
+            peak = max(peak, finite_peak(_to_mono(block, channel)))
+    return fitting(peak, str(path))
+
+
+def finite_peak(waveform: np.ndarray) -> float:
+    """The largest magnitude that is a number."""
+    magnitudes = np.abs(waveform)
+    return float(magnitudes.max(initial=0, where=np.isfinite(magnitudes)))
+
+
+def fitting(peak: float, name: str) -> float:
+    """What to divide float samples by; warns where that is not 1.
+
+    Raises:
+        InputError: a peak that is no overshoot, but another full scale.
+    """
+    if peak > MAX_PEAK:
+        raise InputError(
+            f"{name}: float samples up to {peak:g}, expected -1 to 1. Divide by the full scale."
+        )
+    if peak > 1:
+        logger.warning("%s: float samples up to %.4g, scaled down to 1", name, peak)
+    return max(peak, 1.0)
+
+
+def _resampled(
+    blocks: Iterable[np.ndarray], source_rate: int, target_rate: int
+) -> Iterator[np.ndarray]:
+    """Mono blocks at another rate, as if all were resampled at once."""
+    stream = soxr.ResampleStream(source_rate, target_rate, 1, dtype="float32")
     num_frames, num_samples = 0, 0
     for block in blocks:
         num_frames += len(block)
@@ -201,7 +433,7 @@ def _resampled(blocks: Iterator[np.ndarray], source_rate: int) -> Iterator[np.nd
         num_samples += len(resampled)
         yield resampled
     rest = stream.resample_chunk(np.empty(0, np.float32), last=True)
-    yield rest[: _resampled_length(num_frames, source_rate, SAMPLE_RATE) - num_samples]
+    yield rest[: _resampled_length(num_frames, source_rate, target_rate) - num_samples]
 
 
 def _resampled_length(num_frames: int, source_rate: int, target_rate: int) -> int:
@@ -217,36 +449,11 @@ def _to_mono(frames: np.ndarray, channel: int | None) -> np.ndarray:
     return frames.mean(axis=1, dtype=np.float32)
 
 
-def _check_samples(path: Path, waveform: np.ndarray, start: int, num_samples: int | None) -> None:
-    if num_samples is not None and len(waveform) < num_samples:
-        raise InputError(
-            f"{path}: too short for samples {start} to {start + num_samples}. "
-            "Prepare its manifest again."
-        )
-    _check_whole(path, len(waveform), float(np.abs(waveform).max(initial=0)))
-
-
 def _check_whole(path: Path, num_samples: int, peak: float) -> None:
     if num_samples == 0:
         raise _no_samples(path)
     if not np.isfinite(peak):
         raise InputError(f"{path}: holds NaN or infinite samples. Remove it or convert it again.")
-    if peak > MAX_PEAK:
-        raise InputError(
-            f"{path}: float samples up to {peak:g}, expected -1 to 1. Divide by the full scale."
-        )
-
-
-def _check_speech(
-    name: str, num_samples: int, *, is_silent: bool, min_samples: int = MIN_SAMPLES
-) -> None:
-    if num_samples < min_samples:
-        raise InputError(
-            f"{name}: {num_samples} sample(s) are too short, at least {min_samples} are needed. "
-            "Remove it or record more."
-        )
-    if is_silent:
-        raise InputError(f"{name}: silent, every sample is zero. Remove it or choose a channel.")
 
 
 def _check_channel(path: Path, source: Source, channel: int | None) -> None:

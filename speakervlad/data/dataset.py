@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from speakervlad.data.audio import read_audio
+from speakervlad.data.audio import Level, read_audio, speech_blocks
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
 
@@ -100,7 +101,7 @@ class UtteranceDataset(Dataset[Crop]):
             try:
                 waveform = self._crop(index, rng)
                 break
-            except (InputError, OSError) as error:
+            except InputError as error:
                 self._mark_bad(index, error)
                 index = int(rng.integers(len(self)))
         else:
@@ -137,12 +138,22 @@ class UtteranceDataset(Dataset[Crop]):
             start = int(rng.integers(length))
         else:
             start = int(rng.integers(max(length - size, 0) + 1))
-        if start + size <= length:
-            return read_audio(path, start=start, num_samples=size)
-        if length < size:
-            return np.resize(np.roll(read_audio(path, num_samples=length), -start), size)
-        tail = read_audio(path, start=start, num_samples=length - start)
-        return np.concatenate([tail, read_audio(path, num_samples=size - len(tail))])
+        waveform = _read_wrapped(path, start, size, length)
+        if not Level(waveform).has_sound:
+            # A pause, or a recording of nothing: then it is refused.
+            for _ in speech_blocks(path):
+                pass
+        return waveform
+
+
+def _read_wrapped(path: Path, start: int, size: int, length: int) -> np.ndarray:
+    """``size`` samples from ``start`` on of a recording that repeats after ``length``."""
+    if start + size <= length:
+        return read_audio(path, start=start, num_samples=size)
+    if length < size:
+        return np.resize(np.roll(read_audio(path, num_samples=length), -start), size)
+    tail = read_audio(path, start=start, num_samples=length - start)
+    return np.concatenate([tail, read_audio(path, num_samples=size - len(tail))])
 
 
 def batches(loader: Iterable[Crop]) -> Iterator[Crop]:

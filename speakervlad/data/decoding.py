@@ -1,9 +1,18 @@
-"""Decoders with one face: soundfile, PyAV for what it refuses (m4a, mp4, webm), packed shards."""
+"""Decoders with one face: soundfile, PyAV for what it refuses or only guesses, packed shards.
 
+No length and no position is believed that a container only estimates. A span is one seek where
+samples are counted and lie at computable places (PCM, FLAC); anything else is decoded from its
+beginning and to its end. Whatever a decoder or the file system raises ends in one `InputError`.
+"""
+
+import logging
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
+from functools import lru_cache
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,34 +21,62 @@ import soundfile
 
 from speakervlad.errors import InputError
 
-# AAC and Opus decoders need this long to converge after a seek.
-PREROLL_SECONDS = 0.08
-# Of a file that is read in order; some seconds.
+# Of a file that is read in order, times channels; some seconds.
 BLOCK_FRAMES = 1 << 18
+# Nobody speaks longer in one file; a header that claims more is not believed.
+MAX_SECONDS = 24 * 3600
+# Telephones have 8 kHz, studios 192; a header that says 50 Hz would make hours of a few kilobytes.
+MIN_RATE, MAX_RATE = 2000, 1_000_000
+# The smallest step of 16 bits relative to full scale, and of coarser coders.
+STEP = 2.0**-15
+STEPS = {"PCM_S8": 2.0**-7, "PCM_U8": 2.0**-7, "ULAW": 2.0**-12, "ALAW": 2.0**-12}
+LINEAR = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 # A span of a shard that `pack` wrote: file@first sample+number of samples.
-PACKED_PATH = re.compile(r"(?P<shard>.+\.pcm16)@(?P<first>\d+)\+(?P<length>\d+)")
+PACKED_PATH = re.compile(r"(?P<shard>.+\.pcm16)@(?P<first>\d+)\+(?P<length>\d+)", re.DOTALL)
 PACKED_RATE = 16000
 # What libsndfile notes of a wav that ends early. Who writes to a pipe claims 2 GiB or more, and a
 # few writers count their header.
 CUT_WAV = re.compile(r"^data : (?P<claimed>\d+) \(should be (?P<found>\d+)\)", re.MULTILINE)
 PIPED_BYTES = 0x7FFF0000
 HEADER_BYTES = 64
+# FFmpeg's demuxers that read the file they are given and no other: no playlists, no concat.
+PYAV_FORMATS = (
+    "aa,aac,ac3,act,aiff,alaw,amr,amrnb,amrwb,ape,asf,au,avi,avr,caf,codec2,dsf,dss,dts,dtshd,eac3,"
+    "flac,flv,g722,g723_1,g726,g726le,g729,gsm,iff,ircam,latm,loas,matroska,mlp,mmf,mov,mp3,mpc,"
+    "mpc8,mpeg,mpegts,mulaw,mxf,nistsphere,nut,ogg,oma,paf,pvf,qcp,rm,sbc,sds,shn,sln,sox,"
+    "swf,tak,truehd,tta,voc,w64,wav,wtv,wv,wve,xwma"
+)
+logger = logging.getLogger(__name__)
+
+EMPTY_HEADER = "its header states no samples"
+
+
+class UndecodableError(Exception):
+    """What is wrong with a file, in the words that follow its name."""
 
 
 class Source(Protocol):
-    """An audio file just opened, good for one call; a frame holds one sample of every channel."""
+    """An audio file just opened, good for one call; a frame holds one sample of every channel.
+
+    Attributes:
+        length: Frames, where they are counted and a span is one seek; None where only decoding
+            tells how many there are.
+        is_float: Whether samples are stored that may exceed full scale.
+        step: Smallest step of its samples, relative to full scale.
+    """
 
     sample_rate: int
     num_channels: int
+    length: int | None
+    is_float: bool
+    step: float
 
-    def num_frames(self) -> int: ...
-
-    def read(self, start: int, num_frames: int | None) -> np.ndarray:
-        """Frames from ``start`` on, at most ``num_frames``: float32 (frames, channels)."""
+    def read(self, start: int, num_frames: int) -> np.ndarray:
+        """Frames from ``start`` on, if there is a ``length``: float32 (frames, channels)."""
         ...
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """All that ``read`` gives from 0 on, piece by piece, in memory that does not grow."""
+    def blocks(self, stop: int | None = None) -> Iterator[np.ndarray]:
+        """All frames, or those up to ``stop`` and some more, in memory that does not grow."""
         ...
 
 
@@ -56,10 +93,7 @@ class SequentialFile(soundfile.SoundFile):
 
 
 class SoundFileSource:
-    """wav, flac, ogg, opus, mp3 and whatever else libsndfile reads (it prerolls Opus itself).
-
-    An mp3 is decoded from its beginning: after a seek, its decoder writes complaints to stderr.
-    """
+    """wav, flac, ogg, opus and whatever else libsndfile reads."""
 
     def __init__(self, file: SequentialFile) -> None:
         cut = CUT_WAV.search(file.extra_info)
@@ -68,108 +102,102 @@ class SoundFileSource:
                 f"ends after {cut['found']} of {cut['claimed']} bytes"
             )
         self._file = file
-        self._is_mp3 = file.format == "MP3"
         self.sample_rate: int = file.samplerate
         self.num_channels: int = file.channels
+        self.is_float = file.subtype in ("FLOAT", "DOUBLE")
+        self.step = STEPS.get(file.subtype, STEP)
+        is_believed = file.frames <= MAX_SECONDS * file.samplerate
+        is_estimate = file.subtype.startswith("MPEG")
+        self._claimed = file.frames if is_believed and not is_estimate else 0
+        is_linear = file.subtype in LINEAR and file.format != "OGG" and file.seekable()
+        self.length = file.frames if is_linear and is_believed else None
 
-    def num_frames(self) -> int:
-        return self._file.frames
+    def read(self, start: int, num_frames: int) -> np.ndarray:
+        start = min(start, self._claimed)
+        stop = min(start + num_frames, self._claimed)
+        if start:
+            self._file.seek(start)
+        blocks = [np.zeros((0, self.num_channels), np.float32), *self._pieces(start, stop)]
+        return blocks[-1] if len(blocks) == 2 else np.concatenate(blocks)
 
-    def read(self, start: int, num_frames: int | None) -> np.ndarray:
-        total = self._file.frames
-        start = min(start, total)
-        stop = total if num_frames is None else min(start + num_frames, total)
-        first = 0 if self._is_mp3 else start
-        if first:
-            self._file.seek(first)
-        frames = self._file.read(stop - first, dtype="float32", always_2d=True)
-        self._check_end(first + len(frames), stop)
-        return frames[start - first :]
+    def blocks(self, stop: int | None = None) -> Iterator[np.ndarray]:
+        yield from self._pieces(0, stop)
 
-    def blocks(self) -> Iterator[np.ndarray]:
+    def _pieces(self, done: int, stop: int | None) -> Iterator[np.ndarray]:
         self._file.in_order = True
-        total, done = self._file.frames, 0
-        while done < total:
-            asked = min(BLOCK_FRAMES, total - done)
+        size = max(1, BLOCK_FRAMES // self.num_channels)
+        while stop is None or done < stop:
+            asked = size if stop is None else min(size, stop - done)
             block = self._file.read(asked, dtype="float32", always_2d=True)
             done += len(block)
-            yield block
+            _check_duration(done, self.sample_rate)
+            if len(block):
+                yield block
             if len(block) < asked:
                 break
-        self._check_end(done, total)
-
-    def _check_end(self, found: int, expected: int) -> None:
-        # The length of an mp3 without a header is an estimate, to within a few of its frames.
-        if found < expected - (4 * 1152 if self._is_mp3 else 0):
-            raise soundfile.SoundFileRuntimeError(
-                f"ends after {found} of {self._file.frames} samples"
-            )
+        if done < (self._claimed if stop is None else min(stop, self._claimed)):
+            raise soundfile.SoundFileRuntimeError(f"ends after {done} of {self._claimed} samples")
 
 
 class PyAVSource:
-    """Everything FFmpeg decodes; mp4 and m4a are sought, other containers decoded from the start.
+    """Everything else that FFmpeg decodes, from its beginning to its end.
 
-    Only the clock of an mp4 counts samples; a position in webm is a rounded millisecond, and
-    seeking to its beginning skips the first block.
+    Raises:
+        UndecodableError: no sound in it, or no decoder for its codec.
     """
 
+    length: int | None = None
+    step = STEP
+
     def __init__(self, container: Any) -> None:  # noqa: ANN401 - PyAV is an optional dependency
-        self._container = container
-        self._stream = container.streams.audio[0]
-        self.sample_rate: int = self._stream.rate
-        self.num_channels: int = self._stream.channels
-        self._counts_samples = self._stream.time_base == Fraction(1, self.sample_rate)
+        if not container.streams.audio:
+            raise UndecodableError("holds no audio stream. Remove it or extract its sound.")
+        stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise UndecodableError("there is no decoder for its codec. Convert it to wav or flac.")
+        frames = container.decode(stream)
+        first = next(frames, None)
+        self._frames = frames if first is None else chain([first], frames)
+        self.is_empty = first is None
+        self.is_float = stream.codec_context.name.startswith("pcm_f")
+        self.sample_rate: int = stream.rate if first is None else first.sample_rate
+        self.num_channels: int = stream.channels if first is None else first.layout.nb_channels
 
-    def num_frames(self) -> int:
-        if self._counts_samples and self._stream.duration:
-            return self._stream.duration
-        return sum(frame.samples for frame in self._container.decode(self._stream))
+    def read(self, start: int, num_frames: int) -> np.ndarray:
+        raise NotImplementedError("only decoding tells where a sample is")
 
-    def read(self, start: int, num_frames: int | None) -> np.ndarray:
-        stop = self._stream.duration if self._counts_samples else None
-        if num_frames is not None:
-            stop = min(start + num_frames, stop or start + num_frames)
-        blocks, first = [], None
-        for position, block in self._decode_from(start):
-            first = position if first is None else first
-            blocks.append(block)
-            if stop is not None and position + block.shape[1] >= stop:
-                break
-        if first is None:
-            return np.zeros((0, self.num_channels), np.float32)
-        whole = np.concatenate(blocks, axis=1)
-        return whole[:, start - first : None if stop is None else stop - first].T
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        stop = self._stream.duration if self._counts_samples else None
-        pieces, begun = [], 0
-        for position, piece in self._decode_from(0):
-            end = position + piece.shape[1]
-            is_last = stop is not None and end >= stop
-            pieces.append(piece if stop is None else piece[:, : stop - position])
-            if is_last or end - begun >= BLOCK_FRAMES:
+    def blocks(self, stop: int | None = None) -> Iterator[np.ndarray]:
+        size = max(1, BLOCK_FRAMES // self.num_channels)
+        pieces, begun, done = [], 0, 0
+        for piece in self._pieces():
+            pieces.append(piece)
+            done += piece.shape[1]
+            is_last = stop is not None and done >= stop
+            if is_last or done - begun >= size:
+                _check_duration(done, self.sample_rate)
                 yield np.concatenate(pieces, axis=1).T
-                pieces, begun = [], end
+                pieces, begun = [], done
             if is_last:
-                break
+                return
         if pieces:
             yield np.concatenate(pieces, axis=1).T
 
-    def _decode_from(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (position, float32 (channels, frames)) blocks from at or before ``start``."""
+    def _pieces(self) -> Iterator[np.ndarray]:
+        """float32 (channels, frames), of the rate and layout of the first frame."""
         import av
 
-        preroll = int(PREROLL_SECONDS * self.sample_rate)
-        sought = self._counts_samples and start > preroll
-        if sought:
-            self._container.seek(start - preroll, stream=self._stream)
-        convert = av.AudioResampler(format="fltp")
-        position = None if sought else 0
-        for frame in self._container.decode(self._stream):
-            position = int(frame.pts) if position is None else position
-            for piece in convert.resample(frame):
-                yield position, piece.to_ndarray()
-                position += piece.samples
+        converter: Any = None
+        setup = layout = None
+        for frame in self._frames:
+            layout = layout or frame.layout.name
+            if setup != (frame.format.name, frame.layout.name, frame.sample_rate):
+                setup = (frame.format.name, frame.layout.name, frame.sample_rate)
+                rest = converter.resample(None) if converter else []
+                yield from (piece.to_ndarray() for piece in rest)
+                converter = av.AudioResampler("fltp", layout, self.sample_rate)
+            yield from (piece.to_ndarray() for piece in converter.resample(frame))
+        if converter:
+            yield from (piece.to_ndarray() for piece in converter.resample(None))
 
 
 class PackedSource:
@@ -177,9 +205,11 @@ class PackedSource:
 
     sample_rate = PACKED_RATE
     num_channels = 1
+    is_float = False
+    step = STEP
 
     def __init__(self, shard: Path, first: int, length: int) -> None:
-        _check_file(shard)
+        check_file(shard)
         if 2 * (first + length) > shard.stat().st_size:
             raise InputError(
                 f"{shard}: ends before sample {first + length}, which its manifest names. "
@@ -188,18 +218,15 @@ class PackedSource:
         self._shard = shard
         self._first = first
         self._length = length
+        self.length: int | None = length
 
-    def num_frames(self) -> int:
-        return self._length
-
-    def read(self, start: int, num_frames: int | None) -> np.ndarray:
-        left = max(self._length - start, 0)
-        count = left if num_frames is None else min(num_frames, left)
+    def read(self, start: int, num_frames: int) -> np.ndarray:
+        count = min(num_frames, max(self._length - start, 0))
         samples = np.fromfile(self._shard, "<i2", count, offset=2 * (self._first + start))
         return (samples.astype(np.float32) / 32768)[:, None]
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        for start in range(0, self._length, BLOCK_FRAMES):
+    def blocks(self, stop: int | None = None) -> Iterator[np.ndarray]:
+        for start in range(0, min(self._length, stop or self._length), BLOCK_FRAMES):
             yield self.read(start, BLOCK_FRAMES)
 
 
@@ -208,72 +235,165 @@ def open_audio(path: Path) -> Iterator[Source]:
     """Open an audio file with the decoder that understands it.
 
     Raises:
-        InputError: no such file, a folder, an empty file, not audio, or damaged while it is read.
+        InputError: whatever is wrong with the file, while it is opened or read.
     """
+    try:
+        with _open(path) as source:
+            if not MIN_RATE <= source.sample_rate <= MAX_RATE:
+                raise UndecodableError(f"a sample rate of {source.sample_rate} Hz. Get it again.")
+            yield source
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{printable(path)}: {_explain(error, path)}") from error
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file with something in it.
+
+    Raises:
+        InputError: a name that is not UTF-8, nothing there, a folder, a device, a pipe, or empty.
+    """
+    name = printable(path)
+    if name != str(path):
+        raise InputError(f"{name}: its name is not UTF-8. Rename it.")
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file. Check the path and the root folder.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name!r}: {getattr(error, 'strerror', None) or error}.") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{name}: is a folder, not an audio file. Name a file in it.")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{name}: is a device or a pipe. Write its content to a file first.")
+    if status.st_size == 0:
+        raise InputError(f"{name}: empty file. Get it again or remove it from the list.")
+
+
+def printable(path: str | Path) -> str:
+    """A path for messages and lists; bytes that are not UTF-8 are escaped."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Source]:
     packed = PACKED_PATH.fullmatch(str(path))
     if packed is not None:
         yield PackedSource(Path(packed["shard"]), int(packed["first"]), int(packed["length"]))
         return
-    _check_file(path)
+    check_file(path)
     try:
         file = SequentialFile(path)
     except (soundfile.LibsndfileError, TypeError) as refusal:  # TypeError: headerless .raw
-        with _open_with_pyav(path, refusal) as source:
-            yield source
-        return
-    with file:
-        try:
-            yield SoundFileSource(file)
-        except soundfile.SoundFileRuntimeError as error:
-            raise damaged(path, error) from error
+        doubt = _reason(refusal, path)
+    else:
+        with file:
+            doubt = _doubt(file, path)
+            if doubt is None:
+                yield SoundFileSource(file)
+                return
+    with _open_with_pyav(path, doubt) as source:
+        yield source
+
+
+def _doubt(file: SequentialFile, path: Path) -> str | None:
+    """Why soundfile would not read all of a file that it opens; None where it does."""
+    if file.frames == 0:
+        return EMPTY_HEADER
+    if file.format == "OGG" and _is_chained(path):
+        return "chained: several streams one after the other"
+    is_counted = file.format == "MP3" and _states_length(path)
+    if file.subtype.startswith("MPEG") and not (is_counted and find_spec("av") is None):
+        return "soundfile would stop at an estimate of its length"
+    return None
+
+
+def _is_chained(path: Path) -> bool:
+    """Whether a stream begins in an Ogg file behind pages of another (RFC 3533)."""
+    with path.open("rb") as file:
+        has_begun = False
+        while (page := file.read(27))[:4] == b"OggS" and len(page) == 27:
+            is_first = bool(page[5] & 2)
+            if has_begun and is_first:
+                return True
+            has_begun = not is_first
+            file.seek(sum(file.read(page[26])), 1)
+    return False
+
+
+def _states_length(path: Path) -> bool:
+    """Whether an mp3 begins with a frame that counts the others."""
+    with path.open("rb") as file:
+        tag = file.read(10)
+        size = 0
+        if tag[:3] == b"ID3":
+            size = 10 + sum(
+                byte << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=False)
+            )
+        file.seek(size)
+        begin = file.read(4096)
+    return any(mark in begin for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 @contextmanager
-def _open_with_pyav(path: Path, refusal: Exception) -> Iterator[Source]:
+def _open_with_pyav(path: Path, doubt: str) -> Iterator[Source]:
     try:
         import av
         from av.error import FFmpegError
     except ImportError as error:
-        raise InputError(
-            f"{path}: soundfile cannot read it ({_reason(refusal, path)}). For m4a, mp4 and webm: "
+        raise UndecodableError(
+            f"soundfile cannot read it ({doubt}). For m4a, mp4 and webm: "
             "pip install 'speakervlad[formats]'; otherwise convert it to wav or flac."
         ) from error
+    # Neither playlists nor references inside of a file lead to other files or to the network.
+    options = {"protocol_whitelist": "file", "format_whitelist": PYAV_FORMATS}
     try:
-        # Playlists and concatenations must not lead to other files or to the network.
-        container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
+        container = av.open(str(path.absolute()), options=options)
     except (FFmpegError, ValueError) as error:
-        raise _no_audio(path, refusal) from error
+        raise _no_audio(doubt) from error
     with container:
-        if not container.streams.audio:
-            raise InputError(f"{path}: holds no audio stream. Remove it or extract its sound.")
+        source = PyAVSource(container)
         # FFmpeg takes any content for flac or mp3 that is named so.
-        if container.streams.audio[0].rate <= 0 or container.streams.audio[0].channels <= 0:
-            raise _no_audio(path, refusal)
-        try:
-            yield PyAVSource(container)
-        except FFmpegError as error:
-            raise damaged(path, error) from error
+        if source.sample_rate <= 0 or source.num_channels <= 0:
+            raise _no_audio(doubt)
+        if doubt == EMPTY_HEADER and not source.is_empty:
+            _warn_once(f"{path}: {doubt}; it is read to the end of the file")
+        yield source
 
 
-def _no_audio(path: Path, refusal: Exception) -> InputError:
-    return InputError(
-        f"{path}: not an audio file that soundfile or PyAV can read "
-        f"({_reason(refusal, path)}). Convert it to wav or flac."
+def _no_audio(doubt: str) -> UndecodableError:
+    return UndecodableError(
+        f"not an audio file that soundfile or PyAV can read ({doubt}). Convert it to wav or flac."
     )
 
 
-def damaged(path: Path, error: Exception) -> InputError:
-    """The error for a file that opens but cannot be decoded to its end."""
-    return InputError(f"{path}: truncated or damaged ({_reason(error, path)}). Get it again.")
+@lru_cache(4096)
+def _warn_once(message: str) -> None:
+    logger.warning("%s", message)
 
 
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, not an audio file. Name a file in it.")
-    if not path.exists():
-        raise InputError(f"{path}: no such file. Check the path and the root folder.")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: empty file. Get it again or remove it from the list.")
+def _check_duration(num_frames: int, sample_rate: int) -> None:
+    if num_frames > MAX_SECONDS * sample_rate:
+        raise UndecodableError(f"longer than {MAX_SECONDS // 3600} hours. Cut it.")
+
+
+def _explain(error: Exception, path: Path) -> str:
+    """What to say of a file for what was raised while it was opened or read."""
+    reason = _reason(error, path)
+    if isinstance(error, UndecodableError):
+        return str(error)
+    if type(error).__name__ == "DecoderNotFoundError":
+        return "there is no decoder for its codec. Convert it to wav or flac."
+    if isinstance(error, soundfile.SoundFileRuntimeError) or _is_of_pyav(error):
+        return f"truncated or damaged ({reason}). Get it again."
+    if isinstance(error, OSError):
+        return f"{error.strerror or reason}. Check its permissions."
+    return f"cannot be decoded ({type(error).__name__}: {reason}). Convert it to wav or flac."
+
+
+def _is_of_pyav(error: Exception) -> bool:
+    return any(kind.__module__.startswith("av.") for kind in type(error).__mro__)
 
 
 def _reason(error: Exception, path: Path) -> str:

@@ -1,15 +1,17 @@
 """How corpora lie on disk: each reader turns a source into rows, without opening any audio."""
 
+import codecs
 import csv
 import logging
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from speakervlad.data.audio import AUDIO_SUFFIXES, MIN_SAMPLES
+from speakervlad.data.decoding import printable
 from speakervlad.errors import InputError, did_you_mean, first_few
 
 logger = logging.getLogger(__name__)
@@ -119,8 +121,7 @@ def read_kaldi(source: Path) -> Rows:
             f"{source / 'utt2spk'}: {len(orphans)} utterance(s) of wav.scp have no speaker: "
             f"{first_few(orphans)}. Add them."
         )
-    first = next(iter(wavs.values()), "")
-    rows = Rows(source if (source / first).exists() else Path.cwd(), first_line=1)
+    rows = Rows(_kaldi_root(source, wavs.values()), first_line=1)
     for name, path in wavs.items():
         rows.add(name, path, speakers[name], "")
     return rows
@@ -205,7 +206,13 @@ LAYOUTS: dict[str, Callable[[Path], Rows]] = {
 
 
 def audio_below(source: Path) -> list[str]:
-    """Audio files as sorted paths relative to the folder; what is left out is logged by suffix."""
+    """Audio files as sorted paths relative to the folder; what is left out is logged by suffix.
+
+    The one walker of the toolkit: hidden files and folders are skipped, links followed once.
+
+    Raises:
+        InputError: no such folder, or no audio in it.
+    """
     if not source.is_dir():
         raise InputError(f"{source}: no such folder. Name the folder of the corpus.")
     found: list[str] = []
@@ -229,19 +236,35 @@ def audio_below(source: Path) -> list[str]:
 
 
 def _walk(source: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield ('relative/folder/', file names) without hidden entries; links are followed, once."""
+    """Yield ('relative/folder/', file names) without hidden entries; links are followed, once.
+
+    Links come last, so that a folder that is reached twice keeps its own name.
+    """
     seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(source, followlinks=True):
-        status = Path(folder).stat()
-        key = (status.st_dev, status.st_ino)
-        if key in seen:
-            subfolders.clear()
+    folders, links = [""], deque[str]()
+    while folders or links:
+        prefix = folders.pop() if folders else links.popleft()
+        try:
+            status = (source / prefix).stat()
+            with os.scandir(source / prefix) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            logger.warning("%s: left out: %s", printable(source / prefix), error.strerror)
             continue
-        seen.add(key)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        relative = Path(folder).relative_to(source).as_posix()
-        prefix = "" if relative == "." else f"{relative}/"
-        yield prefix, [name for name in names if not name.startswith(".")]
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        names = []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                names.append(entry.name)
+            elif entry.is_symlink():
+                links.append(f"{prefix}{entry.name}/")
+            else:
+                folders.append(f"{prefix}{entry.name}/")
+        yield prefix, names
 
 
 def _warn_of_empty_folders(
@@ -254,18 +277,36 @@ def _warn_of_empty_folders(
         logger.warning("%s: %d folder(s) without audio: %s", source, len(empty), first_few(empty))
 
 
+def _kaldi_root(source: Path, paths: Iterable[str]) -> Path:
+    """Where relative paths start: data directory or current one, as the first found says."""
+    for path in paths:
+        if not PurePosixPath(path).is_absolute():
+            for root in (source, Path.cwd()):
+                if (root / path).exists():
+                    return root
+    return source
+
+
 def _read_table(path: Path) -> dict[str, str]:
-    """A Kaldi table: ``key value with spaces`` per line, keys distinct."""
+    """A Kaldi table: per line a key, spaces or tabs, a value that may hold spaces; distinct keys.
+
+    Raises:
+        InputError: no such file, not UTF-8, a key without a value, or a key that appears twice.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file. A Kaldi data directory holds wav.scp and utt2spk.")
     table: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        key, _, value = line.strip().partition(" ")
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    for number, line in enumerate(content.split(b"\n"), 1):
+        try:
+            key, *values = re.split("[ \t]+", line.decode().strip(" \t\r"), maxsplit=1)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}, line {number}: not UTF-8. Convert it to UTF-8.") from error
         if not key:
             continue
-        if not value.strip():
+        if not values:
             raise InputError(f"{path}, line {number}: {key!r} has no value. Correct the line.")
         if key in table:
             raise InputError(f"{path}, line {number}: {key!r} appears twice. Remove one of them.")
-        table[key] = value.strip()
+        table[key] = values[0]
     return table

@@ -18,6 +18,8 @@ COLUMNS = ("utterance_id", "path", "speaker", "session", "num_samples")
 TEXT = np.dtypes.StringDType()
 # Rows of a CSV that are Python objects at a time; few enough to stay in a cache.
 BLOCK_ROWS = 4096
+# 24 hours at 16 kHz; more is not read.
+MAX_SAMPLES = 24 * 3600 * 16000
 # Of a million absolute paths so many are looked for, at even distances.
 MAX_LOOKED_AT = 100
 ABSOLUTE = re.compile(r"/|\\|.:[\\/]", re.DOTALL)
@@ -316,13 +318,14 @@ def _parse_lengths(lengths: np.ndarray, path: Path) -> np.ndarray:
         values = lengths.astype(np.int64)
     except (ValueError, OverflowError):
         values = np.zeros(1)
-    if values.min() > 0:
+    if values.min() > 0 and values.max() <= MAX_SAMPLES:
         return values
-    line, text = next((n, text) for n, text in enumerate(lengths, 2) if not _is_positive(text))
+    line, text = next((n, text) for n, text in enumerate(lengths, 2) if not _is_length(text))
     raise InputError(
-        f"{path}, line {line}: num_samples is {text!r}, not a positive whole number. Correct it."
+        f"{path}, line {line}: num_samples is {text!r}, not a positive whole number up to "
+        f"{MAX_SAMPLES} (24 hours). Correct it."
     )
 
 
-def _is_positive(text: str) -> bool:
-    return len(text) < 40 and text.strip().isdecimal() and 0 < int(text) < 2**63
+def _is_length(text: str) -> bool:
+    return len(text) < 40 and text.strip().isdecimal() and 0 < int(text) <= MAX_SAMPLES

@@ -11,7 +11,7 @@ empty and is left out of the manifest. ``shards.json`` says what the shards of a
 
 import hashlib
 import json
-import os
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.data.audio import read_audio
+from speakervlad.data.audio import audio_blocks, to_int16
 from speakervlad.data.manifest import TEXT, Manifest
 from speakervlad.data.work import BadFile, Work
 from speakervlad.errors import InputError
-from speakervlad.files import atomic_path, check_writable
+from speakervlad.files import alone_in, atomic_path, remove_stale
 
 SHARD_SAMPLES = 2**29  # 1 GiB, 9.3 hours
 PLAN_NAME = "shards.json"
@@ -71,17 +71,20 @@ def pack(
             something else or cannot be written, or the disk is full.
     """
     folder = Path(folder)
-    check_writable(folder / "shard.pcm16")
+    with alone_in(folder):
+        return _pack(manifest, folder, shard_samples, work or Work())
+
+
+def _pack(manifest: Manifest, folder: Path, shard_samples: int, work: Work) -> Manifest:
     _claim(folder, manifest, shard_samples)
-    _sweep(folder)
     bounds = _shard_bounds(manifest.num_samples, shard_samples)
     shards = [folder / f"shard-{number:05d}.pcm16" for number in range(len(bounds) - 1)]
     jobs = [
         _Job(manifest.select(np.arange(*pair)), shard)
         for pair, shard in zip(pairwise(bounds), shards, strict=True)
     ]
+    remove_stale(folder / PLAN_NAME, *shards, *(job.notes for job in jobs))
     waiting = [job for job in jobs if not job.is_done()]
-    work = work or Work()
     bad_files = work.over(waiting, _write_shard, "Packing shards", min_items_per_worker=1)
     bad = [file for files in bad_files for file in files]
     work.judge(bad, len(manifest), str(folder))
@@ -112,12 +115,6 @@ def _claim(folder: Path, manifest: Manifest, shard_samples: int) -> None:
         return
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a run that was killed had begun: up to a shard of every process."""
-    for begun in folder.glob(".shard-*.pcm16"):
-        begun.unlink()
 
 
 def _without(manifest: Manifest, names: set[str]) -> Manifest:
@@ -170,39 +167,39 @@ def _write_rows(part: Manifest, shard: Path) -> list[tuple[int, str]]:
     unreadable = []
     with shard.open("wb") as file:
         for row, length in enumerate(part.num_samples.tolist()):
+            begin = file.tell()
             try:
-                samples = _read_row(part, row)
+                for samples in _read_row(part, row):
+                    file.write(samples.tobytes())
             except InputError as error:
                 unreadable.append((row, str(error)))
-                file.seek(2 * length, os.SEEK_CUR)
-            else:
-                file.write(samples.tobytes())
+                file.truncate(begin)
+                file.seek(begin + 2 * length)
         file.truncate()
     return unreadable
 
 
 def _is_readable(part: Manifest, row: int) -> bool:
     try:
-        _read_row(part, row)
+        for _ in _read_row(part, row):
+            pass
     except InputError:
         return False
     return True
 
 
-def _read_row(part: Manifest, row: int) -> np.ndarray:
-    """An utterance in 16 bits.
+def _read_row(part: Manifest, row: int) -> Iterator[np.ndarray]:
+    """Blocks of an utterance in 16 bits, not more than belong to it.
 
     Raises:
         InputError: it cannot be read, or has another length than its row says.
     """
-    path, length = part.path(row), int(part.num_samples[row])
-    try:
-        waveform = read_audio(path)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}. Check its permissions.") from error
-    if len(waveform) != length:
+    path, length, found = part.path(row), int(part.num_samples[row]), 0
+    for block in audio_blocks(path):
+        found += len(block)
+        if found <= length:
+            yield to_int16(block)
+    if found != length:
         raise InputError(
-            f"{path}: has {len(waveform)} samples, its manifest says {length}. "
-            "Prepare its manifest again."
+            f"{path}: has {found} samples, its manifest says {length}. Prepare its manifest again."
         )
-    return np.clip(np.rint(waveform * 32768), -32768, 32767).astype("<i2")

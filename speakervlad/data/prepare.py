@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -10,18 +10,22 @@ from typing import NamedTuple
 import numpy as np
 
 from speakervlad.data.audio import (
+    QUIET,
     SAMPLE_RATE,
-    audio_info,
-    check_speech,
+    Level,
+    audio_blocks,
+    counted_length,
     is_band_limited,
     read_audio,
+    speech_blocks,
+    to_int16,
     write_audio,
 )
 from speakervlad.data.layouts import LAYOUTS, Rows, audio_below
 from speakervlad.data.manifest import Manifest, check_rows
 from speakervlad.data.work import BadFile, Work
 from speakervlad.errors import InputError, did_you_mean, first_few
-from speakervlad.files import check_writable
+from speakervlad.files import alone_in, remove_stale
 
 logger = logging.getLogger(__name__)
 
@@ -40,23 +44,21 @@ class Preparation(NamedTuple):
 class _Finding(NamedTuple):
     num_samples: int
     problem: str
-    is_narrow: bool
+    is_narrow: bool = False
+    is_quiet: bool = False
 
 
 def prepare(
-    source: str | Path,
-    *,
-    layout: str,
-    decode: bool = False,
-    work: Work | None = None,
+    source: str | Path, *, layout: str, decode: bool = False, work: Work | None = None
 ) -> Preparation:
     """Make the manifest of a corpus.
 
     Args:
         source: Folder, or a CSV with the layout ``csv``.
         layout: A key of `LAYOUTS`.
-        decode: Decode every file whole; otherwise its header and its last two seconds are read,
-            which shows a truncated or silent file but no NaN in its middle.
+        decode: Decode every file whole; otherwise of PCM and FLAC only header and last two seconds
+            are read, which shows a truncated or silent file but no NaN in its middle. Lengths that
+            a header would only estimate are always counted.
         work: Processes, progress, and how many files may be bad.
 
     Raises:
@@ -88,38 +90,48 @@ def prepare_rows(
     ]
     work.judge(bad_files, len(findings), name)
     manifest = _manifest_of(rows, findings)
-    narrow = [
-        utterance
-        for utterance, finding in zip(rows.utterance_ids, findings, strict=True)
-        if finding.is_narrow and not finding.problem
-    ]
-    if narrow:
-        logger.warning(
-            "%d of %d files have nothing above 4 kHz (upsampled telephone audio?): %s",
-            len(narrow),
-            len(manifest),
-            first_few(narrow),
-        )
+    narrow = _named(rows, [finding.is_narrow for finding in findings])
+    quiet = _named(rows, [finding.is_quiet for finding in findings])
+    for names, what in (
+        (narrow, "have nothing above 4 kHz (upsampled telephone audio?)"),
+        (quiet, "are very quiet: little of the voice is left in them"),
+    ):
+        if names:
+            count = len(names)
+            logger.warning("%d of %d files %s: %s", count, len(manifest), what, first_few(names))
     return Preparation(manifest, bad_files, narrow)
+
+
+def _named(rows: Rows, marks: list[bool]) -> list[str]:
+    return [name for name, mark in zip(rows.utterance_ids, marks, strict=True) if mark]
 
 
 def _examine(path: str, *, root: Path, decode: bool, min_samples: int) -> _Finding:
     """Length of a file, or what is wrong with it."""
     file = root / path
     try:
-        num_samples = audio_info(file).num_samples
-        if num_samples < min_samples:
-            check_speech(np.ones(num_samples), str(file), min_samples=min_samples)
-        start = 0 if decode else max(0, num_samples - TAIL_SAMPLES)
-        waveform = read_audio(file, start=start, num_samples=num_samples - start)
-        if start == 0 or not waveform.any():
-            whole = waveform if start == 0 else read_audio(file)
-            check_speech(whole, str(file), min_samples=min_samples)
+        length = None if decode else counted_length(file)
+        if length is not None and length > TAIL_SAMPLES:
+            tail = read_audio(file, start=length - TAIL_SAMPLES, num_samples=TAIL_SAMPLES)
+            if Level(tail).rms >= QUIET:
+                return _Finding(length, "", is_band_limited(tail))
+        return _examine_whole(file, min_samples)
     except InputError as error:
-        return _Finding(0, str(error), is_narrow=False)
-    except OSError as error:
-        return _Finding(0, f"{file}: {error.strerror}. Check its permissions.", is_narrow=False)
-    return _Finding(num_samples, "", is_band_limited(waveform))
+        return _Finding(0, str(error))
+
+
+def _examine_whole(file: Path, min_samples: int) -> _Finding:
+    """As `_examine`, of a file that is decoded to its end.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    level, begin = Level(), np.zeros(0, np.float32)
+    for block in audio_blocks(file, level=level):
+        if len(begin) < 10 * SAMPLE_RATE:
+            begin = np.concatenate([begin, block])
+    level.check(str(file), min_samples=min_samples)
+    return _Finding(level.num_samples, "", is_band_limited(begin), level.rms < QUIET)
 
 
 def _manifest_of(rows: Rows, findings: Sequence[_Finding]) -> Manifest:
@@ -173,13 +185,14 @@ def convert_folder(
     if len(set(targets)) < len(targets):
         twin, _ = Counter(targets).most_common(1)[0]
         raise InputError(f"{source}: several files would become {twin}. Keep one of them.")
-    check_writable(out / "file")
     jobs = [
         (name, source / name, out / target) for name, target in zip(names, targets, strict=True)
     ]
-    waiting = [job for job in jobs if not job[2].exists()]
     work = work or Work()
-    problems = work.over(waiting, _convert, "Converting")
+    with alone_in(out):
+        remove_stale(*(job[2] for job in jobs))
+        waiting = [job for job in jobs if not job[2].exists()]
+        problems = work.over(waiting, _convert, "Converting")
     bad_files = [
         BadFile(job[0], problem) for job, problem in zip(waiting, problems, strict=True) if problem
     ]
@@ -198,12 +211,24 @@ def check_format(file_format: str) -> None:
 
 
 def _convert(job: tuple[str, Path, Path]) -> str:
-    """Convert one file; return what is wrong with it, or nothing."""
+    """Convert one file; return what is wrong with it, or nothing.
+
+    Raises:
+        InputError: the target cannot be written.
+    """
     _, source, target = job
+    problems = []
+
+    def blocks() -> Iterator[np.ndarray]:
+        try:
+            yield from map(to_int16, speech_blocks(source, min_samples=1))
+        except InputError as error:
+            problems.append(str(error))
+            raise
+
     try:
-        waveform = read_audio(source)
-    except InputError as error:
-        return str(error)
-    samples = np.clip(np.rint(waveform * 32768), -32768, 32767).astype(np.int16)
-    write_audio(target, samples)
-    return ""
+        write_audio(target, blocks())
+    except InputError:
+        if not problems:
+            raise
+    return "".join(problems)

@@ -74,7 +74,10 @@ class BadList:
     def _write(self) -> None:
         if self.path is None:
             return
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
+        with (
+            atomic_path(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self.header)
             writer.writerows(self.files)

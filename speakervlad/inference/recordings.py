@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speakervlad.data.audio import AUDIO_SUFFIXES
+from speakervlad.data.layouts import audio_below
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError, first_few
 
@@ -40,10 +40,8 @@ def from_folder(folder: Path) -> Recordings:
     Raises:
         InputError: there is none.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not files:
-        raise InputError(f"{folder}: holds no audio file.")
-    return Recordings([path.relative_to(folder).as_posix() for path in files], files)
+    names = audio_below(folder)
+    return Recordings(names, [folder / name for name in names])
 
 
 def from_names(names: Sequence[str], root: Path) -> Recordings:

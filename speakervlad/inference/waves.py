@@ -1,36 +1,36 @@
 """Recordings as something to read spans from, so that hours of audio need not fit into memory."""
 
-import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 import numpy as np
+import soxr
 
 from speakervlad.data.audio import (
     SAMPLE_RATE,
-    audio_info,
+    Level,
     check_speech,
-    is_band_limited,
+    counted_length,
+    finite_peak,
+    fitting,
     read_audio,
     read_speech,
     speech_blocks,
+    warn_of_poor,
 )
-from speakervlad.errors import InputError
+from speakervlad.data.decoding import MAX_RATE, MIN_RATE
+from speakervlad.errors import InputError, check_range
 
-logger = logging.getLogger(__name__)
+# Longer files stay on disk: as they are where a span is one seek, else their decoded samples.
+MEMORY_SECONDS = 300
 
-# Of these a span is one seek, and equals the slice of the whole; others are decoded in order.
-SEEKABLE_SUFFIXES = frozenset((".wav", ".flac", ".aiff", ".aif", ".au", ".w64"))
-# Smaller files are read whole, without a look at their header.
-SPAN_BYTES = 4_000_000
-SPAN_SECONDS = 300
-NOTICE_SECONDS = 10
-# So much of a file that is decoded in order is kept in memory; the rest of it waits on disk.
-MEMORY_SECONDS = 120
+# Samples in memory: an array, a list, a torch tensor.
+Samples = np.ndarray | Sequence[float]
+Audio = str | Path | bytes | BinaryIO | Samples
 
 
 class Wave(Protocol):
@@ -62,13 +62,13 @@ class FileWave:
         self.path = path
         self.num_samples = num_samples
         self.channel = channel
-        self._heard = False
+        self._level = Level()
 
     def read(self, start: int, stop: int) -> np.ndarray:
         span = read_audio(self.path, channel=self.channel, start=start, num_samples=stop - start)
-        self._heard = self._heard or bool(span.any())
-        if stop == self.num_samples and not self._heard:
-            raise InputError(f"{self.path}: silent, every sample is zero. Choose another channel.")
+        self._level.add(span)
+        if stop == self.num_samples:
+            self._level.check(str(self.path))
         return span
 
 
@@ -132,27 +132,83 @@ class MirroredWave:
         return np.concatenate(parts)
 
 
-def open_wave(audio: str | Path | np.ndarray, channel: int | None = None) -> Wave:
-    """A wave from a file or from samples; hours of wav or flac stay on disk.
+def open_wave(
+    audio: Audio, channel: int | None = None, *, sample_rate: float = SAMPLE_RATE
+) -> Wave:
+    """A wave from a file or from samples; hours of audio stay on disk.
+
+    Args:
+        audio: The path of a file; the content of one as bytes or as a binary file object; or mono
+            samples (samples,) as an array, a list or a torch tensor: floats in [-1, 1], or
+            integers of at most 32 bits, which become such floats.
+        channel: Of a file with several; their mean by default.
+        sample_rate: Of samples, in Hz; a file states its own.
 
     Raises:
-        InputError: the audio is missing, damaged, empty, silent or shorter than 25 ms.
+        InputError: the audio is missing, damaged, empty, without sound or shorter than 25 ms, or
+            the samples are none.
     """
-    if isinstance(audio, np.ndarray):
-        return SampleWave(_check_samples(audio))
-    path = Path(audio)
-    if path.suffix.lower() not in SEEKABLE_SUFFIXES:
-        return _open_in_order(path, channel)
-    if _is_large(path):
-        num_samples = audio_info(path).num_samples
-        if num_samples > SPAN_SECONDS * SAMPLE_RATE:
-            notice = min(num_samples, NOTICE_SECONDS * SAMPLE_RATE)
-            _notice_telephone(path, read_audio(path, channel=channel, num_samples=notice))
-            return FileWave(path, num_samples, channel)
-    return SampleWave(read_speech(path, channel=channel))
+    if isinstance(audio, str | Path):
+        return _open_file(Path(audio), channel)
+    if isinstance(audio, bytes):
+        return _open_content(audio, channel)
+    read = getattr(audio, "read", None)
+    if read is None:
+        return SampleWave(as_waveform(cast(Samples, audio), sample_rate))
+    content = read()
+    if not isinstance(content, bytes):
+        raise InputError("audio: a file that was opened as text. Open it with mode 'rb'.")
+    return _open_content(content, channel)
 
 
-def _open_in_order(path: Path, channel: int | None) -> Wave:
+def as_waveform(samples: Samples, sample_rate: float = SAMPLE_RATE) -> np.ndarray:
+    """Samples of any kind as float32 (samples,) in [-1, 1] at 16 kHz.
+
+    Raises:
+        InputError: not one dimension of numbers, not finite, without sound, too short, of another
+            full scale than 1, or an impossible rate.
+    """
+    check_range("sample_rate", sample_rate, at_least=MIN_RATE, at_most=MAX_RATE)
+    array = _as_array(samples)
+    if array.ndim != 1:
+        raise InputError(f"waveform of shape {array.shape}: expected one dimension of samples.")
+    waveform = _as_floats(array)
+    if sample_rate != SAMPLE_RATE and len(waveform):
+        resampled = soxr.resample(waveform, sample_rate, SAMPLE_RATE)
+        waveform = np.clip(resampled, -1, 1, out=resampled)
+    check_speech(waveform, "waveform")
+    return waveform
+
+
+def _as_array(samples: Samples) -> np.ndarray:
+    try:
+        tensor = getattr(samples, "detach", None)  # of torch, which need not be installed
+        return np.asarray(samples if tensor is None else tensor().cpu())
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = type(samples).__name__
+        raise InputError(
+            f"waveform: a {kind} cannot be taken as samples ({error}). Give float32 samples."
+        ) from error
+
+
+def _as_floats(array: np.ndarray) -> np.ndarray:
+    """float32 in [-1, 1]; integers are divided by their full scale, louder floats by their peak."""
+    if array.dtype.kind in "iu" and array.dtype.itemsize <= 4:
+        full_scale = 2.0 ** (8 * array.dtype.itemsize - 1)
+        middle = full_scale if array.dtype.kind == "u" else 0.0
+        return ((array - middle) / full_scale).astype(np.float32)
+    if array.dtype.kind != "f":
+        raise InputError(
+            f"waveform: samples are {array.dtype}, of which the full scale is not known. Give "
+            "floats from -1 to 1, or integers of at most 32 bits."
+        )
+    if not np.isfinite(array).all():
+        raise InputError("waveform: some samples are not finite.")
+    scale = fitting(finite_peak(array), "waveform")
+    return np.ascontiguousarray(array, np.float32) / np.float32(scale)
+
+
+def _open_file(path: Path, channel: int | None) -> Wave:
     """In memory if it is short, on disk if it is not; how long it is shows as it is decoded."""
     blocks = speech_blocks(path, channel=channel)
     begin, num_samples = [], 0
@@ -161,30 +217,22 @@ def _open_in_order(path: Path, channel: int | None) -> Wave:
         num_samples += len(block)
         if num_samples > MEMORY_SECONDS * SAMPLE_RATE:
             break
-    samples = np.concatenate(begin)
-    _notice_telephone(path, samples)
-    if num_samples > MEMORY_SECONDS * SAMPLE_RATE:
+    samples = begin[0] if len(begin) == 1 else np.concatenate(begin)
+    warn_of_poor(samples, str(path))
+    if num_samples <= MEMORY_SECONDS * SAMPLE_RATE:
+        return SampleWave(samples)
+    length = counted_length(path)
+    if length is None:
         return SpooledWave(str(path), chain([samples], blocks))
-    return SampleWave(samples)
+    return FileWave(path, length, channel)
 
 
-def _notice_telephone(path: Path, waveform: np.ndarray) -> None:
-    if is_band_limited(waveform):
-        logger.warning("%s: no energy above 4 kHz: upsampled telephone audio?", path)
-
-
-def _is_large(path: Path) -> bool:
-    try:
-        return path.stat().st_size > SPAN_BYTES
-    except OSError:
-        return False
-
-
-def _check_samples(samples: np.ndarray) -> np.ndarray:
-    if samples.ndim != 1:
-        raise InputError(f"waveform of shape {samples.shape}: expected one dimension of samples.")
-    if not np.isfinite(samples).all():
-        raise InputError("waveform: some samples are not finite.")
-    waveform = np.ascontiguousarray(samples, dtype=np.float32)
-    check_speech(waveform, "waveform")
-    return waveform
+def _open_content(content: bytes, channel: int | None) -> Wave:
+    """The content of an audio file, by way of a temporary one, which every decoder reads."""
+    with tempfile.TemporaryDirectory(prefix="speakervlad.") as folder:
+        path = Path(folder) / "audio"
+        path.write_bytes(content)
+        try:
+            return SampleWave(read_speech(path, channel=channel))
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), "audio")) from error

@@ -66,9 +66,9 @@ def test_interrupted_packing_goes_on(manifest, tmp_path, full_disk):
         pack(manifest, out, shard_samples=10, work=Work(num_workers=0))
     kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert sorted(kept) == ["shard-00000.pcm16", "shard-00001.pcm16", "shards.json"]
-    (out / ".shard-00002.killed.pcm16").touch()
+    (out / ".shard-00002.killed_1.pcm16").touch()
     packed = pack(manifest, out, shard_samples=10, work=Work(num_workers=0))
-    assert not (out / ".shard-00002.killed.pcm16").exists()
+    assert not (out / ".shard-00002.killed_1.pcm16").exists()
     assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept
     for row in range(5):
         np.testing.assert_array_equal(read_audio(packed.path(row)), read_audio(whole.path(row)))

@@ -158,8 +158,7 @@ def test_mirror_reads_any_span(make_waveform):
 
 @pytest.fixture
 def spans_from_one_second(monkeypatch):
-    monkeypatch.setattr(waves, "SPAN_BYTES", 1000)
-    monkeypatch.setattr(waves, "SPAN_SECONDS", 1)
+    monkeypatch.setattr(waves, "MEMORY_SECONDS", 1)
 
 
 @pytest.mark.parametrize("name", ["long.wav", "long.flac"])

@@ -1,0 +1,150 @@
+"""Small files that go wrong elsewhere, through every door; they lie beside the checkout."""
+
+import logging
+
+import numpy as np
+import pytest
+import soundfile
+
+from speakervlad.data.audio import audio_info, read_audio
+from speakervlad.data.dataset import UtteranceDataset
+from speakervlad.data.manifest import Manifest
+from speakervlad.data.prepare import convert_folder, prepare
+from speakervlad.data.work import Work
+from speakervlad.errors import InputError
+from speakervlad.inference.engine import load_encoder
+from speakervlad.inference.waves import open_wave
+
+# Seconds that FFmpeg decodes, and a warning; or what the refusal says.
+RIGHT = {
+    "pipe.flac": (7.363, None),
+    "vbr_noxing.mp3": (7.452, None),
+    "silsp_noxing.mp3": (22.779, None),
+    "concat.ogg": (14.335, None),
+    "v_hi_lo.amr": (14.76, None),
+    "m7.amr": (7.38, None),
+    "delayed.mp4": (7.488, None),
+    "gsm.wav": (7.44, None),
+    "mp3in.wav": (7.452, None),
+    "size0.wav": (7.363, "states no samples"),
+    "f32x7.wav": (7.363, "scaled down"),
+    "q60.wav": (7.363, "very quiet"),
+    "float16bit.wav": "no decoder for its codec",
+    "const.wav": "holds no speech",
+    "lsb.wav": "holds no speech",
+}
+GOOD = [name for name, right in RIGHT.items() if isinstance(right, tuple)]
+BAD = [name for name in RIGHT if name not in GOOD]
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return load_encoder()
+
+
+@pytest.fixture
+def corpus(shared_cases, tmp_path):
+    """``corpus(name)``: a folder with that file as speaker ``s``, and another good one as ``t``."""
+
+    def make(name):
+        for folder, source in (("s", name), ("t", "gsm.wav")):
+            (tmp_path / "in" / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / folder / source).write_bytes((shared_cases / source).read_bytes())
+        return tmp_path / "in"
+
+    return make
+
+
+def manifest_of(folder, name, num_samples):
+    return Manifest.of(
+        folder,
+        utterance_ids=["u"],
+        paths=[name],
+        speakers=["s"],
+        sessions=["s"],
+        num_samples=[num_samples],
+    )
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_files_are_read_to_their_end_everywhere(
+    shared_cases, corpus, embedder, tmp_path, name, caplog
+):
+    seconds, warning = RIGHT[name]
+    path = shared_cases / name
+    whole = read_audio(path)
+    assert len(whole) / 16000 == pytest.approx(seconds, abs=0.02)
+    assert audio_info(path).num_samples == len(whole)
+    for start, length in ((0, 1000), (30000, 40000), (len(whole) - 700, 700)):
+        span = read_audio(path, start=start, num_samples=length)
+        np.testing.assert_allclose(span, whole[start : start + length], atol=2e-6)
+
+    assert open_wave(path).num_samples == len(whole)
+    vector = embedder.embed(path)
+    np.testing.assert_allclose(embedder.embed_files([path])[0], vector, atol=1e-6)
+    if name != "q60.wav":
+        assert vector @ embedder.embed(whole) == pytest.approx(1, abs=1e-5)
+    assert warning is None or warning in caplog.text
+
+    manifest = prepare(corpus(name), layout="speaker-folders", work=Work(0)).manifest
+    assert manifest.num_samples[0] == len(whole)
+    done = convert_folder(corpus(name), tmp_path / "out", file_format="wav", work=Work(0))
+    assert (done.num_written, done.bad_files) == (2, [])
+    converted, rate = soundfile.read(next((tmp_path / "out" / "s").iterdir()), dtype="float32")
+    assert rate == 16000
+    np.testing.assert_allclose(converted, whole, atol=2**-15)
+    crop = UtteranceDataset(manifest, crop_samples=20000, seed=1)[0, 0].waveform.numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(whole, 20000)
+    assert np.abs(windows[:, ::500] - crop[::500]).max(axis=1).min() < 2e-6
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_refused_in_one_line_everywhere(
+    shared_cases, corpus, embedder, tmp_path, name
+):
+    path, reason = shared_cases / name, RIGHT[name]
+    for door in (
+        lambda: embedder.embed(path),
+        lambda: embedder.embed_files([path]),
+        lambda: UtteranceDataset(manifest_of(path.parent, name, 32000), crop_samples=20000, seed=1)[
+            0, 0
+        ],
+        lambda: prepare(corpus(name), layout="speaker-folders", work=Work(0)),
+        lambda: convert_folder(corpus(name), tmp_path / "out", work=Work(0)),
+    ):
+        with pytest.raises(InputError, match=rf"(?s)^[^\n]*{path.stem}[^\n]*$"):
+            door()
+    with pytest.raises(InputError, match=reason):
+        embedder.embed(path)
+    bad = prepare(corpus(name), layout="speaker-folders", work=Work(0.5)).bad_files
+    assert reason in bad[0].reason
+    bad = convert_folder(corpus(name), tmp_path / "out", work=Work(0.5)).bad_files
+    assert reason in bad[0].reason
+
+
+@pytest.mark.parametrize("name", ["silsp_noxing.mp3", "f32x7.wav", *BAD])
+def test_verify_says_the_same(shared_cases, name, monkeypatch, capsys, caplog):
+    from speakervlad.cli import main
+
+    arguments = ["verify", str(shared_cases / name), str(shared_cases / "pipe.flac")]
+    monkeypatch.setattr("sys.argv", ["speakervlad", *arguments])
+    with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as stopped:
+        main()
+    if name in BAD:
+        assert stopped.value.code == 2
+        assert RIGHT[name] in capsys.readouterr().err
+    else:
+        assert stopped.value.code in (None, 0, 1)
+        assert "decision" in capsys.readouterr().out
+
+
+def test_every_case_has_its_right_value(shared_cases):
+    assert {path.name for path in shared_cases.iterdir()} - {"README.md"} == set(RIGHT)
+
+
+def test_a_float_file_is_embedded_as_the_array_of_its_samples(shared_cases, embedder):
+    samples, _ = soundfile.read(shared_cases / "f32x7.wav", dtype="float32")
+    assert np.abs(samples).max() > 5
+    vector = embedder.embed(shared_cases / "f32x7.wav")
+    np.testing.assert_allclose(vector, embedder.embed(samples), atol=1e-6)
+    assert vector @ embedder.embed(samples / 7) > 0.99
