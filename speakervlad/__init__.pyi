@@ -31,10 +31,10 @@ from .evaluation.scoring import score as score
 from .inference.engine import Embedder as Embedder
 from .inference.engine import Windows as Windows
 from .inference.engine import load_encoder as load_encoder
-from .inference.pooling_sums import PoolingSums as PoolingSums
-from .inference.state import VladState as VladState
 from .models.encoder import SpeakerEncoder as SpeakerEncoder
 from .models.pooling import NetVLAD as NetVLAD
+from .models.sums import PoolingSums as PoolingSums
+from .models.sums import PoolingSums as VladState
 from .training.run import train as train
 
 __version__: str

@@ -4,85 +4,42 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from speakervlad.errors import InputError
-from speakervlad.plain import from_dict, to_dict
+from speakervlad.schema import (
+    Count,
+    NonNegative,
+    Part,
+    Positive,
+    Range,
+    Seconds,
+    Share,
+    Size,
+    flatten,
+    from_dict,
+    to_dict,
+)
 
 ENCODER_CONFIG_NAME = "config.json"
 
 
 @dataclass(frozen=True)
-class FrontEndConfig:
-    """``num_mels`` belongs to ``log_mel`` alone."""
+class EncoderConfig:
+    """A whole encoder.
 
-    kind: Literal["linear", "log_mel"] = "linear"
-    num_mels: int = 80
-    normalise: Literal["frequency", "time", "time_mean", "none"] = "frequency"
-    mirror: bool = False
-    min_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class TrunkConfig:
-    """``width`` multiplies all channel counts."""
-
-    kind: Literal[
-        "thin_resnet34", "strided_thin_resnet34", "wide_resnet34", "standard_resnet34"
-    ] = "thin_resnet34"
-    width: float = 1.0
-    batch_norm_momentum: float = 0.01
-
-
-@dataclass(frozen=True)
-class PoolingConfig:
-    """Cluster options belong to ``netvlad`` alone; ``num_ghosts > 0`` makes it GhostVLAD.
-
-    ``assignment: trunk`` lets the soft assignment look at the trunk's feature map, as the release
-    does; ``descriptors`` is the layer of the NetVLAD paper.
+    ``front_end``, ``trunk`` and ``pooling`` name rows of ``FRONT_ENDS``, ``TRUNKS`` and
+    ``POOLINGS``; a row's options are the keyword-only parameters of its class.
+    ``descriptor_dim: 0`` averages the rows of the trunk's feature map instead of a layer over them.
     """
 
-    kind: Literal["average", "statistics", "netvlad"] = "netvlad"
-    num_clusters: int = 8
-    num_ghosts: int = 2
-    assignment: Literal["trunk", "descriptors"] = "trunk"
-    vector_norm: bool = False
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """A whole encoder; ``descriptor_dim: 0`` averages the rows of the trunk's map instead."""
-
-    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
-    trunk: TrunkConfig = field(default_factory=TrunkConfig)
-    descriptor_dim: int = 512
-    pooling: PoolingConfig = field(default_factory=PoolingConfig)
-    embedding_dim: int = 512
+    front_end: Part = Part("linear")
+    trunk: Part = Part("thin_resnet34")
+    descriptor_dim: Annotated[int, Range(at_least=0, at_most=65_536)] = 512
+    pooling: Part = Part("netvlad", num_clusters=8, num_ghosts=2)
+    embedding_dim: Size = 512
     embedding_relu: bool = True
     embedding_norm: bool = False
-
-
-@dataclass(frozen=True)
-class ClassifierConfig:
-    """``scale``, ``margin`` and the warm-up belong to the margin losses.
-
-    ``unit_norm`` belongs to ``am_softmax``: ``constraint`` renormalises the classes after every
-    update instead of in every forward pass, as the release does. ``num_centers`` per class, and the
-    margin of the ``hardest`` other classes, belong to ``subcentre_aam_softmax``. ``sharded`` splits
-    the classes of ``am_softmax`` or ``aam_softmax`` over the processes, and then a ``sample_rate``
-    below 1 computes a step with the classes of its batch and that share of the others.
-    """
-
-    kind: Literal["softmax", "am_softmax", "aam_softmax", "subcentre_aam_softmax"] = "softmax"
-    scale: float = 30.0
-    margin: float = 0.35
-    margin_warmup_steps: int = 0
-    unit_norm: Literal["forward", "constraint"] = "forward"
-    num_centers: int = 3
-    hardest: int = 5
-    hardest_margin: float = 0.06
-    sharded: bool = False
-    sample_rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,14 +57,14 @@ class DataConfig:
     valid_trials: tuple[str, ...] = ()
     valid_manifest: str | None = None
     valid_root: str | None = None
-    crop_seconds: float = 2.5
+    crop_seconds: Annotated[float, Range(above=0, at_most=600)] = 2.5
     wrap: bool = False
-    reverse_probability: float = 0.0
-    seconds_per_visit: float = 0.0
-    speakers_per_batch: int = 0
-    utterances_per_speaker: int = 1
-    max_bad_fraction: float = 0.0
-    num_workers: int = 2
+    reverse_probability: Share = 0.0
+    seconds_per_visit: Seconds = 0.0
+    speakers_per_batch: Count = 0
+    utterances_per_speaker: Positive = 1
+    max_bad_fraction: Annotated[float, Range(at_least=0, below=1)] = 0.0
+    num_workers: Annotated[int, Range(at_least=0, at_most=1024)] = 2
 
 
 @dataclass(frozen=True)
@@ -122,23 +79,23 @@ class AugmentConfig:
     speeds: tuple[float, ...] = (1.0,)
     noise_manifest: str | None = None
     noise_root: str | None = None
-    noise_probability: float = 0.0
+    noise_probability: Share = 0.0
     noise_snr_db: tuple[float, ...] = (0.0, 15.0)
     music_snr_db: tuple[float, ...] = (5.0, 15.0)
     babble_snr_db: tuple[float, ...] = (13.0, 20.0)
     babble_speakers: tuple[int, ...] = (3, 8)
     rir_manifest: str | None = None
     rir_root: str | None = None
-    rir_probability: float = 0.0
-    rir_seconds: float = 1.0
-    codec_probability: float = 0.0
+    rir_probability: Share = 0.0
+    rir_seconds: Annotated[float, Range(at_least=0.01, at_most=60)] = 1.0
+    codec_probability: Share = 0.0
     codecs: tuple[Literal["opus", "mp3"], ...] = ("opus", "mp3")
-    telephone_probability: float = 0.0
-    gain_db: float = 0.0
-    time_masks: int = 0
-    time_mask_frames: int = 10
-    freq_masks: int = 0
-    freq_mask_bins: int = 8
+    telephone_probability: Share = 0.0
+    gain_db: NonNegative = 0.0
+    time_masks: Count = 0
+    time_mask_frames: Count = 10
+    freq_masks: Count = 0
+    freq_mask_bins: Count = 8
 
 
 @dataclass(frozen=True)
@@ -146,11 +103,11 @@ class OptimConfig:
     """Decay reaches kernels and their biases, never batch norm or cluster centres."""
 
     kind: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = 1e-3
-    epsilon: float = 1e-8
-    momentum: float = 0.9
-    weight_decay: float = 2e-4
-    clip_norm: float = 0.0
+    lr: NonNegative = 1e-3
+    epsilon: Annotated[float, Range(above=0)] = 1e-8
+    momentum: Annotated[float, Range(at_least=0, below=1)] = 0.9
+    weight_decay: NonNegative = 2e-4
+    clip_norm: NonNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -158,11 +115,11 @@ class ScheduleConfig:
     """``milestones`` (in steps) and ``factors`` (one more than milestones) belong to ``steps``."""
 
     kind: Literal["constant", "steps", "cosine", "exponential"] = "cosine"
-    warmup_steps: int = 0
-    warmup_start: float = 0.0
+    warmup_steps: Count = 0
+    warmup_start: Share = 0.0
     milestones: tuple[int, ...] = ()
     factors: tuple[float, ...] = (1.0,)
-    final_factor: float = 1e-3
+    final_factor: Share = 1e-3
 
 
 @dataclass(frozen=True)
@@ -174,20 +131,20 @@ class TrainConfig:
     encoders of so many saves and leaves their mean in ``encoder-average/``.
     """
 
-    steps: int = 1000
-    batch_size: int = 64
+    steps: Positive = 1000
+    batch_size: Positive = 64
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"
     compile: bool = False
-    accumulate: int = 1
+    accumulate: Positive = 1
     sync_batch_norm: bool = False
-    average_last: int = 0
-    vlad_init_utterances: int = 0
-    freeze_trunk_steps: int = 0
-    log_every: int = 10
-    save_every: int = 500
-    validate_every: int = 500
+    average_last: Count = 0
+    vlad_init_utterances: Count = 0
+    freeze_trunk_steps: Count = 0
+    log_every: Positive = 10
+    save_every: Positive = 500
+    validate_every: Positive = 500
 
 
 @dataclass(frozen=True)
@@ -196,6 +153,7 @@ class Config:
 
     ``init_from`` starts from an encoder folder; ``init_classifier`` takes the classifier kept there
     as well, whose classes must be numbered as the manifest numbers its speakers: by sorted name.
+    ``classifier`` names a row of ``LOSSES``, with its options.
     """
 
     run_dir: str = "runs/unnamed"
@@ -203,7 +161,7 @@ class Config:
     init_from: str | None = None
     init_classifier: bool = False
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    classifier: Part = Part("softmax")
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -218,7 +176,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         InputError: the file is absent or no YAML mapping, a key is unknown, a value has the wrong
             type, or an override lacks its ``=``.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
@@ -229,11 +187,19 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise InputError(f"{path}: no such config file.")
     try:
         loaded = OmegaConf.load(path)
+        if not isinstance(loaded, DictConfig):
+            raise InputError(f"{path}: a config must be a mapping.")
         merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
-        values = OmegaConf.to_container(merged, resolve=True)
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, ValueError, OSError) as error:
+        values = OmegaConf.to_container(merged, resolve=False)
+    except InputError:
+        raise
+    except (YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is not a readable config ({reason}).") from error
+    for key, value in flatten(values):
+        # An interpolation could read the environment of whoever was handed the file.
+        if "${" in str(value):
+            raise InputError(f"{path}: {key}: interpolations are not supported. Write the value.")
     return from_dict(Config, values, str(path))
 
 
@@ -252,7 +218,7 @@ def read_encoder_config(folder: Path) -> EncoderConfig:
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no JSON ({error}).") from error
     return from_dict(EncoderConfig, values, str(path))
 

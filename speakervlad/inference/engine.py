@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -13,11 +14,11 @@ import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError, first_few
-from speakervlad.inference.backends import AUTO, Backend, open_backend
-from speakervlad.inference.chunks import FrameGrid
-from speakervlad.inference.pooling_sums import PoolingSums
-from speakervlad.inference.pretrained import DEFAULT, find_encoder
+from speakervlad.inference.backends import AUTO, Backend, open_backend, weights_digest
+from speakervlad.inference.card import DEFAULT, find_encoder
+from speakervlad.inference.frames import FrameEncoder
 from speakervlad.inference.waves import Wave, open_wave
+from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent
 
 logger = logging.getLogger(__name__)
@@ -62,12 +63,22 @@ class Embedder:
 
     def __init__(self, backend: Backend, folder: Path | None = None) -> None:
         self.backend = backend
+        self.frames = FrameEncoder(backend.ends, backend.describe)
         self.folder = folder
 
     @property
     def dim(self) -> int:
         """Size of an embedding."""
-        return self.backend.dim
+        return self.backend.ends.dim
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """What tells this encoder's weights from others, whatever computes them; None if unknown.
+
+        The SHA-256 of ``model.safetensors``, which an exported file remembers.
+        """
+        own = None if self.folder is None else weights_digest(self.folder)
+        return own or self.backend.notes.get("weights") or None
 
     def embed(self, audio: str | Path | np.ndarray, *, channel: int | None = None) -> np.ndarray:
         """Embed one utterance.
@@ -82,7 +93,7 @@ class Embedder:
         Raises:
             InputError: the audio is missing, damaged, empty, silent or shorter than 25 ms.
         """
-        return self.backend.embed(open_wave(audio, channel))
+        return self._embed_wave(open_wave(audio, channel), None).vectors[0]
 
     def embed_windows(
         self, audio: str | Path | np.ndarray, windows: Windows, *, channel: int | None = None
@@ -110,7 +121,8 @@ class Embedder:
         """
         if not recordings:
             raise InputError("enrolment: no recording was given.")
-        return self.backend.enrol([open_wave(audio, channel) for audio in recordings])
+        vector = self.frames.enrol([open_wave(audio, channel) for audio in recordings])
+        return _finite(vector)
 
     def sums(self, audio: str | Path | np.ndarray, *, channel: int | None = None) -> PoolingSums:
         """What the frames of a recording add up to, for enrolment that goes on later.
@@ -121,11 +133,11 @@ class Embedder:
         Raises:
             InputError: as ``embed``.
         """
-        return self.backend.sums(open_wave(audio, channel))
+        return self.frames.sums(open_wave(audio, channel))
 
     def finish(self, sums: PoolingSums) -> np.ndarray:
         """The float32 unit vector of shape ``(dim,)`` of all frames of ``sums``."""
-        return self.backend.finish([sums])[0]
+        return _finite(self.frames.finish(sums))
 
     def embed_files(
         self, paths: Sequence[str | Path], *, channel: int | None = None, track: Track = silent
@@ -201,10 +213,10 @@ class Embedder:
     def _embed_wave(self, wave: Wave, windows: Windows | None) -> Embedded:
         seconds = wave.num_samples / SAMPLE_RATE
         if windows is None:
-            return Embedded(self.backend.embed(wave)[None], np.array([[0, seconds]]), seconds)
+            vector = _finite(self.frames.embed(wave))
+            return Embedded(vector[None], np.array([[0, seconds]]), seconds)
         spans = window_spans(seconds, windows)
-        frames = _frames_of(spans, wave.num_samples, self.backend.grid)
-        return Embedded(self.backend.embed_windows(wave, frames), spans, seconds)
+        return Embedded(_finite(self.frames.embed_windows(wave, spans)), spans, seconds)
 
 
 def load_encoder(
@@ -251,12 +263,15 @@ def window_spans(seconds: float, windows: Windows) -> np.ndarray:
     return np.stack([starts, np.minimum(starts + windows.length, seconds)], axis=1)
 
 
-def _frames_of(spans: np.ndarray, num_samples: int, grid: FrameGrid) -> np.ndarray:
-    """Output frames (windows, 2) whose centres lie in the spans, at least one each."""
-    first_to_stop = np.rint(spans * SAMPLE_RATE / grid.hop / grid.stride).astype(int)
-    frames_for_sure = max(1, (1 + num_samples // grid.hop) // grid.stride)
-    first = np.minimum(first_to_stop[:, 0], frames_for_sure - 1)
-    return np.stack([first, np.maximum(first_to_stop[:, 1], first + 1)], axis=1)
+def _finite(vectors: np.ndarray) -> np.ndarray:
+    """Refuse to hand out what no score can be made of.
+
+    Raises:
+        InputError: the encoder's weights do not give finite numbers.
+    """
+    if not np.isfinite(vectors).all():
+        raise InputError("the embedding is not finite: the encoder's weights are damaged.")
+    return vectors
 
 
 def _map_ahead(

@@ -5,15 +5,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from speakervlad.models.classifier import Classifier, Loss
-from speakervlad.models.frontend import LinearSpectrogram, LogMelSpectrogram
-from speakervlad.models.pooling import NetVLAD, StatisticsPooling, TemporalAveragePooling
-from speakervlad.models.resnet import BottleneckResNet
-from speakervlad.models.standard_resnet import StandardResNet34
+from speakervlad.models.losses import Classifier, Loss
+from speakervlad.models.pooling import Pooling
+from speakervlad.models.spectrogram import Spectrogram
+from speakervlad.models.trunks import FeatureMap, Trunk
 
 # False where augmentation hides the spectrogram behind its mean.
 SpectrogramMask = Bool[Tensor, "batch freq time"] | None
-FeatureMap = Float[Tensor, "batch channel row frame"]
 
 
 class ColumnDescriptors(nn.Module):
@@ -71,13 +69,11 @@ class SpeakerEncoder(nn.Module):
 
     def __init__(
         self,
-        front_end: LinearSpectrogram | LogMelSpectrogram,
-        trunk: BottleneckResNet | StandardResNet34,
+        front_end: Spectrogram,
+        trunk: Trunk,
         descriptors: ColumnDescriptors | RowMean,
-        pooling: NetVLAD | StatisticsPooling | TemporalAveragePooling,
+        pooling: Pooling,
         projection: Projection,
-        *,
-        guide: bool,
     ) -> None:
         super().__init__()
         self.front_end = front_end
@@ -85,7 +81,6 @@ class SpeakerEncoder(nn.Module):
         self.descriptors = descriptors
         self.pooling = pooling
         self.projection = projection
-        self.guide = guide
 
     @property
     def dim(self) -> int:
@@ -101,19 +96,19 @@ class SpeakerEncoder(nn.Module):
     def frames(
         self, waveforms: Float[Tensor, "batch samples"], keep: SpectrogramMask = None
     ) -> tuple[Float[Tensor, "batch dim frame"], Float[Tensor, "batch guide_dim frame"] | None]:
-        """Frame descriptors, and what the soft assignment looks at if that is something else."""
+        """Frame descriptors, and what the pooling weights look at if that is something else."""
         spectrograms = self.front_end(waveforms)
         if keep is not None:
             mean = spectrograms.mean(dim=(1, 2), keepdim=True)
             spectrograms = torch.where(keep, spectrograms, mean)
-        return self.describe(spectrograms)
+        return self.describe(self.trunk(spectrograms))
 
     def describe(
-        self, spectrograms: Float[Tensor, "batch freq time"]
+        self, feature_map: FeatureMap
     ) -> tuple[Float[Tensor, "batch dim frame"], Float[Tensor, "batch guide_dim frame"] | None]:
-        """The same from spectrograms."""
-        feature_map = self.trunk(spectrograms)
-        return self.descriptors(feature_map), feature_map.flatten(1, 2) if self.guide else None
+        """The same from feature maps."""
+        guide = feature_map.flatten(1, 2) if self.pooling.guided else None
+        return self.descriptors(feature_map), guide
 
 
 class SpeakerClassifier(nn.Module):

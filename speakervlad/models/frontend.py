@@ -1,202 +1,175 @@
-"""Front ends: waveforms in, normalised spectrograms out; run on the device, inside the module."""
+"""Front ends: what lies between a waveform and the input of a network; no torch.
 
+``FrontEnd`` is a set of parameters. Inference computes it here, in numpy, for every runtime;
+``models/spectrogram.py`` computes the same in torch, inside the module that is trained.
+"""
+
+import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+import numpy as np
 
-from speakervlad.models.precision import at_least_float32
+from speakervlad.schema import Range, Seconds
 
 SAMPLE_RATE = 16000
 NORM_EPSILON = 1e-5
-
-Spectrogram = Float[Tensor, "batch freq time"]
-
-
-def standardise_over_frequency(spectrogram: Spectrogram) -> Spectrogram:
-    """Zero mean, unit population deviation of every *frame* (as the GhostVLAD release does)."""
-    mean = spectrogram.mean(dim=1, keepdim=True)
-    deviation = spectrogram.std(dim=1, keepdim=True, correction=0)
-    return (spectrogram - mean) / (deviation + NORM_EPSILON)
+# "frequency": of every frame over its bins, as the GhostVLAD release does. "time": of every bin over
+# the recording (CMVN). "time_mean": its mean alone, which takes a fixed channel out of log spectra.
+Normalisation = Literal["frequency", "time", "time_mean", "none"]
 
 
-def standardise_over_time(spectrogram: Spectrogram) -> Spectrogram:
-    """Zero mean, unit population deviation of every *bin* over the utterance (CMVN)."""
-    mean = spectrogram.mean(dim=2, keepdim=True)
-    deviation = spectrogram.std(dim=2, keepdim=True, correction=0)
-    return (spectrogram - mean) / (deviation + NORM_EPSILON)
+@dataclass(frozen=True, kw_only=True)
+class FrontEnd:
+    """Short-time spectra, by default exactly the front end of the GhostVLAD release.
 
-
-def centre_over_time(spectrogram: Spectrogram) -> Spectrogram:
-    """Zero mean of every bin over the utterance: removes a fixed channel from log spectra (CMN)."""
-    return spectrogram - spectrogram.mean(dim=2, keepdim=True)
-
-
-NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "frequency": standardise_over_frequency,
-    "time": standardise_over_time,
-    "time_mean": centre_over_time,
-    "none": lambda spectrogram: spectrogram,
-}
-
-
-class ShortTimeFourier(nn.Module):
-    """What all front ends share: framing, windowing, mirroring, repeat-padding.
-
-    Training crops carry their own context: in training mode frames are not centred, so a crop of
-    ``crop_samples(n)`` samples yields exactly ``n`` frames of real signal. In evaluation mode the
-    signal is reflected by ``n_fft / 2`` at both ends and yields ``1 + samples // hop_length``
-    frames, twice as many when mirrored.
+    Xie et al., "Utterance-level aggregation for speaker recognition in the wild", ICASSP 2019:
+    257 linear magnitudes, 25 ms periodic Hann window, 10 ms hop, every frame standardised.
 
     Args:
         n_fft: FFT length in samples; the spectrum has ``n_fft // 2 + 1`` bins.
         win_length: length of the periodic Hann window in samples, centred in ``n_fft``.
         hop_length: step between frames in samples.
+        num_mels: triangular filters over the powers, equally spaced on the HTK mel scale, and the
+            natural logarithm of what they pass; 0 leaves linear magnitudes.
+        f_min: lower edge of the first filter in Hz.
+        f_max: upper edge of the last filter in Hz.
+        log_floor: added to every power before the logarithm.
+        normalise: a ``Normalisation``.
         mirror: in evaluation, append the time-reversed signal to itself (the GhostVLAD release).
         min_seconds: shorter signals are repeated until they last this long.
-        normalise: a name of ``NORMALISATIONS``.
     """
 
-    def __init__(
-        self,
-        *,
-        n_fft: int = 512,
-        win_length: int = 400,
-        hop_length: int = 160,
-        mirror: bool = False,
-        min_seconds: float = 0.0,
-        normalise: str = "frequency",
-    ) -> None:
-        super().__init__()
-        self.n_fft = n_fft
-        self.hop_length = hop_length
-        self.mirror = mirror
-        self.min_samples = max(n_fft, round(min_seconds * SAMPLE_RATE))
-        self.normalisation = normalise
-        self.normalise = NORMALISATIONS[normalise]
-        self.register_buffer("window", torch.hann_window(win_length), persistent=False)
-        self.window: Tensor
+    n_fft: int = 512
+    win_length: int = 400
+    hop_length: int = 160
+    num_mels: Annotated[int, Range(at_least=1, at_most=512)] = 80
+    f_min: float = 20.0
+    f_max: float = 7600.0
+    log_floor: Annotated[float, Range(above=0, at_most=1)] = 1e-6
+    normalise: Normalisation = "frequency"
+    mirror: bool = False
+    min_seconds: Seconds = 0.0
 
     @property
     def num_bins(self) -> int:
         """Rows of the spectrogram."""
-        return self.n_fft // 2 + 1
-
-    def crop_samples(self, num_frames: int) -> int:
-        """Samples of a training crop that yields ``num_frames`` frames."""
-        return (num_frames - 1) * self.hop_length + self.n_fft
-
-    def forward(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
-        with torch.autocast(waveforms.device.type, enabled=False):
-            return self.normalise(self.features(self.extend(at_least_float32(waveforms))))
-
-    def features(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
-        """The spectrogram of the signal as it is: neither extended nor normalised."""
-        return self.magnitudes(waveforms)
-
-    def magnitudes(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
-        """|STFT|, unscaled: a full-scale sine peaks near ``win_length / 4``."""
-        spectrum = torch.stft(
-            waveforms,
-            self.n_fft,
-            self.hop_length,
-            self.window.numel(),
-            self.window,
-            center=not self.training,
-            pad_mode="reflect",
-            return_complex=True,
-        )
-        return spectrum.abs()
-
-    def extend(self, waveforms: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch longer"]:
-        """Mirror (evaluation only), then repeat what is too short."""
-        if self.mirror and not self.training:
-            waveforms = torch.cat([waveforms, waveforms.flip(-1)], dim=-1)
-        num_samples = waveforms.shape[-1]
-        if num_samples < self.min_samples:
-            waveforms = waveforms.repeat(1, math.ceil(self.min_samples / num_samples))
-            waveforms = waveforms[:, : self.min_samples]
-        return waveforms
-
-
-class LinearSpectrogram(ShortTimeFourier):
-    """Linear magnitude spectrogram, by default exactly the front end of the GhostVLAD release.
-
-    Xie et al., "Utterance-level aggregation for speaker recognition in the wild", ICASSP 2019:
-    257 bins, 25 ms periodic Hann window, 10 ms hop, every frame standardised over frequency.
-    """
-
-
-class LogMelSpectrogram(ShortTimeFourier):
-    """Natural logarithm of mel-weighted powers.
-
-    Args:
-        num_mels: triangular filters, equally spaced on the HTK mel scale.
-        f_min: lower edge of the first filter in Hz.
-        f_max: upper edge of the last filter in Hz.
-        log_floor: added to every power before the logarithm.
-        n_fft: see ``ShortTimeFourier``, as for the arguments below.
-        win_length: window length in samples.
-        hop_length: step in samples.
-        mirror: append the reversed signal in evaluation.
-        min_seconds: repeat shorter signals.
-        normalise: a name of ``NORMALISATIONS``.
-    """
-
-    def __init__(
-        self,
-        num_mels: int = 80,
-        *,
-        f_min: float = 20.0,
-        f_max: float = 7600.0,
-        log_floor: float = 1e-6,
-        n_fft: int = 512,
-        win_length: int = 400,
-        hop_length: int = 160,
-        mirror: bool = False,
-        min_seconds: float = 0.0,
-        normalise: str = "time_mean",
-    ) -> None:
-        super().__init__(
-            n_fft=n_fft,
-            win_length=win_length,
-            hop_length=hop_length,
-            mirror=mirror,
-            min_seconds=min_seconds,
-            normalise=normalise,
-        )
-        self.num_mels = num_mels
-        self.log_floor = log_floor
-        filters = mel_filters(num_mels, n_fft, f_min, f_max)
-        self.register_buffer("filters", filters, persistent=False)
-        self.filters: Tensor
+        return self.num_mels or self.n_fft // 2 + 1
 
     @property
-    def num_bins(self) -> int:
-        return self.num_mels
+    def min_samples(self) -> int:
+        """Length in samples up to which shorter signals are repeated."""
+        return max(self.n_fft, round(self.min_seconds * SAMPLE_RATE))
 
-    def features(self, waveforms: Float[Tensor, "batch samples"]) -> Spectrogram:
-        powers = self.magnitudes(waveforms).square()
-        return torch.log(self.filters @ powers + self.log_floor)
+    def crop_samples(self, num_frames: int) -> int:
+        """Samples of a training crop that yields ``num_frames`` frames of real signal."""
+        return (num_frames - 1) * self.hop_length + self.n_fft
+
+    @functools.cached_property
+    def filters(self) -> np.ndarray | None:
+        """Mel filters (mels, bins), float32; None without."""
+        if not self.num_mels:
+            return None
+        return mel_filters(self.num_mels, self.n_fft, self.f_min, self.f_max)
+
+    def features(self, samples: np.ndarray) -> np.ndarray:
+        """Spectrogram (bins, 1 + samples // hop_length), float32, not normalised.
+
+        The signal (float32) is reflected by ``n_fft / 2`` at both ends, as torch's ``stft`` does.
+        """
+        powers = self._powers(samples)
+        if self.filters is None:
+            return np.ascontiguousarray(np.sqrt(powers).T)
+        return np.log(self.filters @ powers.T + np.float32(self.log_floor))
+
+    def _powers(self, samples: np.ndarray) -> np.ndarray:
+        """|STFT|^2 (frames, bins), unscaled: a full-scale sine peaks near ``(win_length / 4)^2``.
+
+        The window is even about its middle, so a transform about the middle is one of cosines over
+        the even part of a frame and of sines over its odd part: a quarter of the multiplications
+        of the plain transform, and ahead of numpy's FFT at this length.
+        """
+        padded = np.pad(samples, self.n_fft // 2, mode="reflect")
+        frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
+        middle, reach = self.n_fft // 2, self.win_length // 2
+        right = frames[:, middle : middle + reach]
+        left = frames[:, middle : middle - reach : -1]
+        cosines, sines = self._bases
+        real, imaginary = (right + left) @ cosines, (right - left) @ sines
+        real *= real
+        imaginary *= imaginary
+        real += imaginary
+        return real
+
+    @functools.cached_property
+    def _bases(self) -> tuple[np.ndarray, np.ndarray]:
+        """Windowed cosines and sines (win_length / 2, bins); the middle sample counts once."""
+        steps = np.arange(self.win_length // 2)
+        window = 0.5 + 0.5 * np.cos(2 * np.pi * steps / self.win_length)
+        angles = 2 * np.pi * np.outer(steps, np.arange(self.n_fft // 2 + 1)) / self.n_fft
+        cosines, sines = (wave * window[:, None] for wave in (np.cos(angles), np.sin(angles)))
+        cosines[0] /= 2
+        return cosines.astype(np.float32), sines.astype(np.float32)
 
 
-def mel_filters(
-    num_mels: int, n_fft: int, f_min: float, f_max: float
-) -> Float[Tensor, "mels freq"]:
-    """Triangles of height 1 on the HTK mel scale, 2595 log10(1 + f / 700).
+class Statistics(NamedTuple):
+    """Of every bin over a whole recording, float32 (bins, 1)."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def normalise(
+    features: np.ndarray, kind: Normalisation, statistics: Statistics | None = None
+) -> np.ndarray:
+    """A spectrogram (bins, frames) as the network takes it.
+
+    Args:
+        features: what ``FrontEnd.features`` returns.
+        kind: over which axis, and whether by the deviation too.
+        statistics: those of the whole recording, where ``features`` are a part of it.
+    """
+    if kind == "none":
+        return features
+    if statistics is None:
+        axis = 0 if kind == "frequency" else 1
+        mean = features.mean(axis=axis, keepdims=True)
+        deviation = features.std(axis=axis, keepdims=True) if kind != "time_mean" else mean
+        statistics = Statistics(mean, deviation)
+    centred = features - statistics.mean
+    return centred if kind == "time_mean" else centred / (statistics.deviation + NORM_EPSILON)
+
+
+def mel_filters(num_mels: int, n_fft: int, f_min: float, f_max: float) -> np.ndarray:
+    """Triangles of height 1 on the HTK mel scale, 2595 log10(1 + f / 700): float32 (mels, bins).
 
     Written out because whoever loads an encoder shall need neither torchaudio nor librosa; equal
     to ``librosa.filters.mel(htk=True, norm=None)``.
     """
     top, bottom = (2595 * math.log10(1 + f / 700) for f in (f_max, f_min))
-    mels = torch.linspace(bottom, top, num_mels + 2, dtype=torch.float64)
-    edges = 700 * (10 ** (mels / 2595) - 1)
-    bins = torch.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1, dtype=torch.float64)
+    edges = 700 * (10 ** (np.linspace(bottom, top, num_mels + 2) / 2595) - 1)
+    bins = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return torch.minimum(rising, falling).clamp(min=0).float()
+    return np.minimum(rising, falling).clip(min=0).astype(np.float32)
 
 
-FRONT_ENDS = {"linear": LinearSpectrogram, "log_mel": LogMelSpectrogram}
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after, for ceil(size / stride) outputs; the odd one goes to the end.
+
+    What Keras calls "same". With a stride it depends on ``size``: a network's exporter would keep
+    that of the length that it has seen, so along time it is applied before the exported graph.
+    """
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+_FRAMES = {"n_fft": 512, "win_length": 400, "hop_length": 160}
+FRONT_ENDS: dict[str, Callable[..., FrontEnd]] = {
+    "linear": functools.partial(
+        FrontEnd, **_FRAMES, num_mels=0, f_min=0.0, f_max=0.0, log_floor=1.0
+    ),
+    "log_mel": functools.partial(FrontEnd, **_FRAMES, f_min=20.0, f_max=7600.0),
+}

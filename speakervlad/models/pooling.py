@@ -2,16 +2,25 @@
 
 Every layer maps ``frames (batch, dim, *positions)`` to ``(batch, out_dim)``; positions may be time,
 width x height, or time x width x height. ``guide`` is what a soft assignment may look at instead of
-the frames themselves; layers without an assignment ignore it.
+the frames themselves: the trunk's feature map, as the GhostVLAD release does.
+
+A layer is trained by its ``forward``. In inference a runtime computes its ``weights``, and numpy
+does the rest with moments of the frames, as its ``finish`` says: see ``models/sums.py``.
 """
 
+import math
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from speakervlad.models.precision import at_least_float32
-from speakervlad.models.vlad_init import vlad_parameters
+from speakervlad.models.sums import Finish
+from speakervlad.schema import Range
 
 # tf.nn.l2_normalize: x * rsqrt(max(sum x^2, 1e-12))
 L2_EPSILON = 1e-6
@@ -19,32 +28,74 @@ VARIANCE_FLOOR = 1e-7
 
 Frames = Float[Tensor, "batch dim *positions"]
 Pooled = Float[Tensor, "batch out"]
+Weights = Float[Tensor, "batch row position"]
 
 
-class TemporalAveragePooling(nn.Module):
+class Pooling(nn.Module):
+    """What all layers have in common; a subclass gives ``out_dim``, ``forward`` and ``finish``.
+
+    Args:
+        dim: size D of a descriptor.
+        guide_dim: size of the vectors of the guide, if there is one.
+
+    Attributes:
+        out_dim: size of the pooled vector.
+        guided: whether the layer looks at the guide.
+        whole: whether the weights of a frame depend on all other frames, so that a recording cannot
+            be computed in exact chunks.
+    """
+
+    out_dim: int
+    guided = False
+    whole = False
+
+    def __init__(self, dim: int, guide_dim: int | None = None) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights | None:
+        """What weighs the frames in the moments of ``finish``; None where nothing does."""
+        return None
+
+    def finish(self) -> Finish:
+        """How moments of the frames become the pooled vector."""
+        raise NotImplementedError
+
+
+Clusters = Annotated[int, Range(at_least=1, at_most=4096)]
+Ghosts = Annotated[int, Range(at_least=0, at_most=4096)]
+
+
+class TemporalAveragePooling(Pooling):
     """The mean over all positions (TAP; global average pooling of an image)."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
+    def __init__(self, dim: int, guide_dim: int | None = None) -> None:
+        super().__init__(dim)
         self.out_dim = dim
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         return frames.flatten(2).mean(dim=2)
 
+    def finish(self) -> Finish:
+        return Finish("mean")
 
-class StatisticsPooling(nn.Module):
+
+class StatisticsPooling(Pooling):
     """Mean and population standard deviation over all positions (Snyder et al. 2017)."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
+    def __init__(self, dim: int, guide_dim: int | None = None) -> None:
+        super().__init__(dim)
         self.out_dim = 2 * dim
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         variance, mean = torch.var_mean(at_least_float32(frames.flatten(2)), dim=2, correction=0)
         return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1)
 
+    def finish(self) -> Finish:
+        return Finish("statistics", floor=VARIANCE_FLOOR)
 
-class NetVLAD(nn.Module):
+
+class NetVLAD(Pooling):
     """Soft-assigned sums of residuals to trainable centres; GhostVLAD when ``num_ghosts > 0``.
 
     ``V_k = sum_i a_k(x_i) (x_i - c_k)`` with ``a(x) = softmax(W x + b)`` over all K + G clusters,
@@ -53,9 +104,11 @@ class NetVLAD(nn.Module):
 
     Args:
         dim: size D of a descriptor.
+        guide_dim: size of the vectors that the assignment may look at instead of the descriptors.
         num_clusters: K, the clusters that reach the output.
         num_ghosts: G, the clusters that only absorb weight.
-        guide_dim: size of the vectors that the assignment looks at, if not the descriptors.
+        assignment: ``trunk`` looks at the guide, where there is one; ``descriptors`` is the layer
+            of the NetVLAD paper.
         intra_norm: L2-normalise every cluster's residual.
         vector_norm: L2-normalise the whole vector too (the NetVLAD paper does, the speaker
             release does not).
@@ -64,20 +117,23 @@ class NetVLAD(nn.Module):
     def __init__(
         self,
         dim: int,
-        *,
-        num_clusters: int,
-        num_ghosts: int = 0,
         guide_dim: int | None = None,
+        *,
+        num_clusters: Clusters = 8,
+        num_ghosts: Ghosts = 0,
+        assignment: Literal["trunk", "descriptors"] = "trunk",
         intra_norm: bool = True,
         vector_norm: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(dim)
         self.num_clusters = num_clusters
         self.num_ghosts = num_ghosts
         self.intra_norm = intra_norm
         self.vector_norm = vector_norm
         self.out_dim = num_clusters * dim
-        self.assignment = nn.Conv1d(guide_dim or dim, num_clusters + num_ghosts, 1)
+        self.guided = guide_dim is not None and assignment == "trunk"
+        looked_at = guide_dim if guide_dim is not None and self.guided else dim
+        self.assignment = nn.Conv1d(looked_at, num_clusters + num_ghosts, 1)
         self.centers = nn.Parameter(nn.init.orthogonal_(torch.empty(num_clusters, dim)))
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
@@ -87,13 +143,27 @@ class NetVLAD(nn.Module):
         """Soft assignment over all K + G clusters; the ghosts are the last G."""
         return self.assignment(guide.flatten(2)).softmax(dim=1)
 
+    def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights:
+        return self.assign(frames if guide is None else guide)
+
+    def finish(self) -> Finish:
+        return Finish(
+            "residuals",
+            "clusters",
+            num_clusters=self.num_clusters,
+            floor=L2_EPSILON,
+            intra_norm=self.intra_norm,
+            vector_norm=self.vector_norm,
+            centers=self.centers.detach().cpu().float().numpy(),
+        )
+
     def residual_sums(
         self, frames: Frames, guide: Tensor | None = None
     ) -> Float[Tensor, "batch clusters dim"]:
         """The un-normalised V, at least in float32; it adds up over disjoint sets of positions."""
         with torch.autocast(frames.device.type, enabled=False):
             frames = at_least_float32(frames.flatten(2))
-            weights = self.assign(frames if guide is None else at_least_float32(guide))
+            weights = self.weights(frames, None if guide is None else at_least_float32(guide))
             weights = weights[:, : self.num_clusters]
             sums = torch.einsum("bkt,bdt->bkd", weights, frames)
             return sums - weights.sum(dim=-1, keepdim=True) * self.centers
@@ -148,7 +218,41 @@ class NetVLAD(nn.Module):
         return alpha
 
 
-POOLINGS = {
+def vlad_parameters(
+    frames: np.ndarray,
+    ghost_frames: np.ndarray | None,
+    num_clusters: int,
+    num_ghosts: int,
+    seed: int,
+) -> tuple[np.ndarray, float]:
+    """K-means centres of clean frames, then of degraded ones, and alpha.
+
+    alpha = -log(0.01) / mean(d2^2 - d1^2) over the clean frames, with d1 and d2 the distances to
+    the nearest two of all centres, so that the nearest centre gets about 100 times the weight of
+    the second (Arandjelovic et al. 2016, layerVLADv2 of the authors' code). Ghost centres from
+    degraded material: Zhong et al. 2018, section 3.
+
+    Returns:
+        centres ``(num_clusters + num_ghosts, dim)``, ghosts last, and alpha.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics.pairwise import euclidean_distances
+
+    def cluster(rows: np.ndarray, count: int) -> np.ndarray:
+        return KMeans(count, random_state=seed).fit(rows).cluster_centers_
+
+    centers = cluster(frames, num_clusters)
+    if num_ghosts and ghost_frames is not None:
+        centers = np.concatenate([centers, cluster(ghost_frames, num_ghosts)])
+    if len(centers) < 2:
+        return centers, 1.0
+    squared = euclidean_distances(frames, centers, squared=True)
+    squared.partition(1, axis=1)
+    gap = float(np.mean(squared[:, 1] - squared[:, 0]))
+    return centers, -math.log(0.01) / max(gap, 1e-12)
+
+
+POOLINGS: dict[str, Callable[..., Pooling]] = {
     "average": TemporalAveragePooling,
     "statistics": StatisticsPooling,
     "netvlad": NetVLAD,

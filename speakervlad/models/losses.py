@@ -1,7 +1,8 @@
 """Training objectives: embeddings and speakers in, one loss out."""
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,11 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from speakervlad.models.precision import at_least_float32
+from speakervlad.schema import Count, NonNegative, Range
 
 Embeddings = Float[Tensor, "batch dim"]
 Speakers = Int[Tensor, " batch"]
 Logits = Float[Tensor, "batch speakers"]
 Directions = Float[Tensor, "speakers dim"]
+Scale = Annotated[float, Range(above=0, at_most=1e6)]
 
 
 class Loss(NamedTuple):
@@ -30,6 +33,7 @@ class Classifier(nn.Module):
     """
 
     weight: nn.Parameter
+    margin_warmup_steps = 0
 
     def before_step(self, step: int) -> None:
         """Draw what belongs to this step; called before every update. By default nothing."""
@@ -61,14 +65,22 @@ class MarginSoftmax(Classifier):
         num_speakers: number of classes.
         scale: s, multiplies the cosines.
         margin: m, its final value; ``margin_now`` is what the schedule has reached.
+        margin_warmup_steps: over so many first steps the margin rises linearly from 0.
     """
 
     def __init__(
-        self, dim: int, num_speakers: int, *, scale: float = 30.0, margin: float = 0.35
+        self,
+        dim: int,
+        num_speakers: int,
+        *,
+        scale: Scale = 30.0,
+        margin: NonNegative = 0.35,
+        margin_warmup_steps: Count = 0,
     ) -> None:
         super().__init__()
         self.scale = scale
         self.margin = margin
+        self.margin_warmup_steps = margin_warmup_steps
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(num_speakers, dim)))
         # A tensor: a changing float would make torch.compile compile again.
         self.register_buffer("margin_now", torch.tensor(float(margin)), persistent=False)
@@ -111,6 +123,7 @@ class AMSoftmax(MarginSoftmax):
         num_speakers: number of classes.
         scale: s, multiplies the cosines.
         margin: m, its final value.
+        margin_warmup_steps: see ``MarginSoftmax``.
         unit_norm: ``forward`` normalises the class directions wherever they are used;
             ``constraint`` uses the weights as they are and renormalises them after every update
             (the GhostVLAD release, whose orthogonal start is not of unit norm).
@@ -121,11 +134,14 @@ class AMSoftmax(MarginSoftmax):
         dim: int,
         num_speakers: int,
         *,
-        scale: float = 30.0,
-        margin: float = 0.35,
+        scale: Scale = 30.0,
+        margin: NonNegative = 0.35,
+        margin_warmup_steps: Count = 0,
         unit_norm: Literal["forward", "constraint"] = "forward",
     ) -> None:
-        super().__init__(dim, num_speakers, scale=scale, margin=margin)
+        super().__init__(
+            dim, num_speakers, scale=scale, margin=margin, margin_warmup_steps=margin_warmup_steps
+        )
         self.unit_norm = unit_norm
 
     def directions(self, weight: Directions) -> Directions:
@@ -148,11 +164,6 @@ class AAMSoftmax(MarginSoftmax):
     Beyond ``theta = pi - m``, where the cosine would rise again, the margin is ``m sin m``.
     """
 
-    def __init__(
-        self, dim: int, num_speakers: int, *, scale: float = 30.0, margin: float = 0.2
-    ) -> None:
-        super().__init__(dim, num_speakers, scale=scale, margin=margin)
-
     def with_margin(self, own: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch 1"]:
         margin = self.margin_now
         sines = (1 - own.square()).clamp(min=1e-9).sqrt()
@@ -174,6 +185,7 @@ class SubcentreAAMSoftmax(AAMSoftmax):
         num_centers: centres of a class.
         scale: s, multiplies the cosines.
         margin: m, its final value.
+        margin_warmup_steps: see ``MarginSoftmax``.
         hardest: K, how many other speakers are penalised; 0 penalises none.
         hardest_margin: m', warms up as the margin does.
     """
@@ -183,13 +195,16 @@ class SubcentreAAMSoftmax(AAMSoftmax):
         dim: int,
         num_speakers: int,
         *,
-        num_centers: int = 3,
-        scale: float = 30.0,
-        margin: float = 0.2,
-        hardest: int = 5,
-        hardest_margin: float = 0.06,
+        num_centers: Annotated[int, Range(at_least=1, at_most=100)] = 3,
+        scale: Scale = 30.0,
+        margin: NonNegative = 0.35,
+        margin_warmup_steps: Count = 0,
+        hardest: Count = 5,
+        hardest_margin: NonNegative = 0.06,
     ) -> None:
-        super().__init__(dim, num_speakers, scale=scale, margin=margin)
+        super().__init__(
+            dim, num_speakers, scale=scale, margin=margin, margin_warmup_steps=margin_warmup_steps
+        )
         self.hardest = min(hardest, num_speakers - 1)
         self.hardest_ratio = hardest_margin / margin if margin else 0.0
         centers = nn.init.orthogonal_(torch.empty(num_speakers * num_centers, dim))
@@ -213,3 +228,11 @@ class SubcentreAAMSoftmax(AAMSoftmax):
 def _loss(logits: Logits, scores: Logits, speakers: Speakers) -> Loss:
     correct = scores.detach().argmax(dim=1) == speakers
     return Loss(F.cross_entropy(logits, speakers), correct.float().mean())
+
+
+LOSSES: dict[str, Callable[..., Classifier]] = {
+    "softmax": Softmax,
+    "am_softmax": AMSoftmax,
+    "aam_softmax": AAMSoftmax,
+    "subcentre_aam_softmax": SubcentreAAMSoftmax,
+}

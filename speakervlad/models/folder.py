@@ -1,8 +1,8 @@
-"""From config to modules, and between encoder folders and modules."""
+"""Encoder folders and configs to modules, and back."""
 
 import json
 import logging
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,56 +10,40 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from speakervlad.config import (
-    ENCODER_CONFIG_NAME,
-    ClassifierConfig,
-    EncoderConfig,
-    FrontEndConfig,
-    PoolingConfig,
-    read_encoder_config,
-)
-from speakervlad.errors import InputError, check_range, first_few
+from speakervlad.config import ENCODER_CONFIG_NAME, EncoderConfig, read_encoder_config
+from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
-from speakervlad.models.classifier import (
-    AAMSoftmax,
-    AMSoftmax,
-    MarginSoftmax,
-    Softmax,
-    SubcentreAAMSoftmax,
-)
 from speakervlad.models.encoder import ColumnDescriptors, Projection, RowMean, SpeakerEncoder
-from speakervlad.models.frontend import FRONT_ENDS, LinearSpectrogram, LogMelSpectrogram
-from speakervlad.models.pooling import (
-    POOLINGS,
-    NetVLAD,
-    StatisticsPooling,
-    TemporalAveragePooling,
-)
-from speakervlad.models.resnet import TRUNKS
-from speakervlad.plain import to_dict
+from speakervlad.models.frontend import FRONT_ENDS
+from speakervlad.models.losses import LOSSES, Classifier
+from speakervlad.models.pooling import POOLINGS
+from speakervlad.models.spectrogram import Spectrogram
+from speakervlad.models.trunks import TRUNKS
+from speakervlad.schema import Part, resolve, to_dict
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME = "model.safetensors"
 CLASSIFIER_NAME = "classifier.safetensors"
-CLASSIFIERS: dict[str, Callable[[ClassifierConfig, int, int], Softmax | MarginSoftmax]] = {
-    "softmax": lambda config, dim, count: Softmax(dim, count),
-    "am_softmax": lambda config, dim, count: AMSoftmax(
-        dim, count, scale=config.scale, margin=config.margin, unit_norm=config.unit_norm
-    ),
-    "aam_softmax": lambda config, dim, count: AAMSoftmax(
-        dim, count, scale=config.scale, margin=config.margin
-    ),
-    "subcentre_aam_softmax": lambda config, dim, count: SubcentreAAMSoftmax(
-        dim,
-        count,
-        num_centers=config.num_centers,
-        scale=config.scale,
-        margin=config.margin,
-        hardest=config.hardest,
-        hardest_margin=config.hardest_margin,
-    ),
-}
+
+
+def complete(config: EncoderConfig, where: str = "") -> EncoderConfig:
+    """The config with every option of its parts, checked by the tables.
+
+    Args:
+        config: as it was read.
+        where: names its source, for messages.
+
+    Raises:
+        InputError: a part or an option is unknown, of the wrong type or out of its range.
+    """
+    prefix = "" if where else "encoder."
+    return replace(
+        config,
+        front_end=resolve(FRONT_ENDS, config.front_end, f"{prefix}front_end", where),
+        trunk=resolve(TRUNKS, config.trunk, f"{prefix}trunk", where),
+        pooling=resolve(POOLINGS, config.pooling, f"{prefix}pooling", where),
+    )
 
 
 def build_encoder(config: EncoderConfig) -> SpeakerEncoder:
@@ -75,74 +59,36 @@ def build_encoder(config: EncoderConfig) -> SpeakerEncoder:
 
 def assemble_encoder(config: EncoderConfig) -> SpeakerEncoder:
     """The encoder without the orthogonal start, which takes seconds and loading overwrites."""
-    _check_ranges(config)
-    front_end = build_front_end(config.front_end)
+    config = complete(config)
+    front_end = FRONT_ENDS[config.front_end.kind](**config.front_end.options)
     try:
-        trunk = TRUNKS[config.trunk.kind](
-            front_end.num_bins,
-            width=config.trunk.width,
-            batch_norm_momentum=config.trunk.batch_norm_momentum,
-        )
+        trunk = TRUNKS[config.trunk.kind](front_end.num_bins, **config.trunk.options)
     except ValueError as error:
         raise InputError(f"encoder.front_end: {error}") from error
     dim = config.descriptor_dim
     descriptors = (
         ColumnDescriptors(trunk.channels, trunk.num_rows, dim) if dim else RowMean(trunk.channels)
     )
-    guide_dim = trunk.channels * trunk.num_rows if config.pooling.assignment == "trunk" else None
-    pooling = build_pooling(config.pooling, descriptors.dim, guide_dim)
+    pooling = POOLINGS[config.pooling.kind](
+        descriptors.dim, trunk.channels * trunk.num_rows, **config.pooling.options
+    )
     projection = Projection(
         pooling.out_dim,
         config.embedding_dim,
         relu=config.embedding_relu,
         batch_norm=config.embedding_norm,
     )
-    guide = guide_dim is not None and isinstance(pooling, NetVLAD)
-    return SpeakerEncoder(front_end, trunk, descriptors, pooling, projection, guide=guide)
+    return SpeakerEncoder(Spectrogram(front_end), trunk, descriptors, pooling, projection)
 
 
-def build_front_end(config: FrontEndConfig) -> LinearSpectrogram | LogMelSpectrogram:
-    """The front end that the config names."""
-    if config.kind == "linear":
-        return FRONT_ENDS["linear"](
-            normalise=config.normalise, mirror=config.mirror, min_seconds=config.min_seconds
-        )
-    return LogMelSpectrogram(
-        config.num_mels,
-        normalise=config.normalise,
-        mirror=config.mirror,
-        min_seconds=config.min_seconds,
-    )
-
-
-def build_pooling(
-    config: PoolingConfig, dim: int, guide_dim: int | None
-) -> NetVLAD | StatisticsPooling | TemporalAveragePooling:
-    """The pooling layer that the config names, over descriptors of size ``dim``."""
-    if config.kind == "netvlad":
-        return NetVLAD(
-            dim,
-            num_clusters=config.num_clusters,
-            num_ghosts=config.num_ghosts,
-            guide_dim=guide_dim,
-            vector_norm=config.vector_norm,
-        )
-    return POOLINGS[config.kind](dim)
-
-
-def build_classifier(
-    config: ClassifierConfig, dim: int, num_speakers: int
-) -> Softmax | MarginSoftmax:
+def build_classifier(part: Part, dim: int, num_speakers: int) -> Classifier:
     """The training objective that the config names.
 
     Raises:
-        InputError: a size or a margin is out of its range.
+        InputError: it is unknown, or a size or a margin is out of its range.
     """
-    check_range("classifier.scale", config.scale, above=0)
-    for key in ("margin", "margin_warmup_steps", "hardest", "hardest_margin"):
-        check_range(f"classifier.{key}", getattr(config, key), at_least=0)
-    check_range("classifier.num_centers", config.num_centers, at_least=1)
-    return CLASSIFIERS[config.kind](config, dim, num_speakers)
+    part = resolve(LOSSES, part, "classifier")
+    return LOSSES[part.kind](dim, num_speakers, **part.options)
 
 
 def save_encoder(
@@ -151,7 +97,7 @@ def save_encoder(
     """Write an encoder folder; ``notes`` (such as step and EER) travel inside the weights file."""
     folder = Path(folder)
     with atomic_path(folder / ENCODER_CONFIG_NAME) as path:
-        path.write_text(json.dumps(to_dict(config), indent=2) + "\n")
+        path.write_text(json.dumps(to_dict(complete(config)), indent=2) + "\n")
     _write_weights(folder / WEIGHTS_NAME, encoder.state_dict(), notes)
 
 
@@ -162,7 +108,7 @@ def load_encoder_folder(folder: str | Path) -> tuple[SpeakerEncoder, EncoderConf
         InputError: files are missing or damaged, or the weights do not fit the config.
     """
     folder = Path(folder)
-    config = read_encoder_config(folder)
+    config = complete(read_encoder_config(folder), str(folder / ENCODER_CONFIG_NAME))
     encoder = assemble_encoder(config)
     path = folder / WEIGHTS_NAME
     load_strictly(encoder, _read_weights(path), str(path))
@@ -175,7 +121,7 @@ def save_classifier(folder: str | Path, weight: torch.Tensor) -> None:
 
 
 def load_classifier(
-    folder: str | Path, classifier: Softmax | MarginSoftmax, shard: tuple[int, int] | None = None
+    folder: str | Path, classifier: Classifier, shard: tuple[int, int] | None = None
 ) -> None:
     """Give a classifier the class weights that were kept beside an encoder.
 
@@ -222,21 +168,6 @@ def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], where: str)
     if wrong:
         raise InputError(f"{where}: does not fit its config: {first_few(sorted(wrong))}.")
     module.load_state_dict(state)
-
-
-def _check_ranges(config: EncoderConfig) -> None:
-    smallest = {
-        "front_end.num_mels": (config.front_end.num_mels, 1),
-        "front_end.min_seconds": (config.front_end.min_seconds, 0),
-        "trunk.width": (config.trunk.width, 0.01),
-        "trunk.batch_norm_momentum": (config.trunk.batch_norm_momentum, 0),
-        "descriptor_dim": (config.descriptor_dim, 0),
-        "pooling.num_clusters": (config.pooling.num_clusters, 1),
-        "pooling.num_ghosts": (config.pooling.num_ghosts, 0),
-        "embedding_dim": (config.embedding_dim, 1),
-    }
-    for key, (value, minimum) in smallest.items():
-        check_range(f"encoder.{key}", value, at_least=minimum)
 
 
 def _write_weights(

@@ -46,18 +46,6 @@ def share_from_environment() -> Share:
     return Share(int(rank), int(size))
 
 
-def fingerprint(encoder: Path) -> str:
-    """A digest of an encoder's config and weights: a folder, or an exported file."""
-    names = {"config.json", "model.safetensors", "model.onnx"}
-    files = [encoder]
-    if encoder.is_dir():
-        files = sorted(path for path in encoder.iterdir() if path.name in names)
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def keys_of(recordings: Recordings) -> list[str]:
     """What identifies each recording: its id and its path as it was given."""
     pairs = zip(recordings.ids, recordings.paths, strict=True)
@@ -167,7 +155,7 @@ def open_parts(
         InputError: as ``Parts``.
     """
     settings: dict[str, object] = {
-        "encoder": None if embedder.folder is None else fingerprint(embedder.folder),
+        "encoder": embedder.fingerprint,
         "backend": type(embedder.backend).__name__,
         "precision": precision,
         "windows": None if windows is None else list(windows),
