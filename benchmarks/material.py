@@ -31,7 +31,7 @@ def write_published_size(folder: Path) -> Path:
     """An encoder of the published size with random weights, and its graph beside them."""
     from speakervlad.config import EncoderConfig
     from speakervlad.inference.export import export_onnx
-    from speakervlad.models.build import build_encoder, save_encoder
+    from speakervlad.models.folder import build_encoder, save_encoder
 
     config = EncoderConfig()
     save_encoder(folder, build_encoder(config), config, {})

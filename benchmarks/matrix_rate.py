@@ -21,8 +21,8 @@ from embedding import OURS, ours
 from material import voice, write_published_size
 from torch.utils.flop_counter import FlopCounterMode
 
-from speakervlad.inference.pretrained import find_encoder
-from speakervlad.models.build import load_encoder_folder
+from speakervlad.inference.card import find_encoder
+from speakervlad.models.folder import load_encoder_folder
 
 SIZE = 2048
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

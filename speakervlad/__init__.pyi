@@ -34,7 +34,7 @@ from .inference.engine import load_encoder as load_encoder
 from .models.encoder import SpeakerEncoder as SpeakerEncoder
 from .models.pooling import NetVLAD as NetVLAD
 from .models.sums import PoolingSums as PoolingSums
-from .models.sums import PoolingSums as VladState
+from .models.sums import VladState as VladState
 from .training.run import train as train
 
 __version__: str

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from speakervlad.errors import InputError
 from speakervlad.schema import (
@@ -22,6 +22,8 @@ from speakervlad.schema import (
 )
 
 ENCODER_CONFIG_NAME = "config.json"
+LINEAR, THIN_RESNET, SOFTMAX = Part("linear"), Part("thin_resnet34"), Part("softmax")
+GHOSTVLAD = Part("netvlad", num_clusters=8, num_ghosts=2)
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class EncoderConfig:
     ``descriptor_dim: 0`` averages the rows of the trunk's feature map instead of a layer over them.
     """
 
-    front_end: Part = Part("linear")
-    trunk: Part = Part("thin_resnet34")
+    front_end: Part = LINEAR
+    trunk: Part = THIN_RESNET
     descriptor_dim: Annotated[int, Range(at_least=0, at_most=65_536)] = 512
-    pooling: Part = Part("netvlad", num_clusters=8, num_ghosts=2)
+    pooling: Part = GHOSTVLAD
     embedding_dim: Size = 512
     embedding_relu: bool = True
     embedding_norm: bool = False
@@ -103,7 +105,7 @@ class OptimConfig:
     """Decay reaches kernels and their biases, never batch norm or cluster centres."""
 
     kind: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: NonNegative = 1e-3
+    lr: Annotated[float, Range(at_least=0)] = 1e-3
     epsilon: Annotated[float, Range(above=0)] = 1e-8
     momentum: Annotated[float, Range(at_least=0, below=1)] = 0.9
     weight_decay: NonNegative = 2e-4
@@ -161,7 +163,7 @@ class Config:
     init_from: str | None = None
     init_classifier: bool = False
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    classifier: Part = Part("softmax")
+    classifier: Part = SOFTMAX
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -176,31 +178,33 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         InputError: the file is absent or no YAML mapping, a key is unknown, a value has the wrong
             type, or an override lacks its ``=``.
     """
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
     for override in overrides:
         if "=" not in override:
             raise InputError(f"{override}: an override is key=value, such as train.steps=100.")
     if not Path(path).is_file():
         raise InputError(f"{path}: no such config file.")
-    try:
-        loaded = OmegaConf.load(path)
-        if not isinstance(loaded, DictConfig):
-            raise InputError(f"{path}: a config must be a mapping.")
-        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
-        values = OmegaConf.to_container(merged, resolve=False)
-    except InputError:
-        raise
-    except (YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is not a readable config ({reason}).") from error
+    values = _read_yaml(path, overrides)
     for key, value in flatten(values):
         # An interpolation could read the environment of whoever was handed the file.
         if "${" in str(value):
             raise InputError(f"{path}: {key}: interpolations are not supported. Write the value.")
     return from_dict(Config, values, str(path))
+
+
+def _read_yaml(path: str | Path, overrides: Sequence[str]) -> dict[str, object]:
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        loaded = OmegaConf.load(path)
+        if isinstance(loaded, DictConfig):
+            merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+            return cast("dict[str, object]", OmegaConf.to_container(merged, resolve=False))
+    except (YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not a readable config ({reason}).") from error
+    raise InputError(f"{path}: a config must be a mapping.")
 
 
 def read_encoder_config(folder: Path) -> EncoderConfig:

@@ -1,4 +1,4 @@
-"""Schemas: frozen dataclasses, and rows of tables with their options, read strictly from plain data.
+"""Schemas, read strictly from plain data: frozen dataclasses, and rows of tables with options.
 
 Ranges stand beside the fields and parameters that they belong to:
 ``width: Annotated[float, Range(at_least=0.01)] = 1.0``.
@@ -37,10 +37,10 @@ class Range(NamedTuple):
 
 # Upper bounds are far above any use, and low enough that a mistyped number cannot fill the memory.
 Size = Annotated[int, Range(at_least=1, at_most=65_536)]
-Count = Annotated[int, Range(at_least=0, at_most=1_000_000_000)]
-Positive = Annotated[int, Range(at_least=1, at_most=1_000_000_000)]
+Count = Annotated[int, Range(at_least=0)]
+Positive = Annotated[int, Range(at_least=1)]
 Share = Annotated[float, Range(at_least=0, at_most=1)]
-NonNegative = Annotated[float, Range(at_least=0, at_most=1e9)]
+NonNegative = Annotated[float, Range(at_least=0)]
 Seconds = Annotated[float, Range(at_least=0, at_most=3600)]
 
 
@@ -74,19 +74,19 @@ class Part:
         return hash((self.kind, *sorted(self.options)))
 
     def __repr__(self) -> str:
-        return f"Part({', '.join([repr(self.kind), *(f'{k}={v!r}' for k, v in self.options.items())])})"
+        options = [f"{name}={value!r}" for name, value in self.options.items()]
+        return f"Part({', '.join([repr(self.kind), *options])})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial(Part, self.kind, **self.options), ()
 
 
-def resolve(
-    table: Mapping[str, Callable[..., Any]], part: Part, key: str, where: str = ""
-) -> Part:
+def resolve(table: Mapping[str, Callable[..., Any]], part: Part, key: str, where: str = "") -> Part:
     """The same part with every option of its row: defaults filled in, types and ranges checked.
 
     The options of a row are the keyword-only parameters of its class that the table does not bind.
-    Options that only other rows of the table have are left out: a config may carry them along.
+    Options that only other rows of the table have are checked and left out: a config may carry them
+    along.
 
     Args:
         table: rows by name.
@@ -101,17 +101,14 @@ def resolve(
     if part.kind not in table:
         raise InputError(f"{prefix}{key}.kind={part.kind!r}. {did_you_mean(part.kind, table)}")
     own = options_of(table[part.kind])
-    known = {name for row in table.values() for name in options_of(row)}
-    for name in part.options:
+    known = {name: hint for row in table.values() for name, (hint, _) in options_of(row).items()}
+    given = {}
+    for name, value in part.options.items():
         if name not in known:
             raise InputError(f"{prefix}unknown key {key}.{name}. {did_you_mean(name, known)}")
-    given = {
-        name: _convert(part.options[name], hint, where, f"{key}.{name}")
-        if name in part.options
-        else default
-        for name, (hint, default) in own.items()
-    }
-    return Part(part.kind, **given)
+        hint = own[name][0] if name in own else known[name]
+        given[name] = _convert(value, hint, where, f"{key}.{name}")
+    return Part(part.kind, **{name: given.get(name, own[name][1]) for name in own})
 
 
 @functools.cache

@@ -45,13 +45,14 @@ def tiny_encoder() -> Callable[..., tuple]:
     """
     import torch
 
-    from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
-    from speakervlad.models.build import build_encoder
+    from speakervlad.config import EncoderConfig
+    from speakervlad.models.folder import build_encoder
+    from speakervlad.schema import Part
 
     settings = {
-        "trunk": TrunkConfig(width=0.125),
+        "trunk": Part("thin_resnet34", width=0.125),
         "descriptor_dim": 16,
-        "pooling": PoolingConfig(num_clusters=3, num_ghosts=1),
+        "pooling": Part("netvlad", num_clusters=3, num_ghosts=1),
         "embedding_dim": 12,
         "embedding_relu": False,
     }
@@ -72,7 +73,7 @@ def tiny_encoder() -> Callable[..., tuple]:
 @pytest.fixture(scope="session")
 def save_tiny_encoder(tiny_encoder) -> Callable[..., Path]:
     """``save_tiny_encoder(folder, seed=0, **changes)``: the same on disk; returns the folder."""
-    from speakervlad.models.build import save_encoder
+    from speakervlad.models.folder import save_encoder
 
     def save(folder: Path, seed: int = 0, **changes: object) -> Path:
         save_encoder(folder, *tiny_encoder(seed, **changes), {})

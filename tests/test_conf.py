@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from speakervlad.config import EncoderConfig, PoolingConfig, ScheduleConfig, load_config
-from speakervlad.models.build import build_classifier, build_encoder
+from speakervlad.config import EncoderConfig, ScheduleConfig, load_config
+from speakervlad.models.folder import build_classifier, build_encoder
 from speakervlad.models.frontend import SAMPLE_RATE
+from speakervlad.models.losses import LOSSES
+from speakervlad.schema import Part, resolve
 from speakervlad.training.run import check_config
 from speakervlad.training.trainer import build_plan, rate_factor
 
@@ -70,8 +72,8 @@ def test_parameter_counts_by_part():
 )
 def test_parameter_counts_of_the_other_variants(trunk, clusters, ghosts, expected):
     config = EncoderConfig(
-        trunk=type(EncoderConfig().trunk)(kind=trunk),
-        pooling=PoolingConfig(num_clusters=clusters, num_ghosts=ghosts),
+        trunk=Part(trunk),
+        pooling=Part("netvlad", num_clusters=clusters, num_ghosts=ghosts),
     )
     assert count(on_meta(config)) + ghosts * 512 == expected
 
@@ -115,7 +117,7 @@ def test_the_releases_default_of_56_epochs_is_a_schedule_too():
 def test_settings_of_the_release(name):
     config = load_config(CONF / f"{name}.yaml")
     encoder = on_meta(config.encoder)
-    front_end = encoder.front_end
+    front_end = encoder.front_end.spec
     assert (front_end.num_bins, front_end.mirror, front_end.hop_length) == (257, True, 160)
     assert round(config.data.crop_seconds * SAMPLE_RATE / front_end.hop_length) == 250
     optim = config.optim
@@ -124,7 +126,7 @@ def test_settings_of_the_release(name):
     data = config.data
     assert (config.train.batch_size, data.wrap, data.reverse_probability) == (160, True, 0.3)
     assert config.encoder.embedding_relu
-    classifier = config.classifier
+    classifier = resolve(LOSSES, config.classifier, "classifier")
     if classifier.kind == "am_softmax":
         options = (classifier.scale, classifier.margin, classifier.unit_norm)
         assert options == (30, 0.35, "constraint")

@@ -6,17 +6,18 @@ import tarfile
 import numpy as np
 import pytest
 
-from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
+from speakervlad.config import EncoderConfig
 from speakervlad.data.audio import read_audio
 from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.evaluation.lists import Trials, read_trials
 from speakervlad.evaluation.metrics import equal_error_rate, verification_report
 from speakervlad.evaluation.scoring import cosine_scores
+from speakervlad.inference.card import find_encoder
 from speakervlad.inference.engine import load_encoder
 from speakervlad.inference.export import export_onnx
-from speakervlad.inference.pretrained import find_encoder
 from speakervlad.inference.recordings import from_names
-from speakervlad.models.build import build_encoder, save_encoder
+from speakervlad.models.folder import build_encoder, save_encoder
+from speakervlad.schema import Part
 
 LIST = "librispeech_train"
 WORDS = "google_speech_commands"
@@ -87,10 +88,10 @@ def test_real_recordings_are_embedded_scored_and_judged(shared_speech, recording
         everything.enrol_ids[kept], everything.test_ids[kept], everything.labels()[kept]
     )
     config = EncoderConfig(
-        front_end=FrontEndConfig("log_mel", 40, "none"),
-        trunk=TrunkConfig(width=0.125),
+        front_end=Part("log_mel", num_mels=40, normalise="none"),
+        trunk=Part("thin_resnet34", width=0.125),
         descriptor_dim=32,
-        pooling=PoolingConfig(assignment="descriptors"),
+        pooling=Part("netvlad", num_clusters=8, num_ghosts=2, assignment="descriptors"),
         embedding_dim=32,
         embedding_relu=False,
     )

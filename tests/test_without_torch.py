@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from speakervlad.config import EncoderConfig, PoolingConfig, TrunkConfig
+from speakervlad.config import EncoderConfig
 from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.inference.engine import Windows, load_encoder
 from speakervlad.inference.export import export_onnx
-from speakervlad.models.build import build_encoder, save_encoder
+from speakervlad.models.folder import build_encoder, save_encoder
+from speakervlad.schema import Part
 
 ROOT = Path(__file__).parents[1]
 MAX_MEGABYTES = 300
@@ -49,7 +50,9 @@ def bare(environment, tmp_path):
 def folder(tmp_path_factory):
     torch.manual_seed(0)
     config = EncoderConfig(
-        trunk=TrunkConfig(width=0.125), descriptor_dim=16, pooling=PoolingConfig(num_clusters=3)
+        trunk=Part("thin_resnet34", width=0.125),
+        descriptor_dim=16,
+        pooling=Part("netvlad", num_clusters=3, num_ghosts=2),
     )
     folder = tmp_path_factory.mktemp("model") / "encoder"
     save_encoder(folder, build_encoder(config), config, {})

@@ -25,7 +25,7 @@ from speakervlad.evaluation.scoring import cosine_scores
 from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.export import export_onnx
-from speakervlad.models.build import WEIGHTS_NAME
+from speakervlad.models.folder import WEIGHTS_NAME
 
 SECONDS = (1.0, 2.0, 3.0, 5.0, 10.0)
 WHOLE = "whole"

@@ -21,14 +21,15 @@ def convert(
     """Turn the published GhostVLAD weights (Keras, .h5) into an encoder folder."""
     require("torch", "train", "convert")
     require("h5py", "convert", "convert")
-    from speakervlad.inference.convert import convert_keras
+    from speakervlad.inference.keras import convert_keras
 
     model = convert_keras(weights, out)
     config, pooling = model.config, model.config.pooling
-    clusters = f", {pooling.num_clusters}+{pooling.num_ghosts} clusters"
+    clusters = ""
+    if pooling.kind == "netvlad":
+        clusters = f", {pooling.num_clusters}+{pooling.num_ghosts} clusters"
     classes = f", classifier of {model.num_classes} classes kept" if model.num_classes else ""
     console.print(
-        f"{config.trunk.kind}, {model.aggregation}"
-        f"{clusters if pooling.kind == 'netvlad' else ''}, "
+        f"{config.trunk.kind}, {model.aggregation}{clusters}, "
         f"{config.embedding_dim} dimensions{classes}: {out}"
     )

@@ -50,7 +50,7 @@ def embed(
     import time
 
     from speakervlad.inference.engine import load_encoder
-    from speakervlad.inference.sharding import embed_in_parts, open_parts, share_from_environment
+    from speakervlad.inference.shares import embed_in_parts, open_parts, share_from_environment
 
     started, share = time.time(), share_from_environment()
     windows = windows_of(window, hop)

@@ -39,8 +39,8 @@ def export(
     require("torch", "train", "export")
     require("onnx", "export", "export")
     from speakervlad.files import check_writable
+    from speakervlad.inference.card import find_encoder
     from speakervlad.inference.export import CHECK_SECONDS, export_onnx
-    from speakervlad.inference.pretrained import find_encoder
 
     if out.suffix != ".onnx":
         raise InputError(f"{out}: name it .onnx.")

@@ -19,8 +19,7 @@ def info(
     card: Annotated[bool, typer.Option(help="Print the whole model card, if there is one.")] = True,
 ) -> None:
     """Print an encoder's parts, size, thresholds and model card."""
-    from speakervlad.inference.description import describe_encoder
-    from speakervlad.inference.pretrained import find_encoder
+    from speakervlad.inference.card import describe_encoder, find_encoder
 
     path = find_encoder(encoder)
     for name, text in describe_encoder(path).items():

@@ -10,7 +10,7 @@ from speakervlad.cli import app
 from speakervlad.cli.console import console, track, training_line
 from speakervlad.errors import InputError
 from speakervlad.extras import require
-from speakervlad.inference.pretrained import DEFAULT, find_encoder
+from speakervlad.inference.card import DEFAULT, find_encoder
 
 # Two sessions of one generated speaker, and another speaker.
 GENERATED = ("test000/session0/000.wav", "test000/session1/000.wav", "test001/session0/000.wav")
@@ -69,8 +69,8 @@ def check_recordings(paths: list[Path]) -> None:
 
 def print_pairs(paths: list[Path]) -> None:
     """What the default encoder makes of every two recordings."""
+    from speakervlad.inference.card import read_threshold
     from speakervlad.inference.engine import load_encoder
-    from speakervlad.inference.thresholds import read_threshold
 
     embedder = load_encoder()
     threshold = read_threshold(find_encoder(DEFAULT), embedder.backend.notes)

@@ -53,8 +53,8 @@ def verify(
 
     With the file that `calibrate` writes beside the encoder, also how likely that is.
     """
+    from speakervlad.inference.card import read_threshold
     from speakervlad.inference.engine import load_encoder
-    from speakervlad.inference.thresholds import read_threshold
 
     check_options(threshold, far, p_target)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
@@ -98,7 +98,7 @@ def find_calibration(encoder: Path) -> "Calibration | None":
         InputError: it is damaged.
     """
     from speakervlad.evaluation.calibration import load_calibration
-    from speakervlad.inference.thresholds import companion
+    from speakervlad.inference.card import companion
 
     path = companion(encoder, CALIBRATION_NAME)
     return load_calibration(path) if path.is_file() else None

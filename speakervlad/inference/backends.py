@@ -262,9 +262,7 @@ class OnnxBackend(ExportedBackend):
         options.intra_op_num_threads = max(1, self.num_streams // streams)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(
-            self._data, options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(self._data, options, providers=["CPUExecutionProvider"])
 
     def _read_notes(self) -> dict[str, str]:
         return self._session.get_modelmeta().custom_metadata_map

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-
 from speakervlad.config import EncoderConfig, read_encoder_config
 from speakervlad.errors import InputError, first_few
 from speakervlad.schema import Part, from_dict
@@ -101,6 +98,8 @@ def _of_folder(path: Path) -> tuple[dict[str, str], Mapping[str, str]]:
 
 
 def _weights(path: Path, config: EncoderConfig) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, "numpy") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -111,7 +110,7 @@ def _weights(path: Path, config: EncoderConfig) -> dict[str, str]:
         raise InputError(f"{path}: missing or damaged ({error}).") from error
     _check_fit(path, config, shapes)
     count = sum(
-        int(np.prod(shape))
+        math.prod(shape)
         for name, shape in shapes.items()
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
     )

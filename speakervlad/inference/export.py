@@ -152,7 +152,7 @@ def quantise(
         def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore
             return next(self.feeds, None)
 
-    # The quantiser warns about graphs that its own preparation has not seen; ours is folded already.
+    # The quantiser warns about graphs that its own preparation has not seen.
     helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "quantised.onnx"

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -91,7 +92,7 @@ def plan_pieces(num_samples: int, most: int) -> list[Chunk]:
     """Equal pieces of at most so many samples, each for itself."""
     count = max(1, math.ceil(num_samples / most))
     cuts = np.linspace(0, num_samples, count + 1).astype(int).tolist()
-    return [Chunk(start, stop, 0, None) for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [Chunk(start, stop, 0, None) for start, stop in pairwise(cuts)]
 
 
 @dataclass(frozen=True)
@@ -267,9 +268,7 @@ class FrameEncoder:
             vectors[row] = self.finish(sums)
         return vectors
 
-    def frames(
-        self, wave: Wave, *, mirror: bool
-    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    def frames(self, wave: Wave, *, mirror: bool) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Yield descriptors and weights, chunk by chunk, each frame once."""
         wave = self._extended(wave, mirror)
         plan = self._plan(wave.num_samples)

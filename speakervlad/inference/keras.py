@@ -19,6 +19,7 @@ from speakervlad.errors import InputError, first_few
 from speakervlad.models.encoder import ColumnDescriptors, SpeakerEncoder
 from speakervlad.models.folder import (
     assemble_encoder,
+    complete,
     load_strictly,
     save_classifier,
     save_encoder,
@@ -60,6 +61,17 @@ BATCH_NORM = (
     ("moving_mean", "running_mean"),
     ("moving_variance", "running_var"),
 )
+
+
+@dataclass(frozen=True)
+class Place:
+    """One array: where Keras keeps it, its shape there, where we keep it, how it gets there."""
+
+    layer: str
+    weight: str
+    shape: tuple[int, ...]
+    key: str
+    to_torch: Callable[[np.ndarray], np.ndarray] = np.asarray
 
 
 @dataclass(frozen=True)
@@ -140,12 +152,14 @@ def _config(layers: Layers, aggregation: str) -> EncoderConfig:
         pooling, descriptor_dim = Part("average"), 0
     else:
         pooling, descriptor_dim = _vlad_config(layers, aggregation)
-    return EncoderConfig(
-        front_end=front_end,
-        trunk=trunk,
-        descriptor_dim=descriptor_dim,
-        pooling=pooling,
-        embedding_dim=embedding_dim,
+    return complete(
+        EncoderConfig(
+            front_end=front_end,
+            trunk=trunk,
+            descriptor_dim=descriptor_dim,
+            pooling=pooling,
+            embedding_dim=embedding_dim,
+        )
     )
 
 
@@ -191,17 +205,6 @@ def _refuse_mismatches(model: KerasModel, wanted: list[Place], where: str) -> No
 
 def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-@dataclass(frozen=True)
-class Place:
-    """One array: where Keras keeps it, its shape there, where we keep it, how it gets there."""
-
-    layer: str
-    weight: str
-    shape: tuple[int, ...]
-    key: str
-    to_torch: Callable[[np.ndarray], np.ndarray] = np.asarray
 
 
 def places(encoder: SpeakerEncoder, aggregation: str) -> list[Place]:
@@ -343,7 +346,9 @@ def _array(parent: h5py.Group, name: str, path: Path) -> np.ndarray:
     if not isinstance(child, h5py.Dataset) or child.dtype.kind != "f":
         raise InputError(f"{path}: {child.name} is no array of weights.")
     if child.external is not None or child.is_virtual:
-        raise InputError(f"{path}: {child.name} lies in another file. Only weights inside are read.")
+        raise InputError(
+            f"{path}: {child.name} lies in another file. Only weights inside are read."
+        )
     if np.prod(child.shape, dtype=float) > LARGEST_ARRAY:
         raise InputError(f"{path}: {child.name} is larger than any published layer.")
     values = np.asarray(child, dtype=np.float32)

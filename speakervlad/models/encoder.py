@@ -101,12 +101,13 @@ class SpeakerEncoder(nn.Module):
         if keep is not None:
             mean = spectrograms.mean(dim=(1, 2), keepdim=True)
             spectrograms = torch.where(keep, spectrograms, mean)
-        return self.describe(self.trunk(spectrograms))
+        return self.describe(spectrograms)
 
     def describe(
-        self, feature_map: FeatureMap
+        self, spectrograms: Float[Tensor, "batch freq time"]
     ) -> tuple[Float[Tensor, "batch dim frame"], Float[Tensor, "batch guide_dim frame"] | None]:
-        """The same from feature maps."""
+        """The same from spectrograms."""
+        feature_map = self.trunk(spectrograms)
         guide = feature_map.flatten(1, 2) if self.pooling.guided else None
         return self.descriptors(feature_map), guide
 

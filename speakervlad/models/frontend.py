@@ -16,8 +16,8 @@ from speakervlad.schema import Range, Seconds
 
 SAMPLE_RATE = 16000
 NORM_EPSILON = 1e-5
-# "frequency": of every frame over its bins, as the GhostVLAD release does. "time": of every bin over
-# the recording (CMVN). "time_mean": its mean alone, which takes a fixed channel out of log spectra.
+# "frequency": every frame over its bins, as the GhostVLAD release does. "time": every bin over the
+# recording (CMVN). "time_mean": its mean alone, which takes a fixed channel out of log spectra.
 Normalisation = Literal["frequency", "time", "time_mean", "none"]
 
 

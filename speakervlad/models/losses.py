@@ -16,7 +16,7 @@ Embeddings = Float[Tensor, "batch dim"]
 Speakers = Int[Tensor, " batch"]
 Logits = Float[Tensor, "batch speakers"]
 Directions = Float[Tensor, "speakers dim"]
-Scale = Annotated[float, Range(above=0, at_most=1e6)]
+Scale = Annotated[float, Range(above=0)]
 
 
 class Loss(NamedTuple):
@@ -164,6 +164,19 @@ class AAMSoftmax(MarginSoftmax):
     Beyond ``theta = pi - m``, where the cosine would rise again, the margin is ``m sin m``.
     """
 
+    def __init__(
+        self,
+        dim: int,
+        num_speakers: int,
+        *,
+        scale: Scale = 30.0,
+        margin: NonNegative = 0.2,
+        margin_warmup_steps: Count = 0,
+    ) -> None:
+        super().__init__(
+            dim, num_speakers, scale=scale, margin=margin, margin_warmup_steps=margin_warmup_steps
+        )
+
     def with_margin(self, own: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch 1"]:
         margin = self.margin_now
         sines = (1 - own.square()).clamp(min=1e-9).sqrt()
@@ -197,7 +210,7 @@ class SubcentreAAMSoftmax(AAMSoftmax):
         *,
         num_centers: Annotated[int, Range(at_least=1, at_most=100)] = 3,
         scale: Scale = 30.0,
-        margin: NonNegative = 0.35,
+        margin: NonNegative = 0.2,
         margin_warmup_steps: Count = 0,
         hardest: Count = 5,
         hardest_margin: NonNegative = 0.06,

@@ -1,13 +1,13 @@
 """Pooling as sums over frames, in numpy: what every runtime's descriptors become; no torch.
 
-Every pooling layer is a function of moments ``sum_t w_t``, ``sum_t w_t x_t`` and ``sum_t w_t x_t^2``
+Every pooling layer is a function of moments ``sum_t w_t``, ``sum_t w_t x_t``, ``sum_t w_t x_t^2``
 with weights w of its own, so moments of chunks, of recordings and of sessions add up.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Finish:
         return {name: value for name, value in values.items() if name != "centers"}
 
     @classmethod
-    def from_notes(cls, notes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+    def from_notes(cls, notes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Finish":
         """The inverse of ``to_notes``, with the arrays by their names."""
         return cls(**notes, centers=arrays.get("centers"))
 
@@ -71,11 +71,11 @@ class PoolingSums:
     num_frames: int = 0
 
     @classmethod
-    def empty(cls, pooling: Finish) -> Self:
+    def empty(cls, pooling: Finish) -> "PoolingSums":
         """No frames yet."""
         return cls(pooling)
 
-    def add(self, frames: np.ndarray, weights: np.ndarray | None = None) -> Self:
+    def add(self, frames: np.ndarray, weights: np.ndarray | None = None) -> "PoolingSums":
         """Add descriptors (dim, frames) and their weights, if the pooling has weights."""
         exact = frames.astype(np.float64)
         weight, first = self._weighted(exact, weights)
@@ -84,7 +84,7 @@ class PoolingSums:
         return self.merge(replace(self, weight=weight, first=first, second=second,
                                   num_frames=frames.shape[1]))  # fmt: skip
 
-    def merge(self, other: Self) -> Self:
+    def merge(self, other: "PoolingSums") -> "PoolingSums":
         """The moments of both sets of frames together.
 
         Raises:
@@ -162,3 +162,6 @@ FINISHES: dict[str, Callable[[PoolingSums], np.ndarray]] = {
     "statistics": _statistics,
     "residuals": _residuals,
 }
+
+# The name of 0.1.0, when every pooling had sums of its own.
+VladState = PoolingSums

@@ -43,7 +43,7 @@ class Trunk(nn.Module):
     def forward(self, spectrograms: Spectrograms) -> FeatureMap:
         return self.convolve(self.pad_time(spectrograms))
 
-    def pad_time(self, spectrograms: Spectrograms) -> Spectrograms:
+    def pad_time(self, spectrograms: Spectrograms) -> Float[Tensor, "batch freq longer"]:
         """Zeros before and after that ``convolve`` expects."""
         return F.pad(spectrograms, same_padding(spectrograms.shape[-1], *self.stem_padding))
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from speakervlad.config import AugmentConfig
 from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
-from speakervlad.errors import InputError, check_range
+from speakervlad.errors import InputError
 from speakervlad.extras import require
 from speakervlad.models.frontend import SAMPLE_RATE
 from speakervlad.training.effects import (
@@ -32,14 +32,7 @@ from speakervlad.training.effects import (
 )
 from speakervlad.training.sources import NoiseSource, RoomSource
 
-PROBABILITIES = (
-    "noise_probability",
-    "rir_probability",
-    "codec_probability",
-    "telephone_probability",
-)
 RANGES = ("noise_snr_db", "music_snr_db", "babble_snr_db", "babble_speakers")
-SIZES = ("gain_db", "time_masks", "time_mask_frames", "freq_masks", "freq_mask_bins")
 SLOWEST, FASTEST = 0.5, 2.0
 
 
@@ -350,14 +343,10 @@ def check_augment(config: AugmentConfig) -> None:
     Raises:
         InputError: as said; also a codec is asked and PyAV is not installed.
     """
-    for key in PROBABILITIES:
-        check_range(f"augment.{key}", getattr(config, key), at_least=0, at_most=1)
     for key in RANGES:
         values = getattr(config, key)
         if len(values) != 2 or values[0] > values[1]:
             raise InputError(f"augment.{key}={list(values)}: must be [lowest, highest].")
-    for key in SIZES:
-        check_range(f"augment.{key}", getattr(config, key), at_least=0)
     _check_speeds(config.speeds)
     _check_sources(config)
 
@@ -384,8 +373,6 @@ def _check_sources(config: AugmentConfig) -> None:
             "augment.rir_probability needs augment.rir_manifest. Write one with "
             "`speakervlad prepare --layout rirs`, or simulate rooms with `speakervlad rooms`."
         )
-    if config.rir_probability:
-        check_range("augment.rir_seconds", config.rir_seconds, at_least=0.01)
     if config.codec_probability:
         if not config.codecs:
             raise InputError("augment.codec_probability needs augment.codecs. Name one.")

@@ -66,11 +66,11 @@ def bench_data(config: Config, *, num_batches: int = 10) -> DataBench:
     Raises:
         InputError: the config or its data cannot be used.
     """
-    check_config(config, 1)
+    config = check_config(config, 1)
     world = World(0, 1, choose_device(config.train.device))
     manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
     model = build_model(config, num_classes(config, manifest))
-    front_end, speakers = model.encoder.front_end, len(manifest.speaker_names)
+    front_end, speakers = model.encoder.front_end.spec, len(manifest.speaker_names)
     crops = build_dataset(config, manifest, front_end)
     augmenter = build_augmenter(config, front_end, speakers, world.device)
     trainer = build_trainer(config, model, world)

@@ -18,8 +18,8 @@ from speakervlad.data.dataset import (
     batches,
 )
 from speakervlad.data.manifest import Manifest
-from speakervlad.errors import InputError, check_range
-from speakervlad.models.frontend import SAMPLE_RATE, ShortTimeFourier
+from speakervlad.errors import InputError
+from speakervlad.models.frontend import SAMPLE_RATE, FrontEnd
 from speakervlad.training.augment import (
     Augmenter,
     DrawnBatch,
@@ -38,19 +38,12 @@ def check_batches(config: Config) -> None:
         InputError: as said, or a tolerated fraction that is none.
     """
     data = config.data
-    check_range("data.max_bad_fraction", data.max_bad_fraction, at_least=0, below=1)
-    check_range("data.seconds_per_visit", data.seconds_per_visit, at_least=0)
     if data.speakers_per_batch == 0:
         return
     if data.seconds_per_visit:
         raise InputError(
             "data.seconds_per_visit shapes shuffled epochs; data.speakers_per_batch draws speakers "
             "instead. Set one of them to 0."
-        )
-    if data.speakers_per_batch < 0 or data.utterances_per_speaker < 1:
-        raise InputError(
-            f"data.speakers_per_batch={data.speakers_per_batch}, "
-            f"data.utterances_per_speaker={data.utterances_per_speaker}: must not be negative."
         )
     size = data.speakers_per_batch * data.utterances_per_speaker
     if config.train.batch_size != size:
@@ -65,7 +58,7 @@ def num_classes(config: Config, manifest: Manifest) -> int:
     return len(manifest.speaker_names) * len(config.augment.speeds)
 
 
-def build_dataset(config: Config, manifest: Manifest, front_end: ShortTimeFourier) -> DrawnCrops:
+def build_dataset(config: Config, manifest: Manifest, front_end: FrontEnd) -> DrawnCrops:
     """Crops just long enough for ``data.crop_seconds`` of frames, with their augmentation."""
     num_frames = crop_frames(config, front_end)
     crops = UtteranceDataset(
@@ -80,7 +73,7 @@ def build_dataset(config: Config, manifest: Manifest, front_end: ShortTimeFourie
 
 
 def build_augmenter(
-    config: Config, front_end: ShortTimeFourier, num_speakers: int, device: torch.device
+    config: Config, front_end: FrontEnd, num_speakers: int, device: torch.device
 ) -> Augmenter:
     """What the device does to batches of those crops."""
     num_frames = crop_frames(config, front_end)
@@ -93,7 +86,7 @@ def build_augmenter(
     )
 
 
-def crop_frames(config: Config, front_end: ShortTimeFourier) -> int:
+def crop_frames(config: Config, front_end: FrontEnd) -> int:
     """Frames of a training crop."""
     return round(config.data.crop_seconds * SAMPLE_RATE / front_end.hop_length)
 

@@ -7,7 +7,6 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from speakervlad.config import Config, load_config
 from speakervlad.data.manifest import Manifest
@@ -19,8 +18,8 @@ from speakervlad.evaluation.metrics import VerificationReport, error_curve, veri
 from speakervlad.evaluation.plots import det_figure, save_figure
 from speakervlad.evaluation.scoring import cosine_scores
 from speakervlad.files import atomic_path
+from speakervlad.inference.backends import TorchBackend
 from speakervlad.inference.engine import Embedder, load_encoder
-from speakervlad.inference.torch_backend import TorchBackend
 from speakervlad.progress import Track, silent
 from speakervlad.training.run import Show, build_model, no_show, train
 
@@ -90,7 +89,7 @@ def run_quickstart(
     config = quickstart_config(folder, overrides)
     trials = read_trials(folder / "corpus" / "test.trials")
     start = build_model(config, len(manifests["train"].speaker_names)).encoder
-    untrained = Embedder(TorchBackend(start, torch.device("cpu")))
+    untrained = Embedder(TorchBackend(start, "cpu"))
     before = judge(untrained, manifests["test"], trials, track)
     encoder = train(config, show)
     if encoder is None:

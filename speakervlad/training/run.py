@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,25 +13,28 @@ import torch
 from speakervlad.config import Config
 from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
-from speakervlad.errors import InputError, check_range, first_few
+from speakervlad.errors import InputError, first_few
 from speakervlad.evaluation.metrics import VerificationReport
 from speakervlad.files import atomic_path
+from speakervlad.inference.backends import TorchBackend
+from speakervlad.inference.card import THRESHOLDS_NAME
 from speakervlad.inference.engine import Embedder
-from speakervlad.inference.thresholds import THRESHOLDS_NAME
-from speakervlad.inference.torch_backend import TorchBackend
-from speakervlad.models.build import (
+from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.models.folder import (
     WEIGHTS_NAME,
     assemble_encoder,
     build_classifier,
     build_encoder,
+    complete,
     load_classifier,
     load_encoder_folder,
     load_strictly,
     save_classifier,
     save_encoder,
 )
-from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.models.losses import LOSSES
 from speakervlad.models.pooling import NetVLAD
+from speakervlad.schema import from_dict, resolve, to_dict
 from speakervlad.training.augment import DrawnBatch, check_augment
 from speakervlad.training.distributed import World, join_world, preemption
 from speakervlad.training.loading import (
@@ -51,7 +55,7 @@ from speakervlad.training.run_folder import (
     open_run,
 )
 from speakervlad.training.state import DataIdentity, TrainingState
-from speakervlad.training.trainer import build_trainer, check_optim, check_schedule
+from speakervlad.training.trainer import build_trainer, check_schedule
 from speakervlad.training.validation import (
     Interrupted,
     ValidationList,
@@ -91,7 +95,7 @@ def train(config: Config, show: Show = no_show) -> Path | None:
         InputError: config, manifest, lists or folder are not usable, or the loss is not finite.
     """
     with join_world(config.train.device) as world:
-        check_config(config, world.size)
+        config = check_config(config, world.size)
         manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
         lists = read_lists(config.data)
         with hold_run(config, world):
@@ -99,27 +103,31 @@ def train(config: Config, show: Show = no_show) -> Path | None:
     return Path(config.run_dir) / "encoder" if is_done else None
 
 
-def check_config(config: Config, world_size: int) -> None:
+def check_config(config: Config, world_size: int) -> Config:
     """Find every mistake before data is touched: builds the whole model without memory.
+
+    Returns:
+        The config with all options of its parts.
 
     Raises:
         InputError: as soon as something does not fit.
     """
+    config = from_dict(Config, to_dict(config), "config")
+    config = replace(
+        config,
+        encoder=complete(config.encoder),
+        classifier=resolve(LOSSES, config.classifier, "classifier"),
+    )
     train, pooling = config.train, config.encoder.pooling
-    for key in ("steps", "batch_size", "accumulate", "log_every", "save_every", "validate_every"):
-        check_range(f"train.{key}", getattr(train, key), at_least=1)
     if train.batch_size % (world_size * train.accumulate):
         raise InputError(
             f"train.batch_size={train.batch_size} cannot be shared by {world_size} processes and "
             f"{train.accumulate} accumulated parts. Choose a multiple."
         )
-    for key in ("average_last", "vlad_init_utterances", "freeze_trunk_steps"):
-        check_range(f"train.{key}", getattr(train, key), at_least=0)
     if not config.data.train_manifest:
         raise InputError("data.train_manifest is not set. Name the CSV that `prepare` wrote.")
-    if train.vlad_init_utterances and (pooling.kind, pooling.assignment) != (
-        "netvlad",
-        "descriptors",
+    if train.vlad_init_utterances and (
+        pooling.kind != "netvlad" or pooling.assignment != "descriptors"
     ):
         raise InputError(
             "train.vlad_init_utterances needs encoder.pooling.kind=netvlad and "
@@ -127,14 +135,12 @@ def check_config(config: Config, world_size: int) -> None:
         )
     if config.init_classifier and config.init_from is None:
         raise InputError("init_classifier needs init_from. Name the folder that holds one.")
-    if config.classifier.sharded or config.classifier.sample_rate != 1:
-        raise InputError("classifier.sharded and classifier.sample_rate are gone. Leave them out.")
-    check_optim(config.optim)
     check_schedule(config.schedule)
     check_batches(config)
     check_augment(config.augment)
     with torch.device("meta"):
         build_classifier(config.classifier, build_encoder(config.encoder).dim, 2)
+    return config
 
 
 def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
@@ -191,7 +197,7 @@ class Run:
         self.show = show
         self.folder = Path(config.run_dir)
         model = build_model(config, num_classes(config, manifest))
-        front_end = model.encoder.front_end
+        front_end = model.encoder.front_end.spec
         self.dataset = build_dataset(config, manifest, front_end)
         self.augmenter = build_augmenter(
             config, front_end, len(manifest.speaker_names), world.device
@@ -323,7 +329,7 @@ class Run:
         """Judge the lists, and keep the best encoder; whether no signal came before the end."""
         is_done = True
         if self.log:
-            embedder = Embedder(TorchBackend(self.trainer.model.encoder, self.world.device))
+            embedder = Embedder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
             try:
                 self._keep_best(validate(embedder, self.lists, until(asked)), self.log)
             except Interrupted:

@@ -14,16 +14,16 @@ from safetensors.torch import load_file
 from speakervlad.config import ENCODER_CONFIG_NAME, Config, load_config, to_yaml
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path, exclusive, naming_full_disk, remove_stale
-from speakervlad.inference.thresholds import THRESHOLDS_NAME
-from speakervlad.models.build import (
+from speakervlad.inference.card import THRESHOLDS_NAME
+from speakervlad.models.folder import (
     CLASSIFIER_NAME,
     WEIGHTS_NAME,
     load_encoder_folder,
     save_classifier,
     save_encoder,
 )
-from speakervlad.models.classifier import Loss
-from speakervlad.plain import differences
+from speakervlad.models.losses import Loss
+from speakervlad.schema import differences
 from speakervlad.training.distributed import World
 from speakervlad.training.state import DataIdentity, TrainingState, Weights
 

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from speakervlad.config import Config, OptimConfig, ScheduleConfig
-from speakervlad.errors import InputError, check_range
-from speakervlad.models.classifier import Loss
+from speakervlad.errors import InputError
 from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.models.losses import Loss
 from speakervlad.training.augment import Examples
 from speakervlad.training.distributed import World
 
@@ -147,19 +147,6 @@ def build_optimizer(model: SpeakerClassifier, config: OptimConfig) -> torch.opti
     return kind(groups, lr=config.lr, eps=config.epsilon, fused=True)
 
 
-def check_optim(config: OptimConfig) -> None:
-    """Refuse rates and decays outside of their ranges.
-
-    Raises:
-        InputError: as said.
-    """
-    check_range("optim.lr", config.lr, at_least=0)
-    check_range("optim.epsilon", config.epsilon, above=0)
-    check_range("optim.momentum", config.momentum, at_least=0, below=1)
-    check_range("optim.weight_decay", config.weight_decay, at_least=0)
-    check_range("optim.clip_norm", config.clip_norm, at_least=0)
-
-
 def parameter_groups(model: SpeakerClassifier, weight_decay: float) -> list[dict]:
     """Trunk and rest, each with and without decay; batch norm and cluster centres have none."""
     free = {id(parameter) for parameter in undecayed(model)}
@@ -248,9 +235,6 @@ def check_schedule(schedule: ScheduleConfig) -> None:
     Raises:
         InputError: as said.
     """
-    check_range("schedule.warmup_steps", schedule.warmup_steps, at_least=0)
-    check_range("schedule.warmup_start", schedule.warmup_start, at_least=0, at_most=1)
-    check_range("schedule.final_factor", schedule.final_factor, at_least=0, at_most=1)
     if schedule.kind != "steps":
         return
     if len(schedule.factors) != len(schedule.milestones) + 1:
@@ -274,7 +258,7 @@ def build_plan(config: Config) -> Callable[[int], StepPlan]:
         factor = rate_factor(step, config.train.steps, config.schedule)
         return StepPlan(
             config.optim.lr * factor,
-            margin_share(step, config.classifier.margin_warmup_steps),
+            margin_share(step, config.classifier.options.get("margin_warmup_steps", 0)),
             step < config.train.freeze_trunk_steps,
         )
 

@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from speakervlad.cli.console import track_audio
-from speakervlad.config import FrontEndConfig
 from speakervlad.errors import InputError
 from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.schema import Part
 
 
 @pytest.fixture(scope="module")
 def encoder(save_tiny_encoder, tmp_path_factory):
-    front_end = FrontEndConfig("log_mel", 40, "time_mean")
+    front_end = Part("log_mel", num_mels=40, normalise="time_mean")
     return save_tiny_encoder(tmp_path_factory.mktemp("model") / "encoder", front_end=front_end)
 
 

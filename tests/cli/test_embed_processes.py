@@ -42,7 +42,7 @@ def load(path):
 
 DIE_AFTER_TWO_PARTS = """
 import os, signal
-from speakervlad.inference import sharding
+from speakervlad.inference import shares as sharding
 from speakervlad.cli import main
 
 sharding.PART_SECONDS, add, parts = 0, sharding.Parts.add, []

@@ -7,15 +7,15 @@ import soundfile
 import yaml
 
 from speakervlad.cli import main
-from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
-from speakervlad.models.build import build_encoder, load_encoder_folder, save_encoder
-from speakervlad.plain import to_dict
+from speakervlad.config import EncoderConfig
+from speakervlad.models.folder import build_encoder, load_encoder_folder, save_encoder
+from speakervlad.schema import Part, to_dict
 
 ENCODER = EncoderConfig(
-    front_end=FrontEndConfig(kind="log_mel", num_mels=40),
-    trunk=TrunkConfig(width=0.125),
+    front_end=Part("log_mel", num_mels=40),
+    trunk=Part("thin_resnet34", width=0.125),
     descriptor_dim=8,
-    pooling=PoolingConfig(assignment="descriptors", num_clusters=2),
+    pooling=Part("netvlad", num_ghosts=2, assignment="descriptors", num_clusters=2),
     embedding_dim=8,
 )
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from speakervlad import __version__
-from speakervlad.inference.pretrained import find_encoder
+from speakervlad.inference.card import find_encoder
 
 
 @pytest.fixture

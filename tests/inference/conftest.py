@@ -1,4 +1,4 @@
-"""The five variants of the original, converted once for all tests that compare with its numbers."""
+"""Encoders that several tests share: those of the original, and one of every kind, exported."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,17 +7,50 @@ import pytest
 import soundfile
 import torch
 
-from speakervlad.inference.convert import convert_keras
-from speakervlad.models.build import load_encoder_folder
+from speakervlad.inference.export import export_onnx
+from speakervlad.inference.keras import convert_keras
 from speakervlad.models.encoder import SpeakerEncoder
+from speakervlad.models.folder import load_encoder_folder
+from speakervlad.models.pooling import POOLINGS
+from speakervlad.models.trunks import TRUNKS
+from speakervlad.schema import Part
 
+# What makes a trunk without a width small.
+SMALL_TRUNKS: dict[str, dict] = {"standard_resnet34": {"width": 0.25}}
 BASE = "gvlad_k8_g2_b512"
-VARIANTS = {
+REFERENCE = {
     BASE: [BASE],
     "vlad_k8_b512": [BASE, "vlad_k8_b512"],
     "gvlad_k12_g3_b256": [BASE, "gvlad_k12_g3_b256"],
     "avg_b512": [BASE, "avg_b512"],
     "resnet34l_gvlad_k8_g2_b512": ["resnet34l_gvlad_k8_g2_b512"],
+}
+
+# Fields of the config of a tiny encoder: every row of every table, and every way around a network.
+KINDS = {
+    "as released": {},
+    "mirrored": {"front_end": Part("linear", mirror=True, min_seconds=0.8)},
+    "mean over time": {"front_end": Part("log_mel", num_mels=40, normalise="time_mean")},
+    "deviation over time": {"front_end": Part("linear", normalise="time", mirror=True)},
+    "not normalised": {"front_end": Part("log_mel", num_mels=40, normalise="none")},
+    "average of rows": {"pooling": Part("average"), "descriptor_dim": 0},
+    "statistics": {"pooling": Part("statistics"), "embedding_relu": True},
+    "plain assignment": {
+        "pooling": Part(
+            "netvlad", num_clusters=8, num_ghosts=2, assignment="descriptors", vector_norm=True
+        )
+    },
+    "normalised embedding": {"embedding_norm": True},
+    **{
+        f"trunk {name}": {"trunk": Part(name, **SMALL_TRUNKS.get(name, {"width": 0.125}))}
+        for name in TRUNKS
+        if name != "thin_resnet34"
+    },
+    **{
+        f"pooling {name}": {"pooling": Part(name)}
+        for name in POOLINGS
+        if name not in ("average", "statistics", "netvlad")
+    },
 }
 
 
@@ -29,7 +62,7 @@ def reference_encoder(shared_reference, tmp_path_factory) -> Callable[[str], Spe
     def load(variant: str) -> SpeakerEncoder:
         if variant not in encoders:
             folder = tmp_path_factory.mktemp("reference") / "encoder"
-            paths = [shared_reference / f"weights/{name}.h5" for name in VARIANTS[variant]]
+            paths = [shared_reference / f"weights/{name}.h5" for name in REFERENCE[variant]]
             convert_keras(paths, folder)
             encoders[variant] = load_encoder_folder(folder)[0]
         return encoders[variant]
@@ -48,3 +81,11 @@ def reference_waveform(shared_reference) -> Callable[[str], torch.Tensor]:
         return torch.from_numpy(samples)[None]
 
     return read
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def exported_kind(request, save_tiny_encoder, tmp_path_factory) -> Path:
+    """The folder of a tiny encoder of every kind, with its graph beside it."""
+    folder = save_tiny_encoder(tmp_path_factory.mktemp("kind") / "encoder", **KINDS[request.param])
+    export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
+    return folder

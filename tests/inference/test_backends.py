@@ -9,13 +9,11 @@ import onnx
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.inference import backends, exported
+from speakervlad.inference import backends
+from speakervlad.inference.backends import ExportedBackend, OnnxBackend, TorchBackend
+from speakervlad.inference.card import THRESHOLDS_NAME, read_threshold
 from speakervlad.inference.engine import Windows, load_encoder
 from speakervlad.inference.export import export_onnx
-from speakervlad.inference.exported import ExportedBackend
-from speakervlad.inference.onnx_backend import OnnxBackend
-from speakervlad.inference.thresholds import THRESHOLDS_NAME, read_threshold
-from speakervlad.inference.torch_backend import TorchBackend
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
@@ -78,7 +76,7 @@ def test_backends_agree_on_many_files_and_on_one(
     [
         ("auto", "float32", 1e-5),
         pytest.param("openvino", "float32", 1e-5, marks=needs_openvino),
-        pytest.param("openvino", "bfloat16", 1e-5, marks=needs_openvino),
+        pytest.param("openvino", "bfloat16", 2e-2, marks=needs_openvino),
     ],
 )
 def test_graphs_do_all_that_torch_does(both, make_waveform, backend, precision, tolerance):
@@ -121,7 +119,7 @@ def test_auto_goes_by_what_is_installed_and_asked_for(both, plain, absent):
 
 @needs_openvino
 def test_auto_takes_openvino_for_bfloat16(both):
-    from speakervlad.inference.openvino_backend import OpenVinoBackend
+    from speakervlad.inference.backends import OpenVinoBackend
 
     opened = load_encoder(both / "model.onnx", precision="bfloat16").backend
     assert isinstance(opened, OpenVinoBackend)
@@ -145,7 +143,7 @@ def test_auto_leaves_a_backend_that_computes_something_else(both, monkeypatch, c
 
 
 def test_graph_of_another_version_is_not_used(both, monkeypatch, caplog):
-    monkeypatch.setattr(exported, "FORMAT", "speakervlad-encoder-3")
+    monkeypatch.setattr(backends, "FORMAT", "speakervlad-encoder-4")
     assert isinstance(load_encoder(both, device="cpu").backend, TorchBackend)
     assert "another version" in caplog.text
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from speakervlad.inference.chunks import FrameGrid, plan_chunks
+from speakervlad.inference.frames import FrameGrid, plan_chunks
 
 GRID = FrameGrid(hop=160, stride=16, context=92)
 

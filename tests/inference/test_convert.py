@@ -13,10 +13,10 @@ import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from speakervlad.config import ClassifierConfig
 from speakervlad.errors import InputError
-from speakervlad.inference.convert import convert_keras
-from speakervlad.models.build import build_classifier, load_classifier, load_encoder_folder
+from speakervlad.inference.keras import convert_keras
+from speakervlad.models.folder import build_classifier, load_classifier, load_encoder_folder
+from speakervlad.schema import Part
 
 THIN = [(48, 96, 2, 1), (96, 128, 3, 2), (128, 256, 3, 2), (256, 512, 3, 2)]
 WIDE = [(64, 256, 3, 1), (128, 512, 3, 2), (256, 1024, 3, 1), (512, 2048, 3, 2)]
@@ -207,13 +207,11 @@ def test_full_checkpoints_keep_their_classifier(layers, tmp_path):
     model = convert_keras([path], tmp_path / "encoder")
 
     assert model.num_classes == 40
-    classifier = build_classifier(ClassifierConfig(kind="am_softmax"), 16, 40)
+    classifier = build_classifier(Part("am_softmax"), 16, 40)
     load_classifier(tmp_path / "encoder", classifier)
     np.testing.assert_array_equal(classifier.weight.detach().numpy(), prediction.T)
     with pytest.raises(InputError, match=r"classifier.safetensors.*\(40, 16\), not \(41, 16\)"):
-        load_classifier(
-            tmp_path / "encoder", build_classifier(ClassifierConfig(kind="softmax"), 16, 41)
-        )
+        load_classifier(tmp_path / "encoder", build_classifier(Part("softmax"), 16, 41))
 
 
 def test_weights_of_keras_3_are_the_same_weights(layers, tmp_path):

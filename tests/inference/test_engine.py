@@ -2,17 +2,18 @@ import numpy as np
 import pytest
 import torch
 
-from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
+from speakervlad.config import EncoderConfig
 from speakervlad.errors import InputError
+from speakervlad.inference.backends import TorchBackend
 from speakervlad.inference.engine import Embedder, Windows, load_encoder, window_spans
-from speakervlad.inference.torch_backend import TorchBackend
-from speakervlad.models.build import build_encoder, save_encoder
+from speakervlad.models.folder import build_encoder, save_encoder
+from speakervlad.schema import Part
 
 CONFIG = EncoderConfig(
-    front_end=FrontEndConfig(kind="log_mel", num_mels=40, normalise="time_mean"),
-    trunk=TrunkConfig(width=0.125),
+    front_end=Part("log_mel", num_mels=40, normalise="time_mean"),
+    trunk=Part("thin_resnet34", width=0.125),
     descriptor_dim=16,
-    pooling=PoolingConfig(num_clusters=3, num_ghosts=1),
+    pooling=Part("netvlad", num_clusters=3, num_ghosts=1),
     embedding_dim=12,
     embedding_relu=False,
 )
@@ -26,7 +27,7 @@ def encoder():
 
 @pytest.fixture(scope="module")
 def embedder(encoder):
-    return Embedder(TorchBackend(encoder, torch.device("cpu")))
+    return Embedder(TorchBackend(encoder, "cpu"))
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_companions_do_not_matter_for_a_hundred_lengths(embedder, make_wav, tmp_
 
 
 def test_bfloat16_keeps_the_direction(encoder, embedder, make_waveform):
-    half = Embedder(TorchBackend(encoder, torch.device("cpu"), "bfloat16"))
+    half = Embedder(TorchBackend(encoder, "cpu", "bfloat16"))
     waveform = make_waveform(2.0)
     assert half.embed(waveform) @ embedder.embed(waveform) > 0.999
 
@@ -89,12 +90,12 @@ def test_folding_leaves_the_network_as_it_was_and_its_numbers_too(make_waveform)
     encoder.eval()
     waveform = make_waveform(1.7)
     plain = torch.nn.functional.normalize(encoder(torch.from_numpy(waveform)[None]), dim=1)
-    backend = TorchBackend(encoder, torch.device("cpu"))
+    backend = TorchBackend(encoder, "cpu")
     ours = Embedder(backend).embed(waveform)
     np.testing.assert_allclose(ours, plain[0].detach().numpy(), atol=2e-6)
     again = torch.nn.functional.normalize(encoder(torch.from_numpy(waveform)[None]), dim=1)
     assert torch.equal(plain, again)
-    norms = [m for m in backend.encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    norms = [m for m in backend.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert not norms
 
 

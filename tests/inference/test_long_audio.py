@@ -8,14 +8,13 @@ import pytest
 import soundfile
 import torch
 
-from speakervlad.config import EncoderConfig, FrontEndConfig, PoolingConfig, TrunkConfig
+from speakervlad.config import EncoderConfig
 from speakervlad.data import decoding
 from speakervlad.data.audio import read_speech
 from speakervlad.errors import InputError
 from speakervlad.inference import waves
+from speakervlad.inference.backends import TorchBackend
 from speakervlad.inference.engine import Embedder, Windows
-from speakervlad.inference.state import VladState, empty_state
-from speakervlad.inference.torch_backend import TorchBackend
 from speakervlad.inference.waves import (
     FileWave,
     MirroredWave,
@@ -23,14 +22,15 @@ from speakervlad.inference.waves import (
     SpooledWave,
     open_wave,
 )
-from speakervlad.models.build import build_encoder, save_encoder
+from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.models.pooling import NetVLAD, StatisticsPooling, TemporalAveragePooling
+from speakervlad.models.sums import PoolingSums, VladState
 
 
-def backend_of(encoder, chunk_frames=10_000):
-    backend = TorchBackend(encoder, torch.device("cpu"))
-    backend.chunk_frames = chunk_frames
-    return backend
+def embedder_of(encoder, chunk_frames=10_000):
+    embedder = Embedder(TorchBackend(encoder, "cpu"))
+    embedder.frames.chunk_frames = chunk_frames
+    return embedder
 
 
 @pytest.fixture(scope="session")
@@ -38,45 +38,12 @@ def encoder_of(tiny_encoder):
     return lambda **changes: tiny_encoder(**changes)[0]
 
 
-VARIANTS = {
-    "as released": {},
-    "mirrored": {"front_end": FrontEndConfig(mirror=True)},
-    "mean over time": {"front_end": FrontEndConfig("log_mel", 40, "time_mean")},
-    "deviation over time": {"front_end": FrontEndConfig("linear", normalise="time", mirror=True)},
-    "not normalised": {"front_end": FrontEndConfig("log_mel", 40, "none")},
-    "average": {"pooling": PoolingConfig(kind="average")},
-    "statistics": {"pooling": PoolingConfig(kind="statistics")},
-    "wide trunk": {"trunk": TrunkConfig(kind="wide_resnet34", width=0.125)},
-    "strided trunk": {"trunk": TrunkConfig(kind="strided_thin_resnet34", width=0.125)},
-    "standard trunk": {"trunk": TrunkConfig(kind="standard_resnet34", width=0.25)},
-    "plain assignment": {"pooling": PoolingConfig(assignment="descriptors")},
-}
-
-
-@pytest.mark.parametrize("seconds", [7.0, 11.111, 12.34567])
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_chunks_equal_one_pass(encoder_of, make_waveform, variant, seconds):
-    encoder = encoder_of(**VARIANTS[variant])
-    waveform = make_waveform(seconds)
-    with torch.inference_mode():
-        batch = torch.from_numpy(waveform)[None]
-        whole = torch.nn.functional.normalize(encoder(batch), dim=1)[0].numpy()
-    chunked = Embedder(backend_of(encoder, chunk_frames=11)).embed(waveform)
-    np.testing.assert_allclose(chunked, whole, atol=5e-6)
-
-
 @pytest.mark.slow
 def test_five_minutes_equal_one_pass_at_full_width(make_waveform):
     encoder = build_encoder(EncoderConfig())
-    wave = SampleWave(make_waveform(300.0))
-    chunked = TorchBackend(encoder, torch.device("cpu"))
-    np.testing.assert_allclose(
-        chunked.embed(wave), backend_of(encoder).embed(wave), rtol=0, atol=1e-4
-    )
-
-
-def frames_of(batch=1, dim=6, count=20, seed=0):
-    return torch.randn(batch, dim, count, generator=torch.Generator().manual_seed(seed))
+    waveform = make_waveform(300.0)
+    chunked = Embedder(TorchBackend(encoder, "cpu")).embed(waveform)
+    np.testing.assert_allclose(chunked, embedder_of(encoder).embed(waveform), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -88,25 +55,39 @@ def frames_of(batch=1, dim=6, count=20, seed=0):
     ],
     ids=lambda pooling: type(pooling).__name__,
 )
-def test_states_add_up_in_any_order(pooling):
-    frames = frames_of(batch=2)
-    whole = pooling(frames)
-    empty = empty_state(pooling)
-    first, second = empty.add(frames[..., :7]), empty.add(frames[..., 7:])
+def test_sums_add_up_in_any_order(pooling):
+    frames = torch.randn(1, 6, 20, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        whole, begin = pooling(frames)[0].numpy(), pooling(frames[..., :7])[0].numpy()
+        weights = pooling.weights(frames)
+    parts = [
+        (frames[0, :, part].numpy(), None if weights is None else weights[0, :, part].numpy())
+        for part in (slice(0, 7), slice(7, 20))
+    ]
+    empty = PoolingSums.empty(pooling.finish())
+    first, second = (empty.add(*part) for part in parts)
     assert second.merge(first).num_frames == 20
-    for state in (first.merge(second), second.merge(first), first.add(frames[..., 7:])):
-        torch.testing.assert_close(state.finish(), whole, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(first.merge(empty).finish(), pooling(frames[..., :7]))
+    for sums in (first.merge(second), second.merge(first), first.add(*parts[1])):
+        np.testing.assert_allclose(sums.finish(), whole, atol=1e-5, rtol=1e-5)
+    for sums in (first.merge(empty), empty.merge(first)):
+        np.testing.assert_allclose(sums.finish(), begin, atol=1e-5, rtol=1e-5)
 
 
-def test_empty_state_has_no_vector():
+def test_empty_sums_have_no_vector():
     with pytest.raises(ValueError, match="no frames"):
-        VladState.empty(NetVLAD(4, num_clusters=2)).finish()
+        VladState.empty(NetVLAD(4, num_clusters=2).finish()).finish()
+
+
+def test_sums_of_different_poolings_are_not_merged():
+    one = PoolingSums.empty(TemporalAveragePooling(4).finish()).add(np.ones((4, 3)))
+    other = PoolingSums.empty(StatisticsPooling(4).finish()).add(np.ones((4, 3)))
+    with pytest.raises(ValueError, match="different encoders"):
+        one.merge(other)
 
 
 def test_merged_recordings_embed_as_all_their_frames(encoder_of, make_waveform):
     encoder = encoder_of()
-    embedder = Embedder(backend_of(encoder))
+    embedder = embedder_of(encoder)
     recordings = [make_waveform(s, seed=i) for i, s in enumerate((1.0, 2.3, 0.7))]
     with torch.inference_mode():
         maps = [encoder.frames(torch.from_numpy(samples)[None]) for samples in recordings]
@@ -121,16 +102,14 @@ def test_merged_recordings_embed_as_all_their_frames(encoder_of, make_waveform):
 
 def test_nobody_is_enrolled_from_nothing(encoder_of):
     with pytest.raises(InputError, match="no recording"):
-        Embedder(backend_of(encoder_of())).enrol([])
+        embedder_of(encoder_of()).enrol([])
 
 
 @pytest.mark.parametrize("chunk_frames", [10_000, 13])
 def test_windows_pool_their_frames(encoder_of, make_waveform, chunk_frames):
     encoder = encoder_of()
     waveform = make_waveform(9.7)
-    embedded = Embedder(backend_of(encoder, chunk_frames)).embed_windows(
-        waveform, Windows(1.6, 0.8)
-    )
+    embedded = embedder_of(encoder, chunk_frames).embed_windows(waveform, Windows(1.6, 0.8))
     assert embedded.spans[2].tolist() == pytest.approx([1.6, 3.2])
     with torch.inference_mode():
         frames, guide = encoder.frames(torch.from_numpy(waveform)[None])
@@ -143,7 +122,7 @@ def test_windows_pool_their_frames(encoder_of, make_waveform, chunk_frames):
 
 @pytest.mark.parametrize("seconds", [0.025, 0.1, 0.31, 1.49, 1.51, 2.26, 3.33])
 def test_every_window_has_a_vector(encoder_of, make_waveform, seconds):
-    embedder = Embedder(backend_of(encoder_of(), chunk_frames=5))
+    embedder = embedder_of(encoder_of(), chunk_frames=5)
     vectors = embedder.embed_windows(make_waveform(seconds), Windows(0.2, 0.05)).vectors
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
@@ -164,7 +143,7 @@ def spans_from_one_second(monkeypatch):
 @pytest.mark.parametrize("name", ["long.wav", "long.flac"])
 def test_long_files_are_read_in_spans(encoder_of, spans_from_one_second, make_wav, tmp_path, name):
     path = make_wav(tmp_path / name, seconds=13.0)
-    embedder = Embedder(backend_of(encoder_of(), chunk_frames=12))
+    embedder = embedder_of(encoder_of(), chunk_frames=12)
     assert isinstance(open_wave(path), FileWave)
     samples, _ = soundfile.read(path, dtype="float32")
     np.testing.assert_array_equal(embedder.embed(path), embedder.embed(samples))
@@ -187,7 +166,7 @@ def test_lossy_files_wait_on_disk(
     assert wave.num_samples == len(samples)
     for start, stop in ((0, 10), (70_000, 70_001), (1000, 200_000), (5, len(samples))):
         np.testing.assert_array_equal(wave.read(start, stop), samples[start:stop])
-    embedder = Embedder(backend_of(encoder_of(), chunk_frames=12))
+    embedder = embedder_of(encoder_of(), chunk_frames=12)
     np.testing.assert_array_equal(embedder.embed(path), embedder.embed(samples))
     np.testing.assert_array_equal(embedder.embed_files([path])[0], embedder.embed(samples))
 
@@ -206,19 +185,19 @@ def test_no_room_for_samples_is_one_line(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     soundfile.write(tmp_path / "a.ogg", make_waveform(3.0), 16000)
     with pytest.raises(InputError, match=r"a\.ogg: .* cannot be kept in .*nowhere"):
-        Embedder(backend_of(encoder_of())).embed(tmp_path / "a.ogg")
+        embedder_of(encoder_of()).embed(tmp_path / "a.ogg")
 
 
 def test_long_silence_is_refused(encoder_of, spans_from_one_second, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(80000), 16000)
     with pytest.raises(InputError, match=r"silent\.wav: silent"):
-        Embedder(backend_of(encoder_of(), chunk_frames=5)).embed(tmp_path / "silent.wav")
+        embedder_of(encoder_of(), chunk_frames=5).embed(tmp_path / "silent.wav")
 
 
 def test_long_silence_on_disk_is_refused(encoder_of, spooled_from_one_second, tmp_path):
     soundfile.write(tmp_path / "silent.ogg", np.zeros(80000), 16000)
     with pytest.raises(InputError, match=r"silent\.ogg: silent"):
-        Embedder(backend_of(encoder_of(), chunk_frames=5)).embed(tmp_path / "silent.ogg")
+        embedder_of(encoder_of(), chunk_frames=5).embed(tmp_path / "silent.ogg")
 
 
 # Not getrusage, whose peak a child inherits from its parent.

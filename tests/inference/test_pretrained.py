@@ -11,11 +11,10 @@ from speakervlad.config import read_encoder_config
 from speakervlad.data.voices import make_corpus
 from speakervlad.errors import InputError
 from speakervlad.evaluation.metrics import equal_error_rate
+from speakervlad.inference.backends import OnnxBackend, TorchBackend
+from speakervlad.inference.card import FOLDER, PRETRAINED, find_encoder
 from speakervlad.inference.engine import Embedder, load_encoder
-from speakervlad.inference.onnx_backend import OnnxBackend
-from speakervlad.inference.pretrained import FOLDER, PRETRAINED, find_encoder
-from speakervlad.inference.torch_backend import TorchBackend
-from speakervlad.models.build import build_encoder, load_encoder_folder
+from speakervlad.models.folder import build_encoder, load_encoder_folder
 
 RECIPE = Path(__file__).parents[2] / "recipes/default_encoder"
 PARTS = ("train", "dev")

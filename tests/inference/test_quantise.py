@@ -6,18 +6,17 @@ import numpy as np
 import onnx
 import pytest
 
-from speakervlad.config import TrunkConfig
-from speakervlad.inference.backends import open_backend
+from speakervlad.inference.backends import TOLERANCES, DisagreesError, open_backend
+from speakervlad.inference.card import find_encoder
 from speakervlad.inference.engine import load_encoder
 from speakervlad.inference.export import export_onnx
-from speakervlad.inference.exported import TOLERANCES, DisagreesError
-from speakervlad.inference.pretrained import find_encoder
+from speakervlad.schema import Part
 
 
 @pytest.fixture(scope="module")
 def folder(save_tiny_encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoders") / "encoder"
-    return save_tiny_encoder(folder, trunk=TrunkConfig(width=0.25), descriptor_dim=32)
+    return save_tiny_encoder(folder, trunk=Part("thin_resnet34", width=0.25), descriptor_dim=32)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +31,7 @@ def test_trunk_has_small_integers_and_the_rest_has_not(quantised):
     constants = {one.name: one for one in onnx.load(quantised).graph.initializer}
     kinds = {one.data_type for one in constants.values() if len(one.dims) == 4}
     assert kinds == {onnx.TensorProto.INT8}
-    basis = max(constants.values(), key=lambda one: one.dims[-1] if len(one.dims) == 3 else 0)
-    assert basis.data_type == onnx.TensorProto.FLOAT
+    assert constants["projection_weight_value"].data_type == onnx.TensorProto.FLOAT
 
 
 def test_embeddings_stay_near_those_of_torch_but_differ(quantised, folder, make_waveform):
@@ -44,7 +42,7 @@ def test_embeddings_stay_near_those_of_torch_but_differ(quantised, folder, make_
         assert 1e-5 < distance < TOLERANCES["int8"]
 
 
-def test_doors_lead_into_the_quantised_trunk(quantised, make_waveform):
+def test_enrolment_computes_in_the_quantised_trunk(quantised, make_waveform):
     embedder = load_encoder(quantised)
     waveform = make_waveform(2.0)
     np.testing.assert_allclose(embedder.enrol([waveform]), embedder.embed(waveform), atol=1e-4)

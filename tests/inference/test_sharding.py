@@ -2,15 +2,17 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.inference import sharding
+from speakervlad.inference import shares as sharding
 from speakervlad.inference.engine import Embedder, Windows
+from speakervlad.inference.frames import FrameGrid
 from speakervlad.inference.recordings import Recordings
-from speakervlad.inference.sharding import (
+from speakervlad.inference.shares import (
     Parts,
     Share,
     embed_in_parts,
@@ -22,11 +24,14 @@ from speakervlad.inference.sharding import (
 class CountingBackend:
     """Embeds a recording as its length; a network would only take longer."""
 
-    dim = 3
+    ends = SimpleNamespace(dim=3, grid=FrameGrid(160, 16, 92), pooling=None)
     num_streams = 1
 
     def __init__(self):
-        self.num_embedded = 0
+        self.num_embedded, self.notes = 0, {}
+
+    def describe(self, spectrogram):
+        raise AssertionError(spectrogram)
 
     def streams(self, count):
         from concurrent.futures import ThreadPoolExecutor
@@ -45,9 +50,15 @@ def recordings(make_wav, tmp_path):
     return Recordings(names, paths)
 
 
+def counting():
+    embedder = Embedder(CountingBackend())
+    embedder.frames = embedder.backend
+    return embedder
+
+
 @pytest.fixture
 def embedder():
-    return Embedder(CountingBackend())
+    return counting()
 
 
 @pytest.fixture
@@ -66,7 +77,7 @@ def vectors_of(items):
 
 @pytest.fixture
 def plain(embedder, recordings):
-    return vectors_of(Embedder(CountingBackend()).embed_each(recordings.paths))
+    return vectors_of(counting().embed_each(recordings.paths))
 
 
 def test_short_runs_leave_no_parts(embedder, recordings, out, plain):

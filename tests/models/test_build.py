@@ -5,45 +5,42 @@ import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
-from speakervlad.config import (
-    ClassifierConfig,
-    EncoderConfig,
-    FrontEndConfig,
-    PoolingConfig,
-    TrunkConfig,
-)
+from speakervlad.config import EncoderConfig
 from speakervlad.errors import InputError
-from speakervlad.models.build import (
+from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.models.folder import (
     build_classifier,
     build_encoder,
+    complete,
     load_encoder_folder,
     load_strictly,
     save_classifier,
     save_encoder,
 )
-from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.schema import Part
 
 NARROW = EncoderConfig(
-    trunk=TrunkConfig(width=0.125),
+    trunk=Part("thin_resnet34", width=0.125),
     descriptor_dim=16,
-    pooling=PoolingConfig(num_clusters=3, num_ghosts=1),
+    pooling=Part("netvlad", num_clusters=3, num_ghosts=1),
     embedding_dim=8,
 )
 VARIANTS = {
     "ghostvlad": NARROW,
     "assignment on descriptors": dataclasses.replace(
-        NARROW, pooling=PoolingConfig(assignment="descriptors", vector_norm=True)
+        NARROW,
+        pooling=Part(
+            "netvlad", num_clusters=8, num_ghosts=2, assignment="descriptors", vector_norm=True
+        ),
     ),
-    "average of rows": dataclasses.replace(
-        NARROW, descriptor_dim=0, pooling=PoolingConfig(kind="average")
-    ),
+    "average of rows": dataclasses.replace(NARROW, descriptor_dim=0, pooling=Part("average")),
     "statistics on mels": dataclasses.replace(
         NARROW,
-        front_end=FrontEndConfig(kind="log_mel", num_mels=40, normalise="time_mean"),
-        pooling=PoolingConfig(kind="statistics"),
+        front_end=Part("log_mel", num_mels=40, normalise="time_mean"),
+        pooling=Part("statistics"),
         embedding_relu=False,
     ),
-    "wide": dataclasses.replace(NARROW, trunk=TrunkConfig(kind="wide_resnet34", width=0.125)),
+    "wide": dataclasses.replace(NARROW, trunk=Part("wide_resnet34", width=0.125)),
 }
 
 
@@ -68,7 +65,7 @@ def test_save_and_load_give_the_same_embeddings(config, waveforms, tmp_path):
     save_encoder(tmp_path, encoder, config, {})
     loaded, loaded_config = load_encoder_folder(tmp_path)
 
-    assert loaded_config == config
+    assert loaded_config == complete(config)
     assert not loaded.training
     assert encoder(waveforms).shape == (3, config.embedding_dim)
     assert torch.equal(loaded(waveforms), encoder(waveforms))
@@ -94,7 +91,7 @@ def test_kernels_start_orthogonal_and_biases_at_zero():
 
 @pytest.mark.parametrize("kind", ["softmax", "am_softmax", "aam_softmax"])
 def test_classifier_on_an_encoder_reaches_every_weight(kind, waveforms):
-    classifier = build_classifier(ClassifierConfig(kind=kind, margin=0.1), 8, 5)
+    classifier = build_classifier(Part(kind, margin=0.1), 8, 5)
     model = SpeakerClassifier(build_encoder(NARROW), classifier)
     loss = model(waveforms, torch.tensor([0, 4, 2]))
     assert 0 <= loss.accuracy <= 1
@@ -103,14 +100,14 @@ def test_classifier_on_an_encoder_reaches_every_weight(kind, waveforms):
 
 
 def test_classifier_takes_its_options_from_the_config():
-    config = ClassifierConfig(kind="am_softmax", scale=20, margin=0.25, unit_norm="constraint")
+    config = Part("am_softmax", scale=20, margin=0.25, unit_norm="constraint")
     classifier = build_classifier(config, 8, 5)
     options = (classifier.scale, classifier.margin, classifier.unit_norm)
     assert options == (20, 0.25, "constraint")
 
 
 def test_too_few_mels_name_the_front_end():
-    config = dataclasses.replace(NARROW, front_end=FrontEndConfig(kind="log_mel", num_mels=20))
+    config = dataclasses.replace(NARROW, front_end=Part("log_mel", num_mels=20))
     with pytest.raises(InputError, match=r"front_end.*20 frequency bins"):
         build_encoder(config)
 
@@ -216,7 +213,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 @pytest.mark.parametrize("values", [{"num_clusters": 0}, {"num_ghosts": -1}])
 def test_impossible_cluster_counts_are_refused(values):
-    config = dataclasses.replace(NARROW, pooling=PoolingConfig(**values))
+    config = dataclasses.replace(NARROW, pooling=Part("netvlad", **values))
     with pytest.raises(InputError, match="pooling"):
         build_encoder(config)
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_metric_learning import losses
 
-from speakervlad.models.classifier import AAMSoftmax, AMSoftmax, Softmax, SubcentreAAMSoftmax
+from speakervlad.models.losses import AAMSoftmax, AMSoftmax, Softmax, SubcentreAAMSoftmax
 
 DIM, SPEAKERS = 16, 7
 

@@ -5,9 +5,15 @@ import pytest
 import soundfile
 import torch
 
-from speakervlad.models.frontend import LinearSpectrogram, standardise_over_frequency
+from speakervlad.models import frontend
+from speakervlad.models.frontend import FRONT_ENDS
+from speakervlad.models.spectrogram import Spectrogram, normalise
 
 FRAMES = 250
+
+
+def LinearSpectrogram(**options):  # noqa: N802 - a row of the table
+    return Spectrogram(FRONT_ENDS["linear"](**options))
 
 
 def read(shared_reference, name):
@@ -29,6 +35,10 @@ def test_evaluation_spectrograms(shared_reference, name):
         magnitudes = LinearSpectrogram(mirror=True, normalise="none").eval()
         close(magnitudes(waveform)[0], theirs["mag"])
     close(LinearSpectrogram(mirror=True).eval()(waveform)[0], theirs["norm"])
+    in_numpy = FRONT_ENDS["linear"]().features(
+        torch.cat([waveform, waveform.flip(-1)], 1)[0].numpy()
+    )
+    close(torch.from_numpy(frontend.normalise(in_numpy, "frequency")), theirs["norm"])
 
 
 def draws(shared_reference):
@@ -50,7 +60,7 @@ def test_training_spectrograms_of_the_whole_doubled_signal(shared_reference):
         cut = torch.nn.functional.pad(whole, (0, missing))[:, :, max(start, 0) :][:, :, :FRAMES]
         if magnitudes is not None:
             close(cut[0], magnitudes)
-        close(standardise_over_frequency(cut)[0], norm)
+        close(normalise(cut, "frequency")[0], norm)
 
 
 def test_training_crops_of_the_waveform_give_the_same_frames(shared_reference):
@@ -66,7 +76,7 @@ def test_training_crops_of_the_waveform_give_the_same_frames(shared_reference):
         doubled = torch.cat([waveform, waveform], dim=-1)
         if start < 0:
             continue
-        size, length = front_end.crop_samples(FRAMES), doubled.shape[-1]
+        size, length = front_end.spec.crop_samples(FRAMES), doubled.shape[-1]
         first = 160 * start - 256
         if flipped:
             first = length - (first + size)

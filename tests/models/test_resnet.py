@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from speakervlad.models.resnet import ThinResNet34, WideResNet34
+from speakervlad.models.trunks import TRUNKS
+
+ThinResNet34, WideResNet34 = TRUNKS["thin_resnet34"], TRUNKS["wide_resnet34"]
 
 # channels, frequency rows, and frames as a function of T, of the reference model (REFERENCE 2.2)
 THIN = (
@@ -113,7 +115,7 @@ def test_stride_sits_on_the_first_1x1_convolution():
 @pytest.mark.parametrize(("rows", "frames"), [(257, 10), (257, 11), (128, 11), (129, 8)])
 def test_strided_stem_pads_like_keras_same(rows, frames):
     """total = (ceil(n / 2) - 1) * 2 + 7 - n, and the odd one goes to the end."""
-    trunk = WideResNet34(width=0.125).eval()
+    trunk = WideResNet34(rows, width=0.125).eval()
     seen = {}
     trunk.stem.register_forward_hook(lambda _m, _i, out: seen.update(stem=out))
     spectrogram = torch.randn(1, rows, frames)

@@ -13,24 +13,25 @@ from jaxtyping import install_import_hook
 install_import_hook("speakervlad.models", "beartype.beartype")
 import pytest, torch
 from speakervlad.config import *
-from speakervlad.models.build import build_classifier, build_encoder
+from speakervlad.schema import Part
+from speakervlad.models.folder import build_classifier, build_encoder
 from speakervlad.models.encoder import SpeakerClassifier
 
-narrow = EncoderConfig(trunk=TrunkConfig(width=0.125), descriptor_dim=16, embedding_dim=8)
+narrow = EncoderConfig(trunk=Part("thin_resnet34", width=0.125), descriptor_dim=16, embedding_dim=8)
 changes = (
     {},
-    {"trunk": TrunkConfig(kind="wide_resnet34", width=0.125)},
-    {"trunk": TrunkConfig(kind="strided_thin_resnet34", width=0.125)},
-    {"pooling": PoolingConfig(assignment="descriptors", num_ghosts=0)},
-    {"descriptor_dim": 0, "pooling": PoolingConfig(kind="average")},
-    {"front_end": FrontEndConfig(kind="log_mel", num_mels=40, normalise="time_mean"),
-     "pooling": PoolingConfig(kind="statistics")},
+    {"trunk": Part("wide_resnet34", width=0.125)},
+    {"trunk": Part("strided_thin_resnet34", width=0.125)},
+    {"pooling": Part("netvlad", num_clusters=8, assignment="descriptors", num_ghosts=0)},
+    {"descriptor_dim": 0, "pooling": Part("average")},
+    {"front_end": Part("log_mel", num_mels=40, normalise="time_mean"),
+     "pooling": Part("statistics")},
 )
 waveforms, speakers = torch.randn(2, 8000), torch.tensor([3, 1])
 for change in changes:
     encoder = build_encoder(dataclasses.replace(narrow, **change))
     for kind in ("softmax", "am_softmax", "aam_softmax"):
-        model = SpeakerClassifier(encoder, build_classifier(ClassifierConfig(kind=kind), 8, 5))
+        model = SpeakerClassifier(encoder, build_classifier(Part(kind), 8, 5))
         model.train()(waveforms, speakers).value.backward()
         model.eval()(waveforms, speakers)
     with pytest.raises(Exception, match="Type-check error"):

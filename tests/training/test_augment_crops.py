@@ -11,6 +11,7 @@ from speakervlad.config import AugmentConfig
 from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
+from speakervlad.schema import from_dict, to_dict
 from speakervlad.training.augment import (
     Augmenter,
     Examples,
@@ -252,7 +253,7 @@ def test_silent_impulse_responses_are_refused_by_name(tmp_path):
 )
 def test_unusable_sections_are_refused(values, words):
     with pytest.raises(InputError, match=words):
-        check_augment(AugmentConfig(**values))
+        check_augment(from_dict(AugmentConfig, to_dict(values), "config", "augment."))
 
 
 def test_masks_wider_than_the_spectrogram_are_refused(experiment):

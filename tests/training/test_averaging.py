@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import load_file
 
 from speakervlad.errors import InputError
-from speakervlad.models.build import load_encoder_folder
+from speakervlad.models.folder import load_encoder_folder
 from speakervlad.training.run import train
 from speakervlad.training.run_folder import average_encoders
 

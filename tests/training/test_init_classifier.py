@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from speakervlad.errors import InputError
-from speakervlad.models.build import save_classifier, save_encoder
+from speakervlad.models.folder import save_classifier, save_encoder
 from speakervlad.training.run import build_model, check_config
 
 

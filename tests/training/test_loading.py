@@ -58,9 +58,8 @@ def test_long_recordings_are_visited_more_often(experiment, manifest):
 
 @pytest.mark.parametrize("overrides", [("=-1",), ("=1", "data.speakers_per_batch=2")])
 def test_visits_that_make_no_sense_are_refused(experiment, overrides):
-    config = experiment(f"data.seconds_per_visit{overrides[0]}", *overrides[1:])
     with pytest.raises(InputError, match=r"data\.seconds_per_visit"):
-        check_batches(config)
+        check_batches(experiment(f"data.seconds_per_visit{overrides[0]}", *overrides[1:]))
 
 
 def test_balanced_stream_goes_on_where_it_stopped_and_interleaves_over_ranks(experiment, manifest):
@@ -115,7 +114,7 @@ def test_too_many_unreadable_files_stop_the_run_in_one_line(experiment, broken_c
     [
         (("data.speakers_per_batch=3",), r"batch_size=8 is not .* = 3"),
         (("data.speakers_per_batch=8",), "8 speakers per batch asked, the manifest has 4"),
-        (("data.speakers_per_batch=-1",), "must not be negative"),
+        (("data.speakers_per_batch=-1",), "speakers_per_batch=-1: must be at least 0"),
         (("data.max_bad_fraction=1.5",), "at least 0 and below 1"),
     ],
 )

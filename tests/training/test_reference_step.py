@@ -14,18 +14,18 @@ import pytest
 import torch
 from torch import nn
 
-from speakervlad.config import ClassifierConfig, OptimConfig
-from speakervlad.inference.convert import convert_keras
-from speakervlad.inference.keras_layers import places
-from speakervlad.models.build import build_classifier, load_encoder_folder
+from speakervlad.config import OptimConfig
+from speakervlad.inference.keras import convert_keras, places
 from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.models.folder import build_classifier, load_encoder_folder
+from speakervlad.schema import Part
 from speakervlad.training.augment import Examples
 from speakervlad.training.distributed import World
 from speakervlad.training.trainer import StepPlan, Trainer, build_optimizer, undecayed
 
-AM_SOFTMAX = ClassifierConfig(kind="am_softmax", unit_norm="constraint")
+AM_SOFTMAX = Part("am_softmax", unit_norm="constraint")
 RUNS = {
-    "softmax_sgd": (ClassifierConfig(), OptimConfig(kind="sgd")),
+    "softmax_sgd": (Part("softmax"), OptimConfig(kind="sgd")),
     "amsoftmax_sgd": (AM_SOFTMAX, OptimConfig(kind="sgd")),
     "amsoftmax_adam": (AM_SOFTMAX, OptimConfig(kind="adam", epsilon=1e-7)),
 }

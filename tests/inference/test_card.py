@@ -3,7 +3,7 @@ import json
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.inference.thresholds import (
+from speakervlad.inference.card import (
     THRESHOLDS_NAME,
     Thresholds,
     read_threshold,

@@ -1,0 +1,97 @@
+"""Every kind of encoder through every runtime: the trained module's numbers, in numpy around it."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from speakervlad.inference.backends import OnnxBackend, OpenVinoBackend, TorchBackend
+from speakervlad.inference.engine import Embedder, Windows
+from speakervlad.models.folder import load_encoder_folder
+from speakervlad.models.sums import PoolingSums
+
+LENGTHS = (400, 511, 512, 1600, 5000, 16000, 16001, 40160, 77777)
+HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
+
+
+@pytest.fixture(scope="session")
+def kind(exported_kind):
+    """The trained module, and an embedder of each runtime."""
+    encoder, _ = load_encoder_folder(exported_kind)
+    graph = exported_kind / "model.onnx"
+    backends = [TorchBackend(encoder, "cpu"), OnnxBackend(graph)]
+    if HAS_OPENVINO:
+        backends.append(OpenVinoBackend(graph, "float32"))
+    return encoder, [Embedder(backend) for backend in backends]
+
+
+def unit(encoder, waveform):
+    with torch.inference_mode():
+        return F.normalize(encoder(torch.from_numpy(waveform)[None]), dim=1)[0].numpy()
+
+
+def test_every_runtime_equals_the_trained_module(kind, make_waveform):
+    encoder, embedders = kind
+    for length in LENGTHS:
+        waveform = make_waveform(length / 16000, seed=length)
+        expected = unit(encoder, waveform)
+        for embedder in embedders:
+            distance = np.linalg.norm(embedder.embed(waveform) - expected)
+            assert distance < 3e-5, (length, type(embedder.backend).__name__)
+
+
+@pytest.mark.parametrize("seconds", [7.0, 11.111, 12.34567])
+def test_chunks_equal_one_pass(kind, make_waveform, monkeypatch, seconds):
+    encoder, embedders = kind
+    waveform = make_waveform(seconds)
+    expected = unit(encoder, waveform)
+    for embedder in embedders:
+        if embedder.backend.ends.context is None:
+            pytest.skip("every frame sees the whole recording: there are no exact chunks")
+        monkeypatch.setattr(embedder.frames, "chunk_frames", 11)
+        np.testing.assert_allclose(embedder.embed(waveform), expected, atol=1e-5)
+
+
+def test_numpy_pools_as_the_layer_does(kind):
+    encoder, _ = kind
+    pooling = encoder.pooling
+    frames = torch.randn(1, pooling.dim, 37, generator=torch.Generator().manual_seed(3))
+    guide = None
+    if pooling.guided:
+        size = encoder.trunk.channels * encoder.trunk.num_rows
+        guide = torch.randn(1, size, 37, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        expected = pooling(frames, guide)[0].numpy()
+        weights = pooling.weights(frames, guide)
+    weights = None if weights is None else weights[0].numpy()
+    sums = PoolingSums.empty(pooling.finish())
+    for part in (slice(0, 11), slice(11, 37)):
+        sums = sums.add(frames[0, :, part].numpy(), None if weights is None else weights[:, part])
+    np.testing.assert_allclose(sums.finish(), expected, atol=1e-5)
+    assert sums.num_frames == 37
+
+
+def test_enrolment_and_windows_agree_between_runtimes(kind, make_waveform):
+    _, (reference, *others) = kind
+    recordings = [make_waveform(s, seed=i) for i, s in enumerate((0.03, 1.0, 3.3, 0.7))]
+    enrolled = reference.enrol(recordings)
+    windows = Windows(1.6, 0.5)
+    spans = [reference.embed_windows(waveform, windows).vectors for waveform in recordings]
+    for embedder in others:
+        np.testing.assert_allclose(embedder.enrol(recordings), enrolled, atol=2e-5)
+        for waveform, expected in zip(recordings, spans, strict=True):
+            ours = embedder.embed_windows(waveform, windows).vectors
+            np.testing.assert_allclose(ours, expected, atol=2e-5)
+
+
+def test_enrolment_may_go_on_later(kind, make_waveform):
+    recordings = [make_waveform(s, seed=i) for i, s in enumerate((1.0, 2.3, 0.7))]
+    for embedder in kind[1]:
+        total = embedder.sums(recordings[0])
+        for recording in recordings[1:]:
+            total = total.merge(embedder.sums(recording))
+        np.testing.assert_array_equal(embedder.finish(total), embedder.enrol(recordings))
+        alone = embedder.enrol(recordings[:1])
+        np.testing.assert_allclose(alone, embedder.embed(recordings[0]), atol=1e-6)
