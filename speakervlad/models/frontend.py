@@ -80,9 +80,13 @@ class FrontEnd:
         The signal (float32) is reflected by ``n_fft / 2`` at both ends, as torch's ``stft`` does.
         """
         powers = self._powers(samples)
-        if self.filters is None:
+        if not self.num_mels:
             return np.ascontiguousarray(np.sqrt(powers).T)
-        return np.log(self.filters @ powers.T + np.float32(self.log_floor))
+        mels = np.empty((self.num_mels, len(powers)), np.float32)
+        for rows, bins, filters in self._bands:
+            np.matmul(filters, powers[:, bins].T, out=mels[rows])
+        mels += np.float32(self.log_floor)
+        return np.log(mels, out=mels)
 
     def _powers(self, samples: np.ndarray) -> np.ndarray:
         """|STFT|^2 (frames, bins), unscaled: a full-scale sine peaks near ``(win_length / 4)^2``.
@@ -105,13 +109,39 @@ class FrontEnd:
 
     @functools.cached_property
     def _bases(self) -> tuple[np.ndarray, np.ndarray]:
-        """Windowed cosines and sines (win_length / 2, bins); the middle sample counts once."""
+        """Windowed cosines and sines (win_length / 2, bins); the middle sample counts once.
+
+        With mel filters, of the bins that a filter looks at.
+        """
         steps = np.arange(self.win_length // 2)
         window = 0.5 + 0.5 * np.cos(2 * np.pi * steps / self.win_length)
-        angles = 2 * np.pi * np.outer(steps, np.arange(self.n_fft // 2 + 1)) / self.n_fft
+        bins = np.arange(self.n_fft // 2 + 1)[self._seen]
+        angles = 2 * np.pi * np.outer(steps, bins) / self.n_fft
         cosines, sines = (wave * window[:, None] for wave in (np.cos(angles), np.sin(angles)))
         cosines[0] /= 2
         return cosines.astype(np.float32), sines.astype(np.float32)
+
+    @functools.cached_property
+    def _seen(self) -> slice:
+        """Bins that a mel filter looks at; all of them without filters."""
+        return slice(None) if self.filters is None else _span(self.filters)
+
+    @functools.cached_property
+    def _bands(self) -> list[tuple[slice, slice, np.ndarray]]:
+        """A few groups of neighbouring filters: rows, the bins that they look at, their weights."""
+        assert self.filters is not None
+        filters, bands = self.filters[:, self._seen], []
+        for rows in np.array_split(np.arange(self.num_mels), min(4, self.num_mels)):
+            bins = _span(filters[rows])
+            part = np.ascontiguousarray(filters[rows, bins])
+            bands.append((slice(rows[0], rows[-1] + 1), bins, part))
+        return bands
+
+
+def _span(filters: np.ndarray) -> slice:
+    """From the first to the last bin that is not zero in all filters."""
+    (seen,) = np.nonzero(filters.any(axis=0))
+    return slice(int(seen.min(initial=filters.shape[1])), int(seen.max(initial=0)) + 1)
 
 
 class Statistics(NamedTuple):

@@ -105,7 +105,7 @@ def test_finished_parts_are_not_computed_again(embedder, recordings, out, plain,
     monkeypatch.setattr(embedder.backend, "embed", die_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
         embed(embedder, recordings, out)
-    again = Embedder(CountingBackend())
+    again = counting()
     np.testing.assert_array_equal(vectors_of(embed(again, recordings, out)), plain)
     assert again.backend.num_embedded == 3
 
@@ -116,7 +116,7 @@ def test_files_that_fail_do_not_cost_the_others(embedder, recordings, out, monke
     with pytest.raises(InputError, match=r"1 of 7 files cannot be embedded: .*3\.wav"):
         embed(embedder, recordings, out)
     fewer = Recordings(recordings.ids[:3], recordings.paths[:3])
-    again = Embedder(CountingBackend())
+    again = counting()
     assert len(embed(again, fewer, out)) == 3
     assert again.backend.num_embedded == 0
 
