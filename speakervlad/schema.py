@@ -165,7 +165,9 @@ def from_dict(schema: type[Schema], values: Any, where: str, prefix: str = "") -
         if key not in hints:
             hint = did_you_mean(str(key), hints)
             raise InputError(f"{where}: unknown key {prefix}{key}. {hint}")
-    defaults = {f.name: f.default for f in dataclasses.fields(typing.cast("Any", schema))}
+    defaults: dict[str, Any] = {
+        f.name: f.default for f in dataclasses.fields(typing.cast("Any", schema))
+    }
     return schema(
         **{
             key: _part(value, defaults[key], where, prefix + key)

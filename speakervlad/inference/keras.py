@@ -222,7 +222,7 @@ def places(encoder: SpeakerEncoder, aggregation: str) -> list[Place]:
 def _trunk_layers(encoder: SpeakerEncoder) -> Iterator[tuple[str, str]]:
     yield "conv1_1/3x3_s1", "trunk.stem"
     yield "conv1_1/3x3_s1/bn", "trunk.stem_norm"
-    for stage, blocks in enumerate(encoder.trunk.stages.children()):
+    for stage, blocks in enumerate(encoder.trunk.get_submodule("stages").children()):
         for block, letter in zip(range(len(list(blocks.children()))), "abc", strict=False):
             parts = BLOCK_PARTS + (SHORTCUT_PARTS if block == 0 else ())
             for part, ours in parts:
@@ -359,13 +359,14 @@ def _array(parent: h5py.Group, name: str, path: Path) -> np.ndarray:
 
 def _child(parent: h5py.Group, name: str, path: Path) -> Any:  # noqa: ANN401 - h5py has no types
     """What lies under a name, which may have slashes, and under no link to somewhere else."""
+    child: Any = parent
     for part in name.split("/"):
-        if not isinstance(parent, h5py.Group) or part not in parent:
+        if not isinstance(child, h5py.Group) or part not in child:
             raise KeyError(name)
-        if not isinstance(parent.get(part, getlink=True), h5py.HardLink):
+        if not isinstance(child.get(part, getlink=True), h5py.HardLink):
             raise InputError(f"{path}: {name} is a link. Only weights inside the file are read.")
-        parent = parent[part]
-    return parent
+        child = child[part]
+    return child
 
 
 def _last_part(name: str) -> str:
