@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 # Errors that only writing causes; Python's own messages do not name the file.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What file systems without locks answer.
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 # Of a file's name, on all common file systems.
@@ -80,7 +82,9 @@ def exclusive(path: str | Path, busy: str) -> Iterator[None]:
         held.acquire(timeout=0)
     except Timeout as error:
         raise InputError(busy) from error
-    except NotImplementedError:
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
         logger.warning("%s: this file system has no locks; start no second process here", path)
     try:
         yield

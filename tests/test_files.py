@@ -1,3 +1,4 @@
+import errno
 import signal
 import subprocess
 import sys
@@ -48,3 +49,12 @@ def test_a_lock_dies_with_its_process_and_what_that_left_can_be_removed(tmp_path
             remove_stale(tmp_path / "a.bin")
     left = {path.name for path in tmp_path.iterdir()}
     assert left - {".lock"} == {"a.bin", ".ab.12345678.bin"}
+
+
+def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
+    def refuse(*arguments, **options):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with exclusive(tmp_path / ".lock", "taken"):
+        assert "has no locks; start no second process here" in caplog.text
