@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console
 
 
-@app.command()
 def bench_data(
     config: Annotated[Path, typer.Argument(help="YAML file: one complete experiment.")],
     overrides: Annotated[

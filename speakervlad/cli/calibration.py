@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console, track
 from speakervlad.cli.options import KeyOption, ManifestOption, read_key, read_manifest
 from speakervlad.files import check_writable
@@ -22,7 +21,6 @@ EmbeddingsOption = Annotated[
 CohortOption = Annotated[Path | None, typer.Option(help="Cohort embeddings, for cohort.")]
 
 
-@app.command()
 def calibrate(
     scores: ScoresArgument,
     out: Annotated[Path, typer.Option(help="The calibration, e.g. ENCODER/calibration.json.")],
@@ -58,7 +56,6 @@ def calibrate(
     console.print(f"Cllr {cllr(ratios, labels):.4f} bits, minimum {min_cllr(ratios, labels):.4f}")
 
 
-@app.command()
 def fuse(
     scores: ScoresArgument,
     calibration: Annotated[Path, typer.Option(help="As `calibrate` wrote it.")],
@@ -89,7 +86,6 @@ def fuse(
     console.print(f"{len(pairs)} trials: {out}")
 
 
-@app.command()
 def convert_embeddings(
     source: Annotated[Path, typer.Argument(help=".npz, .ark, .scp or .parquet.")],
     out: Annotated[Path, typer.Argument(help="Another of these.")],
@@ -102,7 +98,6 @@ def convert_embeddings(
     console.print(f"{len(table)} embeddings of {table.dim}: {out}")
 
 
-@app.command()
 def convert_scores(
     source: Annotated[Path, typer.Argument(help="Score file of any toolkit, or .npy.")],
     out: Annotated[Path, typer.Argument(help="Score file.")],

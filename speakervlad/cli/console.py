@@ -2,11 +2,18 @@
 
 import logging
 import math
+import os
+import signal
+import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
+
+from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -126,3 +133,51 @@ def _log_handler() -> logging.Handler:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(levelname)-8s %(message)s"))
     return handler
+
+
+def run(app: Callable[[], object]) -> None:
+    """Run a command line; every error ends in one line on stderr and exit code 2.
+
+    Exit code 1 is an answer of some commands, so no failure may look like it.
+    """
+    set_up_logging()
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        app()
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as ended:
+        # rich and typer turn a closed pipe into exit code 1.
+        if not _is_closed_pipe(ended):
+            raise
+        # Nobody reads on: 141, as a shell says of a command that SIGPIPE ended.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(141)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        known = isinstance(error, InputError | OSError)
+        hint = "" if known else f" ({type(error).__name__}; --debug before the command says where)"
+        errors.print(f"error: {describe(error)}{hint}", markup=False, emoji=False)
+        sys.exit(2)
+
+
+def _is_closed_pipe(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, BrokenPipeError):
+        error = error.__context__
+    return error is not None
+
+
+def interrupted(*_: object) -> None:
+    """Ctrl-C ends a command with 130, as a shell says of it; training has a handler of its own."""
+    errors.print("interrupted")
+    raise SystemExit(130)
+
+
+def describe(error: Exception) -> str:
+    """One line for one error; an OSError names its file, and what to look at."""
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        start = "" if Path(error.filename).is_absolute() else f", which starts from {Path.cwd()}"
+        return f"{error.filename}: {error.strerror}. Check the path{start}."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())

@@ -5,12 +5,10 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console
 from speakervlad.extras import require
 
 
-@app.command()
 def convert(
     weights: Annotated[
         list[Path],

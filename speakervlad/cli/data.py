@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console, track
 from speakervlad.data.work import BadList, Work
 from speakervlad.errors import InputError
@@ -18,7 +17,6 @@ BadListPath = Annotated[
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")]
 
 
-@app.command()
 def prepare(
     source: Annotated[Path, typer.Argument(help="Folder of the corpus, or a CSV.")],
     out: Annotated[Path, typer.Argument(help="Manifest to write (.csv).")],
@@ -47,7 +45,6 @@ def prepare(
     )
 
 
-@app.command()
 def convert_audio(
     source: Annotated[Path, typer.Argument(help="Folder of audio in any format.")],
     out: Annotated[Path, typer.Argument(help="Folder to write, same names below it.")],
@@ -67,7 +64,6 @@ def convert_audio(
     )
 
 
-@app.command()
 def pack(
     manifest: Annotated[Path, typer.Argument(help="Manifest, as `prepare` writes.")],
     out: Annotated[Path, typer.Argument(help="Folder for the shards and their manifest.csv.")],

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console, describe_speed, track_audio
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from speakervlad.inference.recordings import Recordings
 
 
-@app.command()
 def embed(
     inputs: Annotated[
         list[Path],

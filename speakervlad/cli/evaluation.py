@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console, track
 from speakervlad.cli.figures_table import print_comparison, print_report
 from speakervlad.cli.options import (
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 STREAM_BYTES = 500_000_000
 
 
-@app.command()
 def score(
     trials: Annotated[Path, typer.Argument(help="Trial list; its format is recognised.")],
     out: Annotated[Path, typer.Option(help="Score file: `enrol test score [1|0]`.")],
@@ -121,7 +119,6 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddin
     return Embeddings(np.asarray(files.ids), vectors)
 
 
-@app.command()
 def metrics(
     scores: Annotated[Path, typer.Argument(help="Score file of any toolkit, or .npy.")],
     trials: KeyOption = None,
@@ -171,7 +168,6 @@ def metrics(
             temporary.write_text(text + "\n", encoding="utf-8")
 
 
-@app.command()
 def compare(
     first: Annotated[Path, typer.Argument(help="Scores of system A.")],
     second: Annotated[Path, typer.Argument(help="Scores of system B, on the same trials.")],
@@ -195,7 +191,6 @@ def compare(
     print_comparison(found)
 
 
-@app.command()
 def report(
     scores: Annotated[list[Path], typer.Argument(help="Score files of one or many systems.")],
     out: Annotated[Path, typer.Option(help="The page, e.g. report.html.")],

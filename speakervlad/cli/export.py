@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console, track
 from speakervlad.cli.embed import find_recordings
 from speakervlad.cli.evaluation import embed_trials
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 CALIBRATION_RECORDINGS = 64
 
 
-@app.command()
 def export(
     encoder: Annotated[Path, typer.Argument(help="Encoder folder, as `train` writes.")],
     out: Annotated[Path, typer.Argument(help="ONNX file to write: waveform in, embedding out.")],

@@ -5,13 +5,11 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console
 
 CARD_NAME = "MODEL_CARD.md"
 
 
-@app.command()
 def info(
     encoder: Annotated[
         Path, typer.Argument(help="default, small, an encoder folder, or an .onnx file.")

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console, track, training_line
 from speakervlad.errors import InputError
 from speakervlad.extras import require
@@ -16,7 +15,6 @@ from speakervlad.inference.card import DEFAULT, find_encoder
 GENERATED = ("test000/session0/000.wav", "test000/session1/000.wav", "test001/session0/000.wav")
 
 
-@app.command()
 def quickstart(
     recordings: Annotated[
         list[Path] | None,

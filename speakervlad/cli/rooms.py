@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console, track
 
 
-@app.command()
 def rooms(
     out: Annotated[Path, typer.Argument(help="Folder for the responses and their manifest.csv.")],
     count: Annotated[int, typer.Option(min=1, help="Rooms.")] = 2000,

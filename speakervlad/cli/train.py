@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console, set_up_logging, training_line
 
 
-@app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file: one complete experiment.")],
     overrides: Annotated[
@@ -42,7 +40,6 @@ def train(
         console.print("stopped early and saved; the same command with resume=true goes on")
 
 
-@app.command()
 def average(
     out: Annotated[Path, typer.Argument(help="Encoder folder to write.")],
     encoders: Annotated[list[Path], typer.Argument(help="Encoder folders of one run.")],

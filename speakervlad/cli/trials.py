@@ -5,14 +5,9 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console
 
-trials_app = typer.Typer(help="Check and make trial lists.", no_args_is_help=True)
-app.add_typer(trials_app, name="trials")
 
-
-@trials_app.command()
 def check(
     trials: Annotated[Path, typer.Argument(help="Trial list; its format is recognised.")],
     manifest: Annotated[
@@ -47,7 +42,6 @@ def check(
         raise typer.Exit(1)
 
 
-@trials_app.command()
 def make(
     manifest: Annotated[Path, typer.Argument(help="Manifest of the recordings.")],
     out: Annotated[Path, typer.Option(help="Trial list: `label enrol test`.")],

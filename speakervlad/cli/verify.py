@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli import app
 from speakervlad.cli.console import console
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
@@ -29,7 +28,6 @@ CALIBRATION_NAME = "calibration.json"
 SHORT_SECONDS = 2.0
 
 
-@app.command()
 def verify(
     first: Annotated[Path, typer.Argument(help="A recording.")],
     second: Annotated[Path, typer.Argument(help="Another recording.")],

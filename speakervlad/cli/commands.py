@@ -1,0 +1,78 @@
+"""Every command in the order of the work: each reads, calls one library function, writes."""
+
+from typing import Annotated
+
+import typer
+
+from speakervlad import __version__
+from speakervlad.cli import (
+    bench,
+    calibration,
+    convert,
+    data,
+    embed,
+    evaluation,
+    export,
+    info,
+    quickstart,
+    rooms,
+    train,
+    trials,
+    verify,
+)
+from speakervlad.cli.console import run
+
+app = typer.Typer(
+    name="speakervlad",
+    help="Speaker recognition with NetVLAD and GhostVLAD: train, embed, score, judge.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+COMMANDS = {
+    "First steps": (quickstart.quickstart, verify.verify, info.info),
+    "Recordings": (data.prepare, data.convert_audio, data.pack, rooms.rooms),
+    "Training": (train.train, bench.bench_data, train.average, convert.convert, export.export),
+    "Embeddings": (embed.embed, calibration.convert_embeddings),
+    "Trials and scores": (
+        evaluation.score,
+        evaluation.metrics,
+        evaluation.compare,
+        evaluation.report,
+        calibration.calibrate,
+        calibration.fuse,
+        calibration.convert_scores,
+    ),
+}
+trials_app = typer.Typer(help="Check and make trial lists.", no_args_is_help=True)
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+for command in (trials.check, trials.make):
+    trials_app.command()(command)
+app.add_typer(trials_app, name="trials", rich_help_panel="Trials and scores")
+
+
+def print_version(wanted: bool) -> None:
+    """Answer ``--version`` and end."""
+    if wanted:
+        typer.echo(f"speakervlad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=print_version, help="Print it and exit."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print the traceback of an error too.")
+    ] = False,
+) -> None:
+    """Options that come before any command."""
+
+
+def main() -> None:
+    """Run the command line."""
+    run(app)
