@@ -129,8 +129,9 @@ class TrainConfig:
     """``batch_size`` is that of all processes and accumulated parts together.
 
     ``accumulate`` parts of a batch go through the network one after another before an update.
-    ``sync_batch_norm`` computes batch statistics over all processes. ``average_last`` keeps the
-    encoders of so many saves and leaves their mean in ``encoder-average/``.
+    ``sync_batch_norm`` computes batch statistics over all processes, on GPUs; on CPUs each process
+    has its own. ``average_last`` keeps the encoders of so many saves and leaves their mean in
+    ``encoder-average/``.
     """
 
     steps: Positive = 1000

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from speakervlad.config import EncoderConfig, ScheduleConfig, load_config
+from speakervlad.errors import InputError
 from speakervlad.models.folder import build_classifier, build_encoder
 from speakervlad.models.frontend import SAMPLE_RATE
 from speakervlad.models.losses import LOSSES
@@ -131,3 +132,22 @@ def test_settings_of_the_release(name):
         options = (classifier.scale, classifier.margin, classifier.unit_norm)
         assert options == (30, 0.35, "constraint")
         assert classifier.margin_warmup_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "override"),
+    [
+        ("run_dir: ${oc.env:SECRET}", None),
+        ("data: {valid_trials: ['a', '${oc.env:SECRET}']}", None),
+        ("encoder: {trunk: {kind: '${oc.env:SECRET}'}}", None),
+        ("train: {steps: '${oc.decode:${oc.env:SECRET}}'}", None),
+        ("run_dir: run", "run_dir=${oc.env:SECRET}"),
+    ],
+)
+def test_a_config_cannot_read_the_environment(tmp_path, monkeypatch, text, override):
+    monkeypatch.setenv("SECRET", "hunter2")
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="interpolations are not supported") as refused:
+        load_config(path, [override] if override else [])
+    assert "hunter2" not in str(refused.value)

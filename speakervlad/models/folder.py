@@ -120,26 +120,21 @@ def save_classifier(folder: str | Path, weight: torch.Tensor) -> None:
     _write_weights(Path(folder) / CLASSIFIER_NAME, {"weight": weight})
 
 
-def load_classifier(
-    folder: str | Path, classifier: Classifier, shard: tuple[int, int] | None = None
-) -> None:
+def load_classifier(folder: str | Path, classifier: Classifier) -> None:
     """Give a classifier the class weights that were kept beside an encoder.
 
     Of a classifier that was trained with speeds as classes, the first speed's are taken; where the
     speeds as classes are new, every speed begins with the classes of the first.
 
     Args:
-        folder: holds ``classifier.safetensors``; only the rows that are taken are read.
+        folder: holds ``classifier.safetensors``.
         classifier: takes them.
-        shard: first class that the classifier holds, and the number of all; by default it holds
-            them all.
 
     Raises:
         InputError: there are none, or they are damaged or of another size.
     """
     path = Path(folder) / CLASSIFIER_NAME
-    state, own = _read_weights(path), len(classifier.weight)
-    first, wanted = shard or (0, own)
+    state, wanted = _read_weights(path), len(classifier.weight)
     kept = len(state["weight"]) if "weight" in state else 0
     if kept > wanted and kept % wanted == 0:
         logger.info("%s: the first %d of %d classes are taken", path, wanted, kept)
@@ -150,7 +145,7 @@ def load_classifier(
         expected = (wanted, *found[1:])
         raise InputError(f"{path}: does not fit its config: weight is {found}, not {expected}.")
     if kept:
-        state["weight"] = state["weight"][torch.arange(first, first + own) % kept]
+        state["weight"] = state["weight"][torch.arange(wanted) % kept]
     load_strictly(classifier, state, str(path))
 
 

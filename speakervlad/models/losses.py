@@ -29,14 +29,11 @@ class Loss(NamedTuple):
 class Classifier(nn.Module):
     """What the trainer may call on every objective, besides its forward.
 
-    ``weight`` has a row for every class that this process holds.
+    ``weight`` has a row for every class.
     """
 
     weight: nn.Parameter
     margin_warmup_steps = 0
-
-    def before_step(self, step: int) -> None:
-        """Draw what belongs to this step; called before every update. By default nothing."""
 
     def after_step(self) -> None:
         """Keep constraints on the weights; called after every update. By default there are none."""
