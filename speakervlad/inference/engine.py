@@ -17,7 +17,7 @@ from speakervlad.errors import InputError, first_few
 from speakervlad.inference.backends import AUTO, Backend, open_backend, weights_digest
 from speakervlad.inference.card import DEFAULT, find_encoder
 from speakervlad.inference.frames import FrameEncoder
-from speakervlad.inference.waves import Wave, open_wave
+from speakervlad.inference.waves import Audio, Wave, open_wave
 from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent
 
@@ -80,12 +80,16 @@ class Embedder:
         own = None if self.folder is None else weights_digest(self.folder)
         return own or self.backend.notes.get("weights") or None
 
-    def embed(self, audio: str | Path | np.ndarray, *, channel: int | None = None) -> np.ndarray:
+    def embed(
+        self, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
+    ) -> np.ndarray:
         """Embed one utterance.
 
         Args:
-            audio: a file, or float samples of shape ``(samples,)`` at 16 kHz in [-1, 1].
+            audio: a path, the bytes of a file, a file object, or samples of shape ``(samples,)``:
+                floats in [-1, 1] or integers, in an array, a list or a tensor.
             channel: of a file with several; their mean by default.
+            sample_rate: of samples, in Hz; files know their own.
 
         Returns:
             float32 unit vector of shape ``(dim,)``.
@@ -93,10 +97,15 @@ class Embedder:
         Raises:
             InputError: the audio is missing, damaged, empty, silent or shorter than 25 ms.
         """
-        return self._embed_wave(open_wave(audio, channel), None).vectors[0]
+        return self._embed_wave(open_wave(audio, channel, sample_rate=sample_rate), None).vectors[0]
 
     def embed_windows(
-        self, audio: str | Path | np.ndarray, windows: Windows, *, channel: int | None = None
+        self,
+        audio: Audio,
+        windows: Windows,
+        *,
+        channel: int | None = None,
+        sample_rate: float = SAMPLE_RATE,
     ) -> Embedded:
         """Embed sliding windows of one recording; its frames are computed once.
 
@@ -106,10 +115,14 @@ class Embedder:
         Raises:
             InputError: as ``embed``, or the windows are too short, or ``hop`` is not positive.
         """
-        return self._embed_wave(open_wave(audio, channel), windows)
+        return self._embed_wave(open_wave(audio, channel, sample_rate=sample_rate), windows)
 
     def enrol(
-        self, recordings: Sequence[str | Path | np.ndarray], *, channel: int | None = None
+        self,
+        recordings: Sequence[Audio],
+        *,
+        channel: int | None = None,
+        sample_rate: float = SAMPLE_RATE,
     ) -> np.ndarray:
         """One embedding for a speaker: as if all frames of the recordings were of one.
 
@@ -121,10 +134,12 @@ class Embedder:
         """
         if not recordings:
             raise InputError("enrolment: no recording was given.")
-        vector = self.frames.enrol([open_wave(audio, channel) for audio in recordings])
-        return _finite(vector)
+        waves = [open_wave(audio, channel, sample_rate=sample_rate) for audio in recordings]
+        return _finite(self.frames.enrol(waves))
 
-    def sums(self, audio: str | Path | np.ndarray, *, channel: int | None = None) -> PoolingSums:
+    def sums(
+        self, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
+    ) -> PoolingSums:
         """What the frames of a recording add up to, for enrolment that goes on later.
 
         ``total = total.merge(encoder.sums(new))`` adds a recording, ``encoder.finish(total)`` is
@@ -133,7 +148,23 @@ class Embedder:
         Raises:
             InputError: as ``embed``.
         """
-        return self.frames.sums(open_wave(audio, channel))
+        return self.frames.sums(open_wave(audio, channel, sample_rate=sample_rate))
+
+    def assignments(
+        self, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
+    ) -> np.ndarray:
+        """The soft assignment of every frame: float32 ``(clusters + ghosts, frames)``, ghosts last.
+
+        Each column adds up to 1; frames are ``ends.grid`` apart.
+
+        Raises:
+            InputError: as ``embed``, or the encoder does not pool by clusters.
+        """
+        if self.backend.ends.pooling.weighting != "clusters":
+            raise InputError("this encoder has no clusters: its pooling is not a VLAD layer.")
+        wave = open_wave(audio, channel, sample_rate=sample_rate)
+        weights = [weights for _, weights in self.frames.frames(wave, mirror=False)]
+        return np.concatenate([part for part in weights if part is not None], axis=1)
 
     def finish(self, sums: PoolingSums) -> np.ndarray:
         """The float32 unit vector of shape ``(dim,)`` of all frames of ``sums``."""

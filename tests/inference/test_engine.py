@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import soxr
 import torch
 
 from speakervlad.config import EncoderConfig
@@ -159,3 +160,29 @@ def test_unknown_precision_is_refused(folder):
 def test_absent_device_is_refused(folder):
     with pytest.raises(InputError, match="device=warp"):
         load_encoder(folder, device="warp")
+
+
+def test_assignments_are_shares_of_every_frame(embedder, make_waveform):
+    shares = embedder.assignments(make_waveform(1.7))
+    assert shares.shape == (4, -(-(1 + 27200 // 160) // 2 // 8))
+    np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-5)
+
+
+def test_an_encoder_without_clusters_has_no_assignments(tiny_encoder, make_waveform):
+    encoder, _ = tiny_encoder(pooling=Part("average"))
+    with pytest.raises(InputError, match="no clusters"):
+        Embedder(TorchBackend(encoder, "cpu")).assignments(make_waveform(1.0))
+
+
+def test_samples_of_another_rate_are_resampled(embedder, make_waveform):
+    slow = make_waveform(1.0, rate=8000)
+    ours = embedder.embed(slow, sample_rate=8000)
+    assert ours @ embedder.embed(soxr.resample(slow, 8000, 16000)) > 0.9999
+    assert ours @ embedder.embed(slow) < 0.999
+
+
+def test_an_embedding_that_is_not_finite_is_refused(tiny_encoder, make_waveform):
+    encoder, _ = tiny_encoder()
+    encoder.projection.linear.bias.data[0] = torch.nan
+    with pytest.raises(InputError, match="not finite"):
+        Embedder(TorchBackend(encoder, "cpu")).embed(make_waveform(1.0))
