@@ -108,8 +108,9 @@ def test_mistakes_are_found(text, reason):
     assert wrong_with(words) == reason
 
 
-def test_the_readme_lists_every_command():
-    listed = [words[0] for words in commands_in_table((ROOT / "README.md").read_text("utf-8"))]
+def test_the_page_of_commands_lists_every_command():
+    page = (ROOT / "docs/commands.md").read_text("utf-8")
+    listed = [words[0] for words in commands_in_table(page)]
     assert set(listed) == COMMAND.commands.keys()
 
 
