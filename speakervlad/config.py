@@ -45,13 +45,32 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
+class TeacherConfig:
+    """Another network's embeddings of the training utterances, taught beside the labels.
+
+    ``embeddings`` names a file (as ``embed`` writes) for every speed of ``augment.speeds``, in
+    their order. The loss is ``labels`` times the classifier's, plus ``cosine`` times the cosine
+    distance to the teacher's vector, plus ``similarity`` times the mean squared difference of the
+    batch's cosine matrices. Speakers of fewer than ``fewest_utterances`` take no part in the
+    classifier's: give utterances without a label a speaker each.
+    """
+
+    embeddings: tuple[str, ...] = ()
+    cosine: NonNegative = 0.0
+    similarity: NonNegative = 0.0
+    labels: NonNegative = 1.0
+    fewest_utterances: Positive = 1
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Paths are relative to the working directory; a root replaces a list's own folder.
 
     The names in ``valid_trials`` are utterance ids of ``valid_manifest``, or else paths.
     ``speakers_per_batch`` > 0 makes every batch of that many speakers with
     ``utterances_per_speaker`` each; else an epoch takes an utterance once, or once per
-    ``seconds_per_visit`` of it. ``max_bad_fraction`` of the files may be unreadable.
+    ``seconds_per_visit`` of it, and a visit takes ``crops_per_visit`` crops, each with its own
+    augmentation, into one batch. ``max_bad_fraction`` of the files may be unreadable.
     """
 
     train_manifest: str = ""
@@ -63,6 +82,7 @@ class DataConfig:
     wrap: bool = False
     reverse_probability: Share = 0.0
     seconds_per_visit: Seconds = 0.0
+    crops_per_visit: Positive = 1
     speakers_per_batch: Count = 0
     utterances_per_speaker: Positive = 1
     max_bad_fraction: Annotated[float, Range(at_least=0, below=1)] = 0.0
@@ -75,7 +95,10 @@ class AugmentConfig:
 
     Every speed makes its own classes, the first must be 1. Noise has kinds (``noise``, ``music``,
     ``speech``, which makes babble), told by the manifest's speaker column as the layout ``musan``
-    writes it. Ranges are ``[lowest, highest]``; a mask is at most as wide as said.
+    writes it. Ranges are ``[lowest, highest]``; a mask is at most as wide as said. ``pitch`` moves
+    pitch and tempo by a factor and leaves the formants, so that the speaker stays the same;
+    ``channel`` is a random frequency response; ``level`` brings the peak to so many dB of full
+    scale and rounds to 16 bits.
     """
 
     speeds: tuple[float, ...] = (1.0,)
@@ -94,6 +117,11 @@ class AugmentConfig:
     codecs: tuple[Literal["opus", "mp3"], ...] = ("opus", "mp3")
     telephone_probability: Share = 0.0
     gain_db: NonNegative = 0.0
+    level_probability: Share = 0.0
+    level_dbfs: tuple[float, ...] = (-60.0, 0.0)
+    pitch_probability: Share = 0.0
+    pitch_factors: tuple[float, ...] = (0.8, 1.25)
+    channel_probability: Share = 0.0
     time_masks: Count = 0
     time_mask_frames: Count = 10
     freq_masks: Count = 0
@@ -131,7 +159,8 @@ class TrainConfig:
     ``accumulate`` parts of a batch go through the network one after another before an update.
     ``sync_batch_norm`` computes batch statistics over all processes, on GPUs; on CPUs each process
     has its own. ``average_last`` keeps the encoders of so many saves and leaves their mean in
-    ``encoder-average/``.
+    ``encoder-average/``. The stem and the first ``frozen_stages`` of the trunk's stages stay as
+    they start.
     """
 
     steps: Positive = 1000
@@ -145,6 +174,7 @@ class TrainConfig:
     average_last: Count = 0
     vlad_init_utterances: Count = 0
     freeze_trunk_steps: Count = 0
+    frozen_stages: Count = 0
     log_every: Positive = 10
     save_every: Positive = 500
     validate_every: Positive = 500
@@ -165,6 +195,7 @@ class Config:
     init_classifier: bool = False
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     classifier: Part = SOFTMAX
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

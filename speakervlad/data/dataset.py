@@ -178,7 +178,8 @@ class EndlessSampler(Sampler[tuple[int, int]]):
     position p continues an unbroken one.
 
     With ``visits`` an epoch takes each utterance so many times, N being their sum; ``epoch`` then
-    counts visits, so that no crop repeats.
+    counts visits, so that no crop repeats. Of every visit ``crops`` follow each other, one a rank
+    apart, so that all of them come to the same rank.
     """
 
     def __init__(
@@ -190,6 +191,7 @@ class EndlessSampler(Sampler[tuple[int, int]]):
         rank: int = 0,
         world_size: int = 1,
         visits: np.ndarray | None = None,
+        crops: int = 1,
     ) -> None:
         """Take the number of utterances, the global position to begin at, visits (utterances,)."""
         if num_items < 1 or start < 0 or not 0 <= rank < world_size:
@@ -199,6 +201,7 @@ class EndlessSampler(Sampler[tuple[int, int]]):
         self.utterances = np.repeat(np.arange(num_items), visits)
         self.visit = np.arange(len(self.utterances)) - (np.cumsum(visits) - visits)[self.utterances]
         self.visits_per_epoch = int(visits.max())
+        self.crops = crops
         self.seed = seed
         self.start = start
         self.rank = rank
@@ -206,14 +209,27 @@ class EndlessSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position = self.start + (self.rank - self.start) % self.world_size
-        size = len(self.utterances)
+        size = len(self.utterances) * self.crops
         while True:
             epoch, offset = divmod(position, size)
-            order = np.random.default_rng((self.seed, epoch)).permutation(size)
-            order = order[offset :: self.world_size]
-            epochs = epoch * self.visits_per_epoch + self.visit[order]
+            order, crop = self._epoch(epoch)
+            order, crop = order[offset :: self.world_size], crop[offset :: self.world_size]
+            epochs = (epoch * self.visits_per_epoch + self.visit[order]) * self.crops + crop
             yield from zip(epochs.tolist(), self.utterances[order].tolist(), strict=True)
             position += len(order) * self.world_size
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Visits of an epoch and the number of each one's crop, in order."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.utterances))
+        ranks, crops = self.world_size, np.arange(self.crops)
+        groups, rest = divmod(len(order), ranks)
+        whole, tail = order[: groups * ranks], order[groups * ranks :]
+        visits = np.repeat(whole.reshape(groups, 1, ranks), self.crops, axis=1).ravel()
+        numbers = np.tile(np.repeat(crops, ranks), groups)
+        return (
+            np.concatenate([visits, np.tile(tail, self.crops)]),
+            np.concatenate([numbers, np.repeat(crops, rest)]),
+        )
 
 
 class BalancedSampler(Sampler[tuple[int, int]]):

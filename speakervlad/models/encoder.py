@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from speakervlad.models.losses import Classifier, Loss
+from speakervlad.models.losses import Classifier, Distillation, Loss
 from speakervlad.models.pooling import Pooling
 from speakervlad.models.spectrogram import Spectrogram
 from speakervlad.models.trunks import FeatureMap, Trunk
@@ -113,17 +113,28 @@ class SpeakerEncoder(nn.Module):
 
 
 class SpeakerClassifier(nn.Module):
-    """Encoder and classifier; the only module that DDP and ``torch.compile`` wrap."""
+    """Encoder and objective; the only module that DDP and ``torch.compile`` wrap."""
 
-    def __init__(self, encoder: SpeakerEncoder, classifier: Classifier) -> None:
+    def __init__(
+        self,
+        encoder: SpeakerEncoder,
+        classifier: Classifier,
+        distillation: Distillation | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.classifier = classifier
+        self.distillation = distillation
 
     def forward(
         self,
         waveforms: Float[Tensor, "batch samples"],
         speakers: Int[Tensor, " batch"],
         keep: SpectrogramMask = None,
+        targets: Float[Tensor, "batch teacher_dim"] | None = None,
     ) -> Loss:
-        return self.classifier(self.encoder(waveforms, keep), speakers)
+        embeddings = self.encoder(waveforms, keep)
+        loss = self.classifier(embeddings, speakers)
+        if targets is None or self.distillation is None:
+            return loss
+        return self.distillation(loss, embeddings, targets)

@@ -10,12 +10,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from speakervlad.config import ENCODER_CONFIG_NAME, EncoderConfig, read_encoder_config
+from speakervlad.config import (
+    ENCODER_CONFIG_NAME,
+    EncoderConfig,
+    TeacherConfig,
+    read_encoder_config,
+)
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.encoder import ColumnDescriptors, Projection, RowMean, SpeakerEncoder
 from speakervlad.models.frontend import FRONT_ENDS
-from speakervlad.models.losses import LOSSES, Classifier
+from speakervlad.models.losses import LOSSES, Classifier, Distillation
 from speakervlad.models.pooling import POOLINGS
 from speakervlad.models.spectrogram import Spectrogram
 from speakervlad.models.trunks import TRUNKS
@@ -89,6 +94,13 @@ def build_classifier(part: Part, dim: int, num_speakers: int) -> Classifier:
     """
     part = resolve(LOSSES, part, "classifier")
     return LOSSES[part.kind](dim, num_speakers, **part.options)
+
+
+def build_distillation(config: TeacherConfig) -> Distillation | None:
+    """The terms of a teacher, if the config names one."""
+    if not config.embeddings:
+        return None
+    return Distillation(labels=config.labels, cosine=config.cosine, similarity=config.similarity)
 
 
 def save_encoder(

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from speakervlad.schema import Range, Seconds
+from speakervlad.schema import Range, Seconds, Share
 
 SAMPLE_RATE = 16000
 NORM_EPSILON = 1e-5
@@ -37,6 +37,8 @@ class FrontEnd:
         f_min: lower edge of the first filter in Hz.
         f_max: upper edge of the last filter in Hz.
         log_floor: added to every power before the logarithm.
+        relative_floor: the same, times the mean power of the frame's bands: what a quiet recording
+            keeps of its spectrum does not depend on its level.
         normalise: a ``Normalisation``.
         mirror: in evaluation, append the time-reversed signal to itself (the GhostVLAD release).
         min_seconds: shorter signals are repeated until they last this long.
@@ -49,6 +51,7 @@ class FrontEnd:
     f_min: float = 20.0
     f_max: float = 7600.0
     log_floor: Annotated[float, Range(above=0, at_most=1)] = 1e-6
+    relative_floor: Share = 0.0
     normalise: Normalisation = "frequency"
     mirror: bool = False
     min_seconds: Seconds = 0.0
@@ -85,7 +88,10 @@ class FrontEnd:
         mels = np.empty((self.num_mels, len(powers)), np.float32)
         for rows, bins, filters in self._bands:
             np.matmul(filters, powers[:, bins].T, out=mels[rows])
-        mels += np.float32(self.log_floor)
+        floor = np.float32(self.log_floor)
+        if self.relative_floor:
+            floor = floor + np.float32(self.relative_floor) * mels.mean(axis=0)
+        mels += floor
         return np.log(mels, out=mels)
 
     def _powers(self, samples: np.ndarray) -> np.ndarray:
@@ -199,7 +205,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 _FRAMES = {"n_fft": 512, "win_length": 400, "hop_length": 160}
 FRONT_ENDS: dict[str, Callable[..., FrontEnd]] = {
     "linear": functools.partial(
-        FrontEnd, **_FRAMES, num_mels=0, f_min=0.0, f_max=0.0, log_floor=1.0
+        FrontEnd, **_FRAMES, num_mels=0, f_min=0.0, f_max=0.0, log_floor=1.0, relative_floor=0.0
     ),
     "log_mel": functools.partial(FrontEnd, **_FRAMES, f_min=20.0, f_max=7600.0),
 }

@@ -14,6 +14,7 @@ from speakervlad.schema import Count, NonNegative, Range
 
 Embeddings = Float[Tensor, "batch dim"]
 Speakers = Int[Tensor, " batch"]
+Targets = Float[Tensor, "batch teacher_dim"]
 Logits = Float[Tensor, "batch speakers"]
 Directions = Float[Tensor, "speakers dim"]
 Scale = Annotated[float, Range(above=0)]
@@ -104,8 +105,9 @@ class MarginSoftmax(Classifier):
 
     def apply_margin(self, cosines: Logits, speakers: Speakers) -> Logits:
         """The cosines with the margin taken from each row's own class."""
-        own = self.with_margin(cosines.gather(1, speakers[:, None]))
-        return cosines.scatter(1, speakers[:, None], own)
+        classes = speakers.clamp(min=0)[:, None]
+        own = self.with_margin(cosines.gather(1, classes))
+        return cosines.scatter(1, classes, own)
 
     def with_margin(self, own: Float[Tensor, "batch 1"]) -> Float[Tensor, "batch 1"]:
         """The cosines to the own classes, less the margin."""
@@ -229,15 +231,46 @@ class SubcentreAAMSoftmax(AAMSoftmax):
         if not self.hardest:
             return with_margin
         margin = self.margin_now * self.hardest_ratio
-        others = cosines.scatter(1, speakers[:, None], -torch.inf)
+        others = cosines.scatter(1, speakers.clamp(min=0)[:, None], -torch.inf)
         hard, columns = others.topk(self.hardest, dim=1)
         sines = (1 - hard.square()).clamp(min=1e-9).sqrt()
         return with_margin.scatter(1, columns, hard * margin.cos() + sines * margin.sin())
 
 
 def _loss(logits: Logits, scores: Logits, speakers: Speakers) -> Loss:
-    correct = scores.detach().argmax(dim=1) == speakers
-    return Loss(F.cross_entropy(logits, speakers), correct.float().mean())
+    """Means over the rows that have a speaker; the others are -1."""
+    correct = (scores.detach().argmax(dim=1) == speakers).float().sum()
+    count = (speakers >= 0).sum().clamp(min=1)
+    total = F.cross_entropy(logits, speakers, ignore_index=-1, reduction="sum")
+    return Loss(total / count, correct / count)
+
+
+class Distillation(nn.Module):
+    """A classifier's loss, and how far embeddings are from a teacher's.
+
+    ``labels * loss + cosine * mean(1 - cos(x, t)) + similarity * mean((X X' - T T')^2)`` with the
+    cosine matrices of the batch (Tung and Mori 2019, similarity-preserving distillation).
+
+    Args:
+        labels: weight of the classifier's loss.
+        cosine: weight of the distance to the teacher's vectors.
+        similarity: weight of the difference of the matrices.
+    """
+
+    def __init__(self, *, labels: float, cosine: float, similarity: float) -> None:
+        super().__init__()
+        self.labels, self.cosine, self.similarity = labels, cosine, similarity
+
+    def forward(self, loss: Loss, embeddings: Embeddings, targets: Targets) -> Loss:
+        with torch.autocast(embeddings.device.type, enabled=False):
+            own = F.normalize(at_least_float32(embeddings))
+            value = self.labels * loss.value
+            if self.cosine:
+                value = value + self.cosine * (1 - (own * targets).sum(dim=1)).mean()
+            if self.similarity:
+                difference = own @ own.T - targets @ targets.T
+                value = value + self.similarity * difference.square().mean()
+        return Loss(value, loss.accuracy)
 
 
 LOSSES: dict[str, Callable[..., Classifier]] = {

@@ -53,7 +53,9 @@ class Spectrogram(nn.Module):
         ).abs()
         if self.filters is None:
             return magnitudes
-        return torch.log(self.filters @ magnitudes.square() + spec.log_floor)
+        powers = self.filters @ magnitudes.square()
+        floor = spec.log_floor + spec.relative_floor * powers.mean(dim=1, keepdim=True)
+        return torch.log(powers + floor)
 
     def extend(self, waveforms: Waveforms) -> Float[Tensor, "batch longer"]:
         """Mirror (evaluation only), then repeat what is too short."""

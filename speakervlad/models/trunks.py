@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from speakervlad.errors import InputError
 from speakervlad.models.frontend import same_padding
 from speakervlad.schema import Range, Share
 
@@ -42,6 +43,18 @@ class Trunk(nn.Module):
 
     def forward(self, spectrograms: Spectrograms) -> FeatureMap:
         return self.convolve(self.pad_time(spectrograms))
+
+    def first_stages(self, count: int) -> list[nn.Module]:
+        """The stem and the first ``count`` members of ``stages``; nothing for a count of 0.
+
+        Raises:
+            InputError: the trunk has no such parts, or not so many.
+        """
+        parts = dict(self.named_children())
+        stages = list(parts["stages"].children()) if "stages" in parts else []
+        if count > len(stages):
+            raise InputError(f"train.frozen_stages={count}: this trunk has {len(stages)} stages.")
+        return [parts["stem"], parts["stem_norm"], *stages[:count]] if count else []
 
     def pad_time(self, spectrograms: Spectrograms) -> Float[Tensor, "batch freq longer"]:
         """Zeros before and after that ``convolve`` expects."""

@@ -11,29 +11,43 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from speakervlad.config import AugmentConfig
 from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, check_range
 from speakervlad.extras import require
 from speakervlad.models.frontend import SAMPLE_RATE
 from speakervlad.training.effects import (
     CODECS,
     add_noise,
+    change_pitch,
     change_speed,
     kept,
+    respond,
     reverberate,
     scale,
+    store,
     telephone,
     transcode,
 )
 from speakervlad.training.sources import NoiseSource, RoomSource
+from speakervlad.training.teacher import Targets
 
-RANGES = ("noise_snr_db", "music_snr_db", "babble_snr_db", "babble_speakers")
+RANGES = (
+    "noise_snr_db",
+    "music_snr_db",
+    "babble_snr_db",
+    "babble_speakers",
+    "level_dbfs",
+    "pitch_factors",
+)
 SLOWEST, FASTEST = 0.5, 2.0
+# Points of a drawn frequency response, evenly in mel, and how often either end of it is cut.
+RESPONSE_POINTS, BAND_EDGE_PROBABILITY = 32, 0.3
 
 
 class Material(NamedTuple):
@@ -74,6 +88,28 @@ def draw_gain(rng: np.random.Generator, material: Material) -> Values:
     return (rng.uniform(-limit, limit),) if limit else None
 
 
+def draw_channel(rng: np.random.Generator, material: Material) -> Values:
+    """A frequency response in dB: ripple and tilt, sometimes a narrow band."""
+    if rng.random() >= material.config.channel_probability:
+        return None
+    place = np.linspace(0, 1, RESPONSE_POINTS)
+    ripple = gaussian_filter1d(rng.standard_normal(RESPONSE_POINTS + 16), 2.0)[8:-8]
+    gains = rng.uniform(0, 5) * ripple / ripple.std() + rng.normal(0, 8) * (place - 0.5)
+    if rng.random() < BAND_EDGE_PROBABILITY:
+        gains -= np.minimum(600 * np.maximum(place - rng.uniform(0.65, 1.0), 0), 60)
+    if rng.random() < BAND_EDGE_PROBABILITY:
+        gains -= np.minimum(300 * np.maximum(rng.uniform(0.0, 0.2) - place, 0), 40)
+    return (gains,)
+
+
+def draw_level(rng: np.random.Generator, material: Material) -> Values:
+    """A peak in dB of full scale."""
+    if rng.random() >= material.config.level_probability:
+        return None
+    lowest, highest = material.config.level_dbfs
+    return (rng.uniform(lowest, highest),)
+
+
 class Effect(NamedTuple):
     """One effect.
 
@@ -93,11 +129,13 @@ class Effect(NamedTuple):
 # numbers that are missing here are those of ``STREAMS``.
 EFFECTS = {
     "room": Effect(3, draw_room, reverberate),
+    "channel": Effect(11, draw_channel, respond),
     "noise": Effect(2, draw_noise, add_noise),
     "telephone": Effect(5, draw_telephone, telephone),
     "gain": Effect(6, draw_gain, scale),
+    "level": Effect(9, draw_level, store),
 }
-STREAMS = {"speed": 1, "codec": 4, "time": 7, "freq": 8}
+STREAMS = {"speed": 1, "codec": 4, "time": 7, "freq": 8, "pitch": 10}
 
 
 @dataclass(frozen=True)
@@ -176,7 +214,7 @@ class DrawnCrops(Dataset[DrawnCrop]):
         return len(self.crops)
 
     def __getitem__(self, key: tuple[int, int]) -> DrawnCrop:
-        """Read, draw; the only effect already heard is that of a codec.
+        """Read, draw; the effects already heard are those of another pitch and of a codec.
 
         Raises:
             InputError: the crop, noise or a response cannot be read.
@@ -184,7 +222,7 @@ class DrawnCrops(Dataset[DrawnCrop]):
         crop = self.crops[key]
         place = (crop.epoch, crop.index)
         return DrawnCrop(
-            torch.from_numpy(self._coded(crop.waveform.numpy(), self._rng("codec", place))),
+            torch.from_numpy(self._heard(crop.waveform.numpy(), place)),
             *(crop.speaker, crop.epoch, crop.index),
             speed=int(self._rng("speed", place).integers(len(self.config.speeds))),
             effects={
@@ -198,6 +236,19 @@ class DrawnCrops(Dataset[DrawnCrop]):
     def _rng(self, name: str, place: tuple[int, int]) -> np.random.Generator:
         stream = EFFECTS[name].stream if name in EFFECTS else STREAMS[name]
         return np.random.default_rng((self.crops.seed, *place, stream))
+
+    def _heard(self, waveform: np.ndarray, place: tuple[int, int]) -> np.ndarray:
+        pitched = self._pitched(waveform, self._rng("pitch", place))
+        return self._coded(pitched, self._rng("codec", place))
+
+    def _pitched(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """As much as without, of what was read for the highest pitch."""
+        config = self.config
+        size = int(len(waveform) / reserve(config) + 1e-6)
+        if rng.random() >= config.pitch_probability:
+            return waveform[:size]
+        low, high = np.log(config.pitch_factors)
+        return change_pitch(waveform, float(np.exp(rng.uniform(low, high))), size)
 
     def _coded(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() >= self.config.codec_probability:
@@ -231,17 +282,18 @@ def _drawn(values: list[Values]) -> Drawn:
 class Examples(NamedTuple):
     """What a training step takes: (batch, samples), (batch,) and, if masked, (batch, freq, time).
 
-    ``keep`` is false where the spectrogram is masked.
+    ``keep`` is false where the spectrogram is masked. ``targets`` (batch, dim) are a teacher's; a
+    row without a label then has class -1.
     """
 
     waveforms: Tensor
     classes: Tensor
     keep: Tensor | None = None
+    targets: Tensor | None = None
 
     def split(self, parts: int) -> list["Examples"]:
         """Equal parts along the batch."""
-        keeps = [None] * parts if self.keep is None else self.keep.chunk(parts)
-        columns = (self.waveforms.chunk(parts), self.classes.chunk(parts), keeps)
+        columns = [[None] * parts if column is None else column.chunk(parts) for column in self]
         return [Examples(*part) for part in zip(*columns, strict=True)]
 
 
@@ -254,6 +306,7 @@ class Augmenter:
         speeds: factors, the first 1.
         spectrogram: bins and frames that the front end makes of a crop.
         device: where to work.
+        targets: what a teacher says, if there is one.
     """
 
     def __init__(
@@ -264,7 +317,9 @@ class Augmenter:
         speeds: tuple[float, ...],
         spectrogram: tuple[int, int],
         device: torch.device,
+        targets: Targets | None = None,
     ) -> None:
+        self.targets = targets
         self.num_samples, self.num_speakers, self.speeds = num_samples, num_speakers, speeds
         self.spectrogram, self.device = spectrogram, device
 
@@ -278,7 +333,11 @@ class Augmenter:
                 rows, values = self._move(rows), map(self._move, values)
                 waveforms = waveforms.index_copy(0, rows, effect.apply(waveforms[rows], *values))
         classes = batch.speaker + batch.speed * self.num_speakers
-        return Examples(waveforms, self._move(classes), self._masks(batch))
+        if self.targets is None:
+            return Examples(waveforms, self._move(classes), self._masks(batch))
+        classes = torch.where(self.targets.labelled[batch.speaker], classes, -1)
+        targets = self._move(self.targets.vectors[batch.speed, batch.index])
+        return Examples(waveforms, self._move(classes), self._masks(batch), targets)
 
     def _at_their_speeds(self, waveforms: Tensor, numbers: Tensor) -> Tensor:
         changed = waveforms[:, : self.num_samples]
@@ -332,9 +391,15 @@ def build_crops(
     return DrawnCrops(crops, config, noise, rooms, time, freq)
 
 
-def read_samples(crop_samples: int, speeds: tuple[float, ...]) -> int:
-    """Samples to read for a crop at the fastest speed."""
-    return -int(-crop_samples * max(speeds) // 1)
+def read_samples(crop_samples: int, config: AugmentConfig) -> int:
+    """Samples to read for a crop at the fastest speed and the highest pitch."""
+    at_speed = -int(-crop_samples * max(config.speeds) // 1)
+    return -int(-at_speed * reserve(config) // 1)
+
+
+def reserve(config: AugmentConfig) -> float:
+    """How much more is read than without a change of pitch."""
+    return max(1.0, *config.pitch_factors) if config.pitch_probability else 1.0
 
 
 def check_augment(config: AugmentConfig) -> None:
@@ -347,6 +412,8 @@ def check_augment(config: AugmentConfig) -> None:
         values = getattr(config, key)
         if len(values) != 2 or values[0] > values[1]:
             raise InputError(f"augment.{key}={list(values)}: must be [lowest, highest].")
+    check_range("augment.pitch_factors", min(config.pitch_factors), at_least=SLOWEST)
+    check_range("augment.pitch_factors", max(config.pitch_factors), at_most=FASTEST)
     _check_speeds(config.speeds)
     _check_sources(config)
 

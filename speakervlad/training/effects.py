@@ -1,8 +1,10 @@
 """Effects on batches of waveforms, on whatever device they are, and codecs; nothing is random."""
 
 import io
+import math
 
 import numpy as np
+import soxr
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy.fft import next_fast_len
@@ -15,6 +17,9 @@ from speakervlad.models.frontend import SAMPLE_RATE
 RIR_LEAD = 40
 TELEPHONE_BAND_HERTZ = (300.0, 3400.0)
 MU_LAW_LEVELS = 256
+# Of a changed pitch: samples of a frame, the cepstrum that is the envelope (below the period of a
+# voice of 500 Hz at 16 kHz), and how far an envelope is moved.
+PITCH_FRAME, ENVELOPE_QUEFRENCY, LARGEST_MOVE = 512, 32, 3.0
 # Encoder, container, lowest and highest bit rate, fastest setting.
 CODECS = {
     "opus": ("libopus", "ogg", (6_000, 24_000), "0"),
@@ -81,6 +86,25 @@ def telephone(waveforms: Waveforms) -> Waveforms:
     return resample(narrow, SAMPLE_RATE // 2, SAMPLE_RATE)[:, :num_samples]
 
 
+def respond(waveforms: Waveforms, gains_db: Float[Tensor, "batch points"]) -> Waveforms:
+    """Through a frequency response at the old level: gains at points even in mel, 0 to 8 kHz."""
+    num_samples = waveforms.shape[1]
+    size = next_fast_len(num_samples, real=True)
+    hertz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE, device=waveforms.device)
+    place = torch.log1p(hertz / 700) / math.log1p(SAMPLE_RATE / 2 / 700)
+    gains = _between(gains_db, place * (gains_db.shape[1] - 1))
+    heard = torch.fft.irfft(torch.fft.rfft(waveforms, size) * 10 ** (gains / 20), size)
+    heard = heard[:, :num_samples]
+    return heard * (power(waveforms) / power(heard)).sqrt()
+
+
+def store(waveforms: Waveforms, peak_dbfs: Float[Tensor, " batch"]) -> Waveforms:
+    """Bring the peak to a level relative to full scale and round to 16 bits, as files do."""
+    peak = waveforms.abs().amax(dim=1, keepdim=True).clamp(min=1e-8)
+    scaled = waveforms / peak * 10 ** (peak_dbfs[:, None] / 20)
+    return (scaled * 32767).round() / 32768
+
+
 def scale(waveforms: Waveforms, gain_db: Float[Tensor, " batch"]) -> Waveforms:
     """Louder or softer; what leaves [-1, 1] is clipped, as a converter does."""
     return (waveforms * 10 ** (gain_db[:, None] / 20)).clamp(-1, 1)
@@ -96,6 +120,43 @@ def kept(spans: Int[Tensor, "batch masks 2"], size: int) -> Bool[Tensor, "batch 
 def power(waveforms: Waveforms) -> Float[Tensor, "batch 1"]:
     """Mean square, never zero."""
     return waveforms.square().mean(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def change_pitch(waveform: np.ndarray, factor: float, num_samples: int) -> np.ndarray:
+    """Pitch and tempo times ``factor``, the formants where they were: the same, excited speaker.
+
+    Everything is played faster, and then the spectral envelope of every frame (its cepstrum up to
+    ``ENVELOPE_QUEFRENCY``) is moved back, by at most ``LARGEST_MOVE`` of natural log amplitude.
+
+    Args:
+        waveform: float32, ``ceil(num_samples * factor)`` samples at least.
+        factor: above 1 is higher and faster.
+        num_samples: how many to return.
+    """
+    needed = int(np.ceil(num_samples * factor))
+    played = soxr.resample(waveform[:needed], SAMPLE_RATE * factor, SAMPLE_RATE)
+    played = torch.from_numpy(np.resize(played, num_samples))
+    frame, window = PITCH_FRAME, torch.hann_window(PITCH_FRAME)
+    spectrum = torch.stft(played, frame, frame // 4, window=window, return_complex=True)
+    cepstrum = torch.fft.irfft((spectrum.abs() + 1e-6).log(), frame, dim=0)
+    quefrency = torch.arange(frame).minimum(frame - torch.arange(frame))
+    taper = 0.5 + 0.5 * torch.cos(torch.pi * quefrency / ENVELOPE_QUEFRENCY)
+    cepstrum *= torch.where(quefrency < ENVELOPE_QUEFRENCY, taper, 0)[:, None]
+    envelope = torch.fft.rfft(cepstrum, dim=0).real.T
+    last = envelope.shape[1] - 1
+    moved = _between(envelope, (torch.arange(last + 1) * factor).clamp(max=last))
+    gain = (moved - envelope).clamp(-LARGEST_MOVE, LARGEST_MOVE).exp().T
+    changed = torch.istft(spectrum * gain, frame, frame // 4, window=window, length=num_samples)
+    return changed.numpy()
+
+
+def _between(
+    values: Float[Tensor, "batch points"], places: Float[Tensor, " count"]
+) -> Float[Tensor, "batch count"]:
+    """Values at fractional places, between 0 and the last point, by linear interpolation."""
+    left = places.long().clamp(max=values.shape[1] - 2)
+    share = places - left
+    return values[:, left] * (1 - share) + values[:, left + 1] * share
 
 
 def _band_pass(waveforms: Waveforms, rate: int) -> Waveforms:

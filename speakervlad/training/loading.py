@@ -29,6 +29,7 @@ from speakervlad.training.augment import (
     read_samples,
 )
 from speakervlad.training.distributed import LEAVE_SIGNALS, World, children_ignore_signals
+from speakervlad.training.teacher import Targets
 
 
 def check_batches(config: Config) -> None:
@@ -40,10 +41,10 @@ def check_batches(config: Config) -> None:
     data = config.data
     if data.speakers_per_batch == 0:
         return
-    if data.seconds_per_visit:
+    if data.seconds_per_visit or data.crops_per_visit > 1:
         raise InputError(
-            "data.seconds_per_visit shapes shuffled epochs; data.speakers_per_batch draws speakers "
-            "instead. Set one of them to 0."
+            "data.seconds_per_visit and data.crops_per_visit shape shuffled epochs; "
+            "data.speakers_per_batch draws speakers instead. Leave one of them out."
         )
     size = data.speakers_per_batch * data.utterances_per_speaker
     if config.train.batch_size != size:
@@ -63,7 +64,7 @@ def build_dataset(config: Config, manifest: Manifest, front_end: FrontEnd) -> Dr
     num_frames = crop_frames(config, front_end)
     crops = UtteranceDataset(
         manifest,
-        crop_samples=read_samples(front_end.crop_samples(num_frames), config.augment.speeds),
+        crop_samples=read_samples(front_end.crop_samples(num_frames), config.augment),
         seed=config.train.seed,
         wrap=config.data.wrap,
         reverse_probability=config.data.reverse_probability,
@@ -73,7 +74,11 @@ def build_dataset(config: Config, manifest: Manifest, front_end: FrontEnd) -> Dr
 
 
 def build_augmenter(
-    config: Config, front_end: FrontEnd, num_speakers: int, device: torch.device
+    config: Config,
+    front_end: FrontEnd,
+    num_speakers: int,
+    device: torch.device,
+    targets: Targets | None = None,
 ) -> Augmenter:
     """What the device does to batches of those crops."""
     num_frames = crop_frames(config, front_end)
@@ -83,6 +88,7 @@ def build_augmenter(
         speeds=config.augment.speeds,
         spectrogram=(front_end.num_bins, num_frames),
         device=device,
+        targets=targets,
     )
 
 
@@ -117,6 +123,7 @@ def build_sampler(
         rank=world.rank,
         world_size=world.size,
         visits=visits,
+        crops=data.crops_per_visit,
     )
 
 

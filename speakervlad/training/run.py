@@ -24,6 +24,7 @@ from speakervlad.models.folder import (
     WEIGHTS_NAME,
     assemble_encoder,
     build_classifier,
+    build_distillation,
     build_encoder,
     complete,
     load_classifier,
@@ -55,6 +56,7 @@ from speakervlad.training.run_folder import (
     open_run,
 )
 from speakervlad.training.state import DataIdentity, TrainingState
+from speakervlad.training.teacher import check_teacher, read_targets
 from speakervlad.training.trainer import build_trainer, check_schedule
 from speakervlad.training.validation import (
     Interrupted,
@@ -138,6 +140,7 @@ def check_config(config: Config, world_size: int) -> Config:
     check_schedule(config.schedule)
     check_batches(config)
     check_augment(config.augment)
+    check_teacher(config)
     with torch.device("meta"):
         build_classifier(config.classifier, build_encoder(config.encoder).dim, 2)
     return config
@@ -156,7 +159,7 @@ def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
         load_strictly(encoder, source.state_dict(), where)
         if config.init_classifier:
             load_classifier(config.init_from, classifier)
-    return SpeakerClassifier(encoder, classifier)
+    return SpeakerClassifier(encoder, classifier, build_distillation(config.teacher))
 
 
 @torch.no_grad()
@@ -200,7 +203,11 @@ class Run:
         front_end = model.encoder.front_end.spec
         self.dataset = build_dataset(config, manifest, front_end)
         self.augmenter = build_augmenter(
-            config, front_end, len(manifest.speaker_names), world.device
+            config,
+            front_end,
+            len(manifest.speaker_names),
+            world.device,
+            read_targets(config, manifest),
         )
         self.data = DataIdentity.of(manifest)
         state = open_run(config, world, self.data)

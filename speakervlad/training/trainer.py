@@ -45,6 +45,8 @@ class Trainer:
         sync_batch_norm: whether batch statistics are those of all processes; on GPUs alone
             (``nn.SyncBatchNorm``), on CPUs every process has its own.
         compile_model: whether to run the network through ``torch.compile``.
+        frozen_stages: the trunk's stem and so many of its stages do not learn; 0 leaves the stem
+            to learn as well.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Trainer:
         accumulate: int = 1,
         sync_batch_norm: bool = False,
         compile_model: bool = False,
+        frozen_stages: int = 0,
     ) -> None:
         self.model = model.to(world.device)
         if world.device.type == "cuda" or precision == "bfloat16":
@@ -70,6 +73,9 @@ class Trainer:
         self.precision = precision
         self.clip_norm = clip_norm
         self.accumulate = accumulate
+        self._frozen = model.encoder.trunk.first_stages(frozen_stages)
+        for part in self._frozen:
+            part.requires_grad_(False)
         if sync_batch_norm and world.size > 1:
             _synchronise(self.model, world.device)
         self._shared = _share(self.model, world)
@@ -85,6 +91,8 @@ class Trainer:
         """
         plan = self.plan(step)
         self.model.train()
+        for part in self._frozen:
+            part.eval()
         if plan.trunk_frozen:
             self.model.encoder.trunk.eval()
         self.model.classifier.warm_up(plan.margin_share)
@@ -277,4 +285,5 @@ def build_trainer(config: Config, model: SpeakerClassifier, world: World) -> Tra
         accumulate=config.train.accumulate,
         sync_batch_norm=config.train.sync_batch_norm,
         compile_model=config.train.compile,
+        frozen_stages=config.train.frozen_stages,
     )

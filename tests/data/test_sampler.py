@@ -64,6 +64,20 @@ def test_visits_repeat_utterances_within_an_epoch_but_no_crop():
     assert take(6, num_items=3, visits=visits, start=6) == stream[6:]
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_all_crops_of_a_visit_come_to_one_rank_one_after_another(world_size):
+    options = {"num_items": 6, "visits": np.array([1, 3, 2, 1, 1, 4]), "crops": 2}
+    stream = take(48, **options)
+    assert len(set(stream)) == 48
+    for epoch in (stream[:24], stream[24:]):
+        wanted = np.repeat(range(6), 2 * options["visits"])
+        assert sorted(index for _, index in epoch) == wanted.tolist()
+    for rank in range(world_size):
+        items = take(24 // world_size, **options, rank=rank, world_size=world_size)
+        assert [index for _, index in items[::2]] == [index for _, index in items[1::2]]
+    assert take(24, **options, start=24) == stream[24:]
+
+
 SPEAKERS = np.array([3, 0, 0, 1, 1, 1, 2, 0, 4, 1, 3])
 
 

@@ -152,3 +152,20 @@ def test_rows_of_a_batch_do_not_touch_each_other(waveform):
     together = front_end(signals)
     alone = torch.cat([front_end(signal[None]) for signal in signals])
     torch.testing.assert_close(together, alone)
+
+
+def test_a_relative_floor_makes_the_level_an_offset_that_normalisation_takes_away(waveform):
+    """At -60 dB, where the absolute floor alone changes the spectrogram by far more."""
+    waveform = waveform * np.linspace(0.2, 1, 16000, dtype=np.float32)
+    low = FRONT_ENDS["log_mel"](num_mels=40, normalise="none", log_floor=1e-10, relative_floor=1e-5)
+    plain = FRONT_ENDS["log_mel"](num_mels=40, normalise="none")
+    changes = [
+        np.ptp(front_end.features(waveform) - front_end.features(waveform / 1000))
+        for front_end in (low, plain)
+    ]
+    assert changes[0] < 0.1 < 2 < changes[1]
+    band = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
+    depth = np.ptp(low.features(band)[:, 50])
+    assert depth == pytest.approx(np.log(40 / 1e-5), abs=1)
+    torch_features = Spectrogram(low).eval()(torch.from_numpy(waveform)[None])[0]
+    np.testing.assert_allclose(low.features(waveform), torch_features, atol=2e-3)

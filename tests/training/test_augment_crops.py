@@ -76,6 +76,9 @@ def everything(sources):
         codec_probability=0.2,
         telephone_probability=0.3,
         gain_db=6.0,
+        level_probability=0.3,
+        pitch_probability=0.3,
+        channel_probability=0.4,
         time_masks=2,
         freq_masks=1,
     )
@@ -83,7 +86,7 @@ def everything(sources):
 
 @pytest.fixture
 def crops(corpus, everything):
-    size = read_samples(CROP, everything.speeds)
+    size = read_samples(CROP, everything)
     dataset = UtteranceDataset(Manifest.load(corpus / "train.csv"), crop_samples=size, seed=5)
     return build_crops(everything, dataset, SPECTROGRAM)
 
@@ -105,7 +108,7 @@ def test_a_crop_sounds_the_same_alone_and_in_any_batch(crops, augmenter):
     backwards = augmenter(collate([crops[key] for key in reversed(keys)]))
     for row, key in enumerate(keys):
         alone = augmenter(collate([crops[key]]))
-        other = Examples(*(value.flip(0) for value in backwards))
+        other = Examples(*(value.flip(0) for value in backwards[:3]))
         for batch in (together, other):
             # Rounding may tip a few samples into the next level of mu-law.
             difference = batch.waveforms[row] - alone.waveforms[0]

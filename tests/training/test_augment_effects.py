@@ -8,10 +8,13 @@ from speakervlad.training.effects import (
     CODECS,
     RIR_LEAD,
     add_noise,
+    change_pitch,
     change_speed,
     kept,
+    respond,
     reverberate,
     scale,
+    store,
     telephone,
     transcode,
 )
@@ -153,3 +156,48 @@ def test_fewer_bits_lose_more(make_waveform):
         np.square(transcode(waveform, "mp3", rate) - waveform).sum() for rate in (8000, 64000)
     ]
     assert errors[0] > errors[1]
+
+
+def test_a_response_has_its_gains_and_the_old_level(noise):
+    gains = torch.zeros(2, 32)
+    gains[1, 16:] = -20.0  # from half of the mel scale, 1770 Hz
+    heard = respond(noise, gains)
+    torch.testing.assert_close(heard[0], noise[0], atol=1e-5, rtol=0)
+    assert heard[1].square().mean().item() == pytest.approx(noise[1].square().mean().item())
+    high = (band_power_db(heard, 3000, 7500) - band_power_db(noise, 3000, 7500))[1]
+    low = (band_power_db(heard, 200, 1500) - band_power_db(noise, 200, 1500))[1]
+    assert (high - low).item() == pytest.approx(-20, abs=0.2)
+
+
+def test_a_stored_waveform_has_its_peak_and_sixteen_bits(noise):
+    stored = store(noise, torch.tensor([-60.0, 0.0]))
+    peaks = 20 * stored.abs().amax(dim=1).log10()
+    torch.testing.assert_close(peaks, torch.tensor([-60.0, 0.0]), atol=0.2, rtol=0)
+    levels = stored * 32768
+    torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
+    assert len(levels[0].unique()) < 70
+    assert not store(torch.zeros(1, RATE), torch.zeros(1)).any()
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_pitch_and_tempo_change_and_formants_stay(factor):
+    """A buzz of 125 Hz through one resonance at 1500 Hz, which bursts once."""
+    time = np.arange(2 * RATE) / RATE
+    harmonics = np.arange(1, 50) * 125.0
+    gains = 1 / (1 + ((harmonics - 1500) / 200) ** 2)
+    buzz = (gains[:, None] * np.cos(2 * np.pi * harmonics[:, None] * time)).sum(axis=0)
+    buzz[RATE // 2 : RATE // 2 + 160] *= 5
+    changed = change_pitch(buzz.astype(np.float32) / 100, factor, RATE)
+    assert changed.shape == (RATE,)
+    assert int(np.abs(changed).argmax()) == pytest.approx(RATE / 2 / factor, abs=400)
+    power = np.abs(np.fft.rfft(changed * np.hanning(RATE))) ** 2
+    harmonic = np.argsort(power)[-3:] / (125 * factor)
+    np.testing.assert_allclose(harmonic, harmonic.round(), atol=0.02)
+    centre = (np.arange(len(power)) * power).sum() / power.sum()
+    assert abs(centre - 1500) < 0.4 * 1500 * abs(factor - 1)
+
+
+def test_a_pitch_factor_of_one_changes_nothing():
+    rng = np.random.default_rng(0)
+    waveform = np.convolve(0.1 * rng.standard_normal(RATE), np.ones(4), "same").astype(np.float32)
+    np.testing.assert_allclose(change_pitch(waveform, 1.0, RATE), waveform, atol=1e-5)
