@@ -17,8 +17,7 @@ def train(
 ) -> None:
     """Train an encoder; under torchrun, on all its processes.
 
-    SIGTERM and Ctrl-C save and leave. The same command with resume=true goes on, and beyond the end
-    with a larger train.steps.
+    Ctrl-C saves and leaves; resume=true goes on, past the end with a larger train.steps.
     """
     import logging
 
