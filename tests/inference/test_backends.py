@@ -214,3 +214,37 @@ def test_threshold_beside_a_file_comes_first(both, tmp_path):
     assert read_threshold(file, notes) == read_threshold(tmp_path, {}) == 0.5
     with pytest.raises(InputError, match="Pass --threshold"):
         read_threshold(both, {})
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=needs_openvino)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ends": None},
+        {"ends": "{"},
+        {"ends": "[" * 100_000},
+        {"ends": '{"front_end": {"num_mels": 1e400, "n_fft": 512}}'},
+        {"check": None},
+        {"check": '["a"]'},
+        {"precision": "float8"},
+    ],
+    ids=["none", "cut", "deep", "huge", "no check", "no numbers", "unknown precision"],
+)
+def test_damaged_notes_are_one_line(both, tmp_path, backend, change):
+    model = onnx.load(both / "model.onnx")
+    notes = {note.key: note.value for note in model.metadata_props} | change
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {name: x for name, x in notes.items() if x is not None})
+    onnx.save(model, tmp_path / "damaged.onnx")
+    with pytest.raises(InputError, match=r"damaged\.onnx: .*(Export it again|Choose another)") as e:
+        load_encoder(tmp_path / "damaged.onnx", backend=backend)
+    assert "\n" not in str(e.value)
+
+
+def test_a_graph_that_cannot_be_computed_is_one_line(both, tmp_path):
+    model = onnx.load(both / "model.onnx")
+    bins = model.graph.input[0].type.tensor_type.shape.dim[1]
+    bins.dim_value = 12
+    onnx.save(model, tmp_path / "broken.onnx")
+    with pytest.raises(InputError, match=r"broken\.onnx: .*Export it again"):
+        load_encoder(tmp_path / "broken.onnx", backend="onnxruntime")

@@ -14,7 +14,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from speakervlad.errors import InputError
-from speakervlad.inference.keras import convert_keras
+from speakervlad.inference.keras import convert_keras, read_layers
 from speakervlad.models.folder import build_classifier, load_classifier, load_encoder_folder
 from speakervlad.schema import Part
 
@@ -379,3 +379,30 @@ def test_bad_files_give_one_clear_line(make, message, layers, tmp_path):
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "encoder").exists()
+
+
+@pytest.mark.parametrize("way", ["external dataset", "external link", "soft link", "virtual"])
+def test_weights_of_another_file_are_not_read(tmp_path, way):
+    """A published encoder must not carry bytes of a private file."""
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(np.arange(49 * 64, dtype=np.float32).tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["k"] = np.zeros((7, 7, 1, 64), np.float32)
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.attrs["layer_names"] = [b"conv1_1/3x3_s1"]
+        group = file.create_group("conv1_1/3x3_s1")
+        group.attrs["weight_names"] = [b"kernel:0"]
+        shape = (7, 7, 1, 64)
+        if way == "external dataset":
+            group.create_dataset("kernel:0", shape, "f4", external=[(str(secret), 0, 12544)])
+        elif way == "external link":
+            group["kernel:0"] = h5py.ExternalLink("other.h5", "/k")
+        elif way == "soft link":
+            file["elsewhere"] = np.zeros(shape, np.float32)
+            group["kernel:0"] = h5py.SoftLink("/elsewhere")
+        else:
+            layout = h5py.VirtualLayout(shape, "f4")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "k", shape)
+            group.create_virtual_dataset("kernel:0", layout)
+    with pytest.raises(InputError, match=r"w\.h5: .*(another file|is a link)"):
+        read_layers(tmp_path / "w.h5")
