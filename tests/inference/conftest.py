@@ -17,6 +17,12 @@ from speakervlad.schema import Part
 
 # What makes a trunk without a width small.
 SMALL_TRUNKS: dict[str, dict] = {"standard_resnet34": {"width": 0.25}}
+
+
+def make_small(name: str) -> Part:
+    return Part(name, **SMALL_TRUNKS.get(name, {"width": 0.125}))
+
+
 BASE = "gvlad_k8_g2_b512"
 REFERENCE = {
     BASE: [BASE],
@@ -41,11 +47,7 @@ KINDS = {
         )
     },
     "normalised embedding": {"embedding_norm": True},
-    **{
-        f"trunk {name}": {"trunk": Part(name, **SMALL_TRUNKS.get(name, {"width": 0.125}))}
-        for name in TRUNKS
-        if name != "thin_resnet34"
-    },
+    **{f"trunk {name}": {"trunk": make_small(name)} for name in TRUNKS if name != "thin_resnet34"},
     **{
         f"pooling {name}": {"pooling": Part(name)}
         for name in POOLINGS
@@ -81,6 +83,12 @@ def reference_waveform(shared_reference) -> Callable[[str], torch.Tensor]:
         return torch.from_numpy(samples)[None]
 
     return read
+
+
+@pytest.fixture(scope="session")
+def small_trunk() -> Callable[[str], Part]:
+    """Row of ``TRUNKS`` to the smallest trunk of its kind."""
+    return make_small
 
 
 @pytest.fixture(scope="session", params=KINDS)

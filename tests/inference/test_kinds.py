@@ -1,5 +1,6 @@
-"""Every kind of encoder through every runtime: the trained module's numbers, in numpy around it."""
+"""Every kind of encoder learns, and computes in every runtime what the trained module does."""
 
+import copy
 import importlib.util
 
 import numpy as np
@@ -9,8 +10,12 @@ import torch.nn.functional as F
 
 from speakervlad.inference.backends import OnnxBackend, OpenVinoBackend, TorchBackend
 from speakervlad.inference.engine import Embedder, Windows
-from speakervlad.models.folder import load_encoder_folder
+from speakervlad.models.encoder import SpeakerClassifier
+from speakervlad.models.folder import build_classifier, load_encoder_folder
+from speakervlad.models.pooling import POOLINGS
 from speakervlad.models.sums import PoolingSums
+from speakervlad.models.trunks import TRUNKS
+from speakervlad.schema import Part
 
 LENGTHS = (400, 511, 512, 1600, 5000, 16000, 16001, 40160, 77777)
 HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
@@ -30,6 +35,39 @@ def kind(exported_kind):
 def unit(encoder, waveform):
     with torch.inference_mode():
         return F.normalize(encoder(torch.from_numpy(waveform)[None]), dim=1)[0].numpy()
+
+
+@pytest.fixture
+def batch(make_waveform):
+    """A quarter of a second of each of four speakers."""
+    waveforms = np.stack([make_waveform(0.25, seed) for seed in range(4)])
+    return torch.from_numpy(waveforms), torch.arange(4)
+
+
+def test_twenty_steps_lower_the_loss(kind, batch):
+    torch.manual_seed(0)
+    encoder = copy.deepcopy(kind[0])
+    model = SpeakerClassifier(encoder, build_classifier(Part("softmax"), encoder.dim, 4)).train()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = model(*batch).value
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0], losses
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_every_trunk_stands_under_every_pooling(trunk, pooling, small_trunk, tiny_encoder, batch):
+    encoder, _ = tiny_encoder(trunk=small_trunk(trunk), pooling=Part(pooling))
+    embeddings = encoder.train()(batch[0])
+    assert embeddings.shape == (4, 12)
+    embeddings.square().sum().backward()
+    gradients = [parameter.grad for parameter in encoder.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
 def test_every_runtime_equals_the_trained_module(kind, make_waveform):
