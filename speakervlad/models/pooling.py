@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from speakervlad.models.precision import at_least_float32
 from speakervlad.models.sums import Finish
-from speakervlad.schema import Range
+from speakervlad.schema import Range, Size
 
 # tf.nn.l2_normalize: x * rsqrt(max(sum x^2, 1e-12))
 L2_EPSILON = 1e-6
@@ -93,6 +93,63 @@ class StatisticsPooling(Pooling):
 
     def finish(self) -> Finish:
         return Finish("statistics", floor=VARIANCE_FLOOR)
+
+
+class AttentiveStatisticsPooling(Pooling):
+    """Mean and standard deviation over all positions, weighted by attention.
+
+    ``e(x) = V f(W x + b) + k``, and ``a = softmax(e)`` over the positions weighs both; ``f`` is
+    ReLU, batch norm and tanh. Okabe et al., "Attentive Statistics Pooling for Deep Speaker
+    Embedding", Interspeech 2018, with one weight for all dimensions; Desplanques et al.,
+    "ECAPA-TDNN", Interspeech 2020, equations 1 to 4, with one for each, and context.
+
+    Args:
+        dim: size D of a descriptor.
+        guide_dim: not looked at.
+        attention_dim: rows of W.
+        per_channel: every dimension has weights of its own.
+        context: attention sees, beside a descriptor, the mean and standard deviation of all.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        guide_dim: int | None = None,
+        *,
+        attention_dim: Size = 128,
+        per_channel: bool = True,
+        context: bool = False,
+    ) -> None:
+        super().__init__(dim)
+        self.out_dim = 2 * dim
+        self.whole = context
+        self.context = StatisticsPooling(dim)
+        self.attention = nn.Sequential(
+            nn.Conv1d(3 * dim if context else dim, attention_dim, 1),
+            nn.ReLU(),
+            nn.BatchNorm1d(attention_dim),
+            nn.Tanh(),
+            nn.Conv1d(attention_dim, dim if per_channel else 1, 1),
+        )
+
+    def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
+        with torch.autocast(frames.device.type, enabled=False):
+            frames = at_least_float32(frames.flatten(2))
+            shares = self.weights(frames).softmax(dim=2)
+            mean = (shares * frames).sum(dim=2, keepdim=True)
+            variance = (shares * (frames - mean).square()).sum(dim=2)
+            return torch.cat([mean.squeeze(2), (variance + VARIANCE_FLOOR).sqrt()], dim=1)
+
+    def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights:
+        """The logarithms of the weights, up to a constant."""
+        seen = frames.flatten(2)
+        if self.whole:
+            context = self.context(seen).unsqueeze(2).expand(-1, -1, seen.shape[2])
+            seen = torch.cat([seen, context], dim=1)
+        return self.attention(seen)
+
+    def finish(self) -> Finish:
+        return Finish("statistics", "channels", log_weights=True, floor=VARIANCE_FLOOR)
 
 
 class NetVLAD(Pooling):
@@ -255,5 +312,6 @@ def vlad_parameters(
 POOLINGS: dict[str, Callable[..., Pooling]] = {
     "average": TemporalAveragePooling,
     "statistics": StatisticsPooling,
+    "attentive_statistics": AttentiveStatisticsPooling,
     "netvlad": NetVLAD,
 }

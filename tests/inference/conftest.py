@@ -41,6 +41,9 @@ KINDS = {
     "not normalised": {"front_end": Part("log_mel", num_mels=40, normalise="none")},
     "average of rows": {"pooling": Part("average"), "descriptor_dim": 0},
     "statistics": {"pooling": Part("statistics"), "embedding_relu": True},
+    "attention over the whole recording": {
+        "pooling": Part("attentive_statistics", per_channel=False, context=True)
+    },
     "plain assignment": {
         "pooling": Part(
             "netvlad", num_clusters=8, num_ghosts=2, assignment="descriptors", vector_norm=True

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from speakervlad.models.pooling import (
     POOLINGS,
+    AttentiveStatisticsPooling,
     NetVLAD,
     StatisticsPooling,
     TemporalAveragePooling,
@@ -189,6 +190,63 @@ def test_statistics_of_constant_frames_have_a_finite_gradient():
     frames = torch.ones(1, 2, 5, requires_grad=True)
     StatisticsPooling(2)(frames).sum().backward()
     assert torch.isfinite(frames.grad).all()
+
+
+ATTENTIONS = pytest.mark.parametrize("per_channel", [True, False])
+CONTEXTS = pytest.mark.parametrize("context", [True, False])
+
+
+def attentive(dim=6, **options):
+    """Evaluated with running statistics and scales that are not those of a start."""
+    torch.manual_seed(0)
+    layer = AttentiveStatisticsPooling(dim, attention_dim=5, **options)
+    layer(3 * torch.randn(64, dim, 50))
+    norm = layer.attention[2]
+    torch.nn.init.uniform_(norm.weight, 0.5, 2)
+    torch.nn.init.normal_(norm.bias)
+    return layer.eval()
+
+
+@ATTENTIONS
+@CONTEXTS
+def test_attentive_statistics_are_those_of_the_papers(per_channel, context):
+    """e = V f(W x + b) + k, one frame and one dimension at a time."""
+    layer = attentive(per_channel=per_channel, context=context).double()
+    frames = torch.randn(2, 6, 9).double()
+    reduce, _, norm, _, expand = layer.attention
+    for recording, pooled in zip(frames, layer(frames), strict=True):
+        around = [recording.mean(1), (recording.var(1, correction=0) + 1e-7).sqrt()]
+        energies = []
+        for frame in recording.T:
+            seen = torch.cat([frame, *around]) if context else frame
+            hidden = (reduce.weight[:, :, 0] @ seen + reduce.bias).relu()
+            scaled = (hidden - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+            active = (scaled * norm.weight + norm.bias).tanh()
+            energies.append((expand.weight[:, :, 0] @ active + expand.bias).expand(6))
+        shares = torch.stack(energies, dim=1).exp()
+        shares = shares / shares.sum(dim=1, keepdim=True)
+        mean = (shares * recording).sum(dim=1)
+        variance = (shares * recording.square()).sum(dim=1) - mean.square()
+        torch.testing.assert_close(pooled, torch.cat([mean, (variance + 1e-7).sqrt()]))
+
+
+@CONTEXTS
+def test_attentive_statistics_are_those_of_speechbrain(context):
+    reason = "speechbrain is not installed: pip install speechbrain"
+    module = pytest.importorskip("speechbrain.lobes.models.ECAPA_TDNN", reason=reason)
+    theirs = module.AttentiveStatisticsPooling(6, attention_channels=5, global_context=context)
+    layer = attentive(context=context)
+    ours = iter(layer.state_dict().values())
+    theirs.load_state_dict({name: next(ours) for name in theirs.state_dict()})
+    frames = torch.randn(3, 6, 40)
+    torch.testing.assert_close(layer(frames), theirs.eval()(frames)[:, :, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_attention_without_preference_is_plain_statistics():
+    layer = attentive()
+    torch.nn.init.zeros_(layer.attention[-1].weight)
+    frames = torch.randn(2, 6, 30)
+    torch.testing.assert_close(layer(frames), StatisticsPooling(6)(frames))
 
 
 def blobs(num_blobs, dim=8, per_blob=50, spread=0.1):
