@@ -11,7 +11,7 @@ from torch.fx.experimental.optimization import fuse
 from speakervlad.inference.frames import Ends, Projection
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.precision import at_least_float32
-from speakervlad.models.trunks import Trunk
+from speakervlad.models.trunk import Trunk
 
 
 class Network(nn.Module):

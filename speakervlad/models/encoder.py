@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from speakervlad.models.losses import Classifier, Distillation, Loss
 from speakervlad.models.pooling import Pooling
 from speakervlad.models.spectrogram import Spectrogram
-from speakervlad.models.trunks import FeatureMap, Trunk
+from speakervlad.models.trunk import FeatureMap, Trunk
 
 # False where augmentation hides the spectrogram behind its mean.
 SpectrogramMask = Bool[Tensor, "batch freq time"] | None

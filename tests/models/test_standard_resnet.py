@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from speakervlad.models.trunks import StandardResNet34
+from speakervlad.models.resnets import StandardResNet34
 
 
 def test_parameters_of_the_trunk():
