@@ -33,6 +33,7 @@ def check_range(
     at_least: float | None = None,
     below: float | None = None,
     at_most: float | None = None,
+    multiple_of: int | None = None,
 ) -> None:
     """Refuse a number outside of its range, and NaN.
 
@@ -44,6 +45,7 @@ def check_range(
         (at_least, "at least", operator.ge),
         (below, "below", operator.lt),
         (at_most, "at most", operator.le),
+        (multiple_of, "a multiple of", lambda number, unit: number % unit == 0),
     )
     asked = [(bound, words, holds) for bound, words, holds in bounds if bound is not None]
     if not all(holds(value, bound) for bound, _, holds in asked):

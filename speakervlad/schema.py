@@ -25,6 +25,7 @@ class Range(NamedTuple):
     at_most: float | None = None
     above: float | None = None
     below: float | None = None
+    multiple_of: int | None = None
 
     def check(self, key: str, value: float) -> None:
         """Refuse a number outside of the range.

@@ -17,7 +17,7 @@ from speakervlad.models.folder import (
     save_classifier,
     save_encoder,
 )
-from speakervlad.schema import Part
+from speakervlad.schema import Part, Range
 
 NARROW = EncoderConfig(
     trunk=Part("thin_resnet34", width=0.125),
@@ -222,3 +222,10 @@ def test_a_full_disk_is_named(tmp_path, full_disk):
     with full_disk(1000), pytest.raises(InputError, match=r"classifier\.safetensors: cannot be wr"):
         save_classifier(tmp_path, torch.zeros(1000, 4))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_range_may_ask_for_a_multiple():
+    groups = Range(at_least=8, multiple_of=8)
+    groups.check("channels", 24)
+    with pytest.raises(InputError, match="channels=20: must be at least 8 and a multiple of 8"):
+        groups.check("channels", 20)
