@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+from speakervlad.models.ecapa import ECAPATDNN
 from speakervlad.models.resnets import (
     THIN_STAGES,
     WIDE_STAGES,
@@ -25,4 +26,5 @@ TRUNKS: dict[str, Callable[..., Trunk]] = {
         BottleneckResNet, stages=WIDE_STAGES, stem_stride=2, stem_pool=True
     ),
     "standard_resnet34": StandardResNet34,
+    "ecapa_tdnn": ECAPATDNN,
 }

@@ -16,7 +16,10 @@ from speakervlad.models.trunks import TRUNKS
 from speakervlad.schema import Part
 
 # What makes a trunk without a width small.
-SMALL_TRUNKS: dict[str, dict] = {"standard_resnet34": {"width": 0.25}}
+SMALL_TRUNKS: dict[str, dict] = {
+    "standard_resnet34": {"width": 0.25},
+    "ecapa_tdnn": {"channels": 16, "out_channels": 24, "squeeze_dim": 4},
+}
 
 
 def make_small(name: str) -> Part:
