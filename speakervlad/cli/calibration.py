@@ -6,17 +6,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from speakervlad.cli.console import console, track
-from speakervlad.cli.options import KeyOption, ManifestOption, read_key, read_manifest
+from speakervlad.cli.options import (
+    FormOption,
+    KeyOption,
+    ManifestOption,
+    PartialOption,
+    read_key,
+    read_manifest,
+)
 from speakervlad.files import check_writable
 
 if TYPE_CHECKING:
     from speakervlad.evaluation.embeddings import Embeddings
 
 ScoresArgument = Annotated[
-    list[Path], typer.Argument(help="Score file of every system, on the same trials.")
+    list[Path], typer.Argument(help="Score file of every system, or NAME=FILE, on the same trials.")
 ]
 EmbeddingsOption = Annotated[
     Path | None, typer.Option(help="Embeddings, for the measures magnitude and cohort.")
+]
+SourceFormOption = Annotated[
+    str | None,
+    typer.Option(help="How to read score files that fit two forms; names as for --form."),
 ]
 CohortOption = Annotated[Path | None, typer.Option(help="Cohort embeddings, for cohort.")]
 
@@ -25,6 +36,8 @@ def calibrate(
     scores: ScoresArgument,
     out: Annotated[Path, typer.Option(help="The calibration, e.g. ENCODER/calibration.json.")],
     trials: KeyOption = None,
+    form: FormOption = None,
+    partial: PartialOption = False,
     quality: Annotated[
         list[str] | None, typer.Option(help="Quality measure: duration, magnitude, cohort.")
     ] = None,
@@ -39,7 +52,7 @@ def calibrate(
     from speakervlad.evaluation.metrics import cllr, min_cllr
 
     check_writable(out)
-    pairs, systems = read_systems(scores, read_key(trials))
+    pairs, systems = read_systems(scores, read_key(trials), form=form, partial=partial)
     found, ratios = calibration.calibrate(
         pairs,
         systems,
@@ -63,6 +76,7 @@ def fuse(
     manifest: ManifestOption = None,
     embeddings: EmbeddingsOption = None,
     cohort: CohortOption = None,
+    source_form: SourceFormOption = None,
     form: Annotated[str, typer.Option(help="speakervlad, kaldi or voxsrc.")] = "speakervlad",
 ) -> None:
     """Apply a calibration to the scores of one or several systems."""
@@ -72,7 +86,7 @@ def fuse(
 
     check_writable(out)
     model = load_calibration(calibration)
-    pairs, systems = read_systems(scores)
+    pairs, systems = read_systems(scores, form=source_form)
     ratios = fuse(
         model,
         pairs,
@@ -102,13 +116,15 @@ def convert_scores(
     source: Annotated[Path, typer.Argument(help="Score file of any toolkit, or .npy.")],
     out: Annotated[Path, typer.Argument(help="Score file.")],
     trials: KeyOption = None,
+    source_form: SourceFormOption = None,
+    partial: PartialOption = False,
     form: Annotated[str, typer.Option(help="speakervlad, kaldi or voxsrc.")] = "speakervlad",
 ) -> None:
     """Bring scores into the form of another toolkit."""
     from speakervlad.evaluation.judge import read_scored
     from speakervlad.evaluation.lists import write_scores
 
-    pairs, values = read_scored(source, read_key(trials))
+    pairs, values = read_scored(source, read_key(trials), form=source_form, partial=partial)
     write_scores(out, pairs, values, form)
     console.print(f"{len(pairs)} trials: {out}")
 

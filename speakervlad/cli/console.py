@@ -24,8 +24,9 @@ SECONDS_BETWEEN_LINES = 30
 # Takes the step, the number of steps, and the newest figures.
 Show = Callable[[int, int, str], None]
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+# Names of files and people are printed as they are, whatever rich would make of [x] and :x:.
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:

@@ -11,8 +11,10 @@ from speakervlad.cli.figures_table import print_comparison, print_report
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     ByOption,
+    FormOption,
     KeyOption,
     ManifestOption,
+    PartialOption,
     PointOption,
     ResamplesOption,
     parse_points,
@@ -122,6 +124,8 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddin
 def metrics(
     scores: Annotated[Path, typer.Argument(help="Score file of any toolkit, or .npy.")],
     trials: KeyOption = None,
+    form: FormOption = None,
+    partial: PartialOption = False,
     manifest: ManifestOption = None,
     by: ByOption = None,
     point: PointOption = None,
@@ -146,10 +150,10 @@ def metrics(
     points = parse_points(point)
     if trials is None and scores.suffix != ".npy" and scores.stat().st_size > STREAM_BYTES:
         console.print("a large file: read as a stream, without names, intervals and breakdown")
-        values, labels = read_long_scores(scores)
+        values, labels = read_long_scores(scores, form)
         report = verification_report(values, labels, points)
     else:
-        pairs, values = read_scored(scores, read_key(trials))
+        pairs, values = read_scored(scores, read_key(trials), form=form, partial=partial)
         labels = pairs.labels()
         report = judge(
             pairs,
@@ -172,6 +176,8 @@ def compare(
     first: Annotated[Path, typer.Argument(help="Scores of system A.")],
     second: Annotated[Path, typer.Argument(help="Scores of system B, on the same trials.")],
     trials: KeyOption = None,
+    form: FormOption = None,
+    partial: PartialOption = False,
     manifest: ManifestOption = None,
     point: PointOption = None,
     resamples: ResamplesOption = 1000,
@@ -179,7 +185,9 @@ def compare(
     """Compare two systems on one list: differences, intervals and p-values, paired by speakers."""
     from speakervlad.evaluation import judge
 
-    pairs, systems = judge.read_systems([first, second], read_key(trials))
+    pairs, systems = judge.read_systems(
+        [first, second], read_key(trials), form=form, partial=partial
+    )
     found = judge.compare(
         pairs,
         *systems.values(),
@@ -195,6 +203,8 @@ def report(
     scores: Annotated[list[Path], typer.Argument(help="Score files of one or many systems.")],
     out: Annotated[Path, typer.Option(help="The page, e.g. report.html.")],
     trials: KeyOption = None,
+    form: FormOption = None,
+    partial: PartialOption = False,
     manifest: ManifestOption = None,
     by: ByOption = None,
     point: PointOption = None,
@@ -206,7 +216,7 @@ def report(
     from speakervlad.evaluation.report import write_report
 
     check_writable(out)
-    pairs, systems = read_systems(scores, read_key(trials))
+    pairs, systems = read_systems(scores, read_key(trials), form=form, partial=partial)
     results = judge_systems(
         pairs,
         systems,

@@ -34,6 +34,15 @@ KeyOption = Annotated[
 ManifestOption = Annotated[
     Path | None, typer.Option(help="Manifest of the recordings: speakers, columns, durations.")
 ]
+FormOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How to read score files that fit two forms: speakervlad, kaldi, voxsrc, 3d-speaker."
+    ),
+]
+PartialOption = Annotated[
+    bool, typer.Option("--partial", help="Let trials of --trials have no score.")
+]
 ByOption = Annotated[
     list[str] | None, typer.Option(help="Break down by a manifest column, or by `duration`.")
 ]

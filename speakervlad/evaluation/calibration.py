@@ -6,8 +6,9 @@ Quality measures of a trial (QMF) can stand beside its scores.
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +19,14 @@ from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.evaluation.lists import Trials
 from speakervlad.evaluation.metrics import OperatingPoint, check_scores
 from speakervlad.evaluation.names import required_rows
-from speakervlad.evaluation.scoring import cohort_statistics, unit_vectors
+from speakervlad.evaluation.scoring import check_same_encoder, cohort_statistics, unit_vectors
 from speakervlad.files import atomic_path
 from speakervlad.progress import Track, silent
 
 logger = logging.getLogger(__name__)
 
 REGULARISATION = 1e-4
+MAX_FILE_BYTES = 1_000_000
 MAX_STEPS = 100
 MAX_HALVINGS = 30
 TOLERANCE = 1e-10
@@ -46,6 +48,7 @@ class Calibration:
         p_target: the prior that the training weighed the classes by.
         num_target: target trials it was trained on.
         num_nontarget: non-target trials it was trained on.
+        systems: names of the systems, in the order of their weights, where they are known.
     """
 
     weights: tuple[float, ...]
@@ -54,6 +57,7 @@ class Calibration:
     p_target: float = 0.5
     num_target: int = 0
     num_nontarget: int = 0
+    systems: tuple[str, ...] = ()
 
     @property
     def num_systems(self) -> int:
@@ -114,21 +118,37 @@ def load_calibration(path: str | Path) -> Calibration:
     """
     path = Path(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if set(values) != {field.name for field in fields(Calibration)}:
-            raise KeyError("other keys than a calibration has")
-        values |= {
-            "weights": tuple(float(weight) for weight in values["weights"]),
-            "bias": float(values["bias"]),
-            "quality": tuple(str(name) for name in values["quality"]),
-        }
-    except (ValueError, TypeError, KeyError) as error:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
+        found = _from_json(json.loads(path.read_text(encoding="utf-8")))
+    # RecursionError: nested too deep. OverflowError: a number beyond all floats.
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: no calibration ({error}). Make one with `speakervlad calibrate`."
+            f"{path}: no calibration ({reason}). Make one with `speakervlad calibrate`."
         ) from error
-    if not np.isfinite([*values["weights"], values["bias"]]).all():
+    if not np.isfinite([*found.weights, found.bias]).all():
         raise InputError(f"{path}: weights are not finite. Train the calibration again.")
-    return Calibration(**values)
+    return found
+
+
+def _from_json(values: dict[str, Any]) -> Calibration:
+    """A calibration of what ``save`` wrote; files of version 0.1.0 name no systems."""
+    known = {field.name for field in fields(Calibration)}
+    if not isinstance(values, dict) or not known - {"systems"} <= set(values) <= known:
+        raise KeyError("other keys than a calibration has")
+    found = Calibration(
+        weights=tuple(float(weight) for weight in values["weights"]),
+        bias=float(values["bias"]),
+        quality=tuple(str(name) for name in values["quality"]),
+        p_target=OperatingPoint(float(values["p_target"])).p_target,
+        num_target=int(values["num_target"]),
+        num_nontarget=int(values["num_nontarget"]),
+        systems=tuple(str(name) for name in values.get("systems", ())),
+    )
+    if found.num_systems < 1 or len(found.systems) not in (0, found.num_systems):
+        raise KeyError("names and weights of another number")
+    return found
 
 
 def calibrate(
@@ -165,6 +185,7 @@ def calibrate(
     )
     scores = np.column_stack(list(systems.values()))
     found = fit_calibration(scores, trials.labels(), quality=measures, p_target=p_target)
+    found = replace(found, systems=tuple(systems))
     return found, found.log_likelihood_ratio(scores, _columns(measures))
 
 
@@ -183,7 +204,7 @@ def fuse(
     Args:
         calibration: of these systems.
         trials: the pairs.
-        systems: (num_trials,) scores by the name of the system.
+        systems: (num_trials,) scores by the name that the system had for ``calibrate``.
         manifest: as for ``calibrate``, if the calibration expects durations.
         embeddings: likewise.
         cohort: likewise.
@@ -199,8 +220,30 @@ def fuse(
     measures = quality_measures(
         trials, kinds, manifest=manifest, embeddings=embeddings, cohort=cohort, track=track
     )
-    scores = np.column_stack(list(systems.values()))
+    scores = np.column_stack([systems[name] for name in _order_of(calibration, systems)])
     return calibration.log_likelihood_ratio(scores, _columns(measures))
+
+
+def _order_of(calibration: Calibration, systems: Mapping[str, np.ndarray]) -> list[str]:
+    """The names of the systems in the order of the calibration; one system may have any name.
+
+    Raises:
+        InputError: other systems than the calibration was trained on.
+    """
+    given, expected = list(systems), list(calibration.systems)
+    if calibration.num_systems == 1 == len(given):
+        return given
+    if not expected and len(given) == calibration.num_systems:
+        logger.warning("this calibration names no systems: taken in the order they are given.")
+        return given
+    if set(given) != set(expected):
+        naming = " ".join(f"{name}=FILE" for name in expected)
+        raise InputError(
+            f"this calibration is of {calibration.num_systems} systems "
+            f"({', '.join(expected) or 'without names'}), not of {', '.join(given)}. "
+            f"Give the scores of those{f', named so: {naming}' if naming else ''}."
+        )
+    return expected
 
 
 def _columns(measures: Mapping[str, np.ndarray]) -> np.ndarray | None:
@@ -349,6 +392,7 @@ def quality_measures(
         InputError: an unknown measure, or one whose source is not given.
     """
     columns: dict[str, np.ndarray] = {}
+    check_same_encoder({"embeddings": embeddings, "cohort": cohort})
     for measure in measures:
         values = _of_names(trials, measure, manifest, embeddings, cohort, top, track)
         sides = values[np.stack([trials.enrol, trials.test])]

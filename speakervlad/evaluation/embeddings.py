@@ -1,28 +1,39 @@
 """Embeddings with names, in our file and in those of other toolkits: npz, Kaldi, Parquet."""
 
-import struct
-import zlib
+import math
+import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from speakervlad.errors import InputError, first_few
+from speakervlad.evaluation.arrays import load_npz
 from speakervlad.evaluation.names import NameIndex
-from speakervlad.evaluation.tables import read_blocks
+from speakervlad.evaluation.tables import as_names, read_blocks
 from speakervlad.files import atomic_path, check_writable
 
-# What numpy and zipfile raise on bytes that are no such file; RuntimeError: "encrypted".
-UNREADABLE = (KeyError, ValueError, TypeError, EOFError, BadZipFile, RuntimeError, zlib.error)
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
 
 ID_COLUMNS = ("id", "ids", "utterance_id", "utt_id")
-# What kaldiio raises on bytes that are no ark.
-NO_ARK = (ValueError, EOFError, AssertionError, IndexError, RuntimeError, struct.error)
 VECTOR_COLUMNS = ("embedding", "vector", "vectors")
+PARQUET_COLUMNS = (ID_COLUMNS, VECTOR_COLUMNS)
+# Where Parquet keeps the fingerprint of the encoder.
+ENCODER_KEY = b"speakervlad.encoder"
+# A Parquet file may decode to this, or to so many times its own size, whichever is more.
+MAX_DECODED_BYTES = 200_000_000
+MAX_DECODED_RATIO = 20
+# Types of Kaldi's binary vectors and matrices: number of dimensions, and of the numbers.
+KALDI_TYPES = {b"FV ": (1, "<f4"), b"DV ": (1, "<f8"), b"FM ": (2, "<f4"), b"DM ": (2, "<f8")}
+MAX_KEY_BYTES = 4096
+ARK_PLACE = re.compile(r"(?P<file>[^\0|]+):(?P<offset>\d{1,18})")
 
 
 @dataclass(frozen=True)
@@ -32,10 +43,12 @@ class Embeddings:
     Attributes:
         ids: (num_utterances,) str, without repetition.
         vectors: (num_utterances, dim) float32, finite.
+        encoder: fingerprint of the encoder that made them, where it is known.
     """
 
     ids: np.ndarray
     vectors: np.ndarray
+    encoder: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", np.asarray(self.ids, dtype=str))
@@ -68,34 +81,49 @@ class Embeddings:
             InputError: not such a file.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays["ids"], arrays["vectors"])
+            arrays = load_npz(path, ("ids", "vectors", "encoder"))
+            ids, vectors, encoder = (arrays.get(name) for name in ("ids", "vectors", "encoder"))
+            if ids is None or ids.dtype.kind not in "USiu":
+                raise InputError(f"{path}: no array `ids` of names.")
+            if vectors is None or vectors.dtype.kind not in "fiu":
+                raise InputError(f"{path}: no array `vectors` of numbers.")
+            if encoder is not None and (encoder.dtype.kind != "U" or encoder.shape):
+                raise InputError(f"{path}: `encoder` is no text.")
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        except UNREADABLE as error:
             raise InputError(
-                f"{path}: no embedding file ({error}). Expected an .npz with `ids` and `vectors`, "
-                "as `speakervlad embed` writes."
+                f"{path}: no embedding file ({str(error).removeprefix(f'{path}: ')}). "
+                "Expected an .npz with `ids` and `vectors`, as `speakervlad embed` writes."
             ) from error
+        return _named(path, ids, vectors, None if encoder is None else str(encoder))
 
     def save(self, path: str | Path) -> None:
-        """Write ``E.npz``: ``ids`` (strings) and ``vectors`` (float32, N x D)."""
+        """Write ``E.npz``: ``ids`` (strings), ``vectors`` (float32, N x D), ``encoder``."""
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, ids=self.ids, vectors=self.vectors)
+            if self.encoder is None:
+                np.savez(file, ids=self.ids, vectors=self.vectors)
+            else:
+                encoder = np.array(self.encoder)
+                np.savez(file, ids=self.ids, vectors=self.vectors, encoder=encoder)
+
+    def with_vectors(self, ids: np.ndarray, vectors: np.ndarray) -> "Embeddings":
+        """Other rows of the same encoder."""
+        return Embeddings(ids, vectors, self.encoder)
 
     def rows(self, names: Iterable[str]) -> np.ndarray:
         """(num_names,) int: the row of every name, which may differ as ``NameIndex`` allows.
 
         Raises:
-            InputError: some names have no embedding; all are counted, the first few named.
+            InputError: names without an embedding, or without a certain one; all are counted, the
+                first few named.
         """
         names = list(names)
-        rows = self.index.find(names)
+        rows, problem = self.index.match(names)
         missing = [names[position] for position in np.flatnonzero(rows < 0)]
         if missing:
             raise InputError(
                 f"{len(missing)} of {len(names)} utterances have no embedding: "
-                f"{first_few(missing)}. Embed them, or use the list that fits these embeddings."
+                f"{first_few(missing)}.{problem} Embed them under the names that the list has, or "
+                "use the list that fits these embeddings."
             )
         return rows
 
@@ -138,85 +166,226 @@ def save_embeddings(path: str | Path, embeddings: Embeddings) -> None:
 
 
 def read_ark(path: Path) -> Embeddings:
-    """Read a Kaldi ark, binary or text, of vectors (or of matrices with one row)."""
-    kaldiio = _import_kaldiio()
-    try:
-        return _from_pairs(path, list(kaldiio.load_ark(str(path))))
-    except NO_ARK as error:
-        raise InputError(f"{path}: no Kaldi ark of vectors ({error}). Copy it again.") from error
+    """Read a Kaldi ark, binary or text, of vectors (or of matrices with one row).
+
+    Raises:
+        InputError: anything else.
+    """
+    pairs: list[tuple[str, np.ndarray]] = []
+    with _open_regular(path) as file:
+        while key := _read_key(file, path):
+            array = _read_kaldi(file)
+            if array is None:
+                raise InputError(f"{path}: {key!r} is no vector of floats. Copy the file again.")
+            pairs.append((key, array))
+    return _from_pairs(path, pairs)
 
 
 def read_scp(path: Path) -> Embeddings:
-    """Read the vectors that a Kaldi scp points to. A pipe is refused, never executed.
+    """Read the vectors that a Kaldi scp points to: ``id file.ark:offset`` and nothing else.
 
     ark paths are tried as they are written, then relative to the folder of the scp.
+
+    Raises:
+        InputError: another kind of line (pipes are never run), or a place without a vector. What
+            stands there is not quoted.
     """
-    kaldiio = _import_kaldiio()
     pairs: list[tuple[str, np.ndarray]] = []
     for rows, line_numbers in read_blocks(path):
         for row, number in zip(rows, line_numbers, strict=True):
             name, *places = (cell.decode() for cell in row)
-            place = " ".join(places)
-            if "|" in place or not place:
+            place = ARK_PLACE.fullmatch(" ".join(places))
+            if place is None:
                 raise InputError(
-                    f"{path}, line {number}: {f'{name} {place}'!r} is no `id file.ark:offset`. "
-                    "Pipes are not run; write the ark to a file."
+                    f"{path}, line {number}: {' '.join([name, *places])!r} is no "
+                    "`id file.ark:offset`. Pipes are not run; write the ark to a file."
                 )
-            try:
-                pairs.append((name, kaldiio.load_mat(_beside(path, place))))
-            except (*NO_ARK, OSError) as error:
+            with _open_regular(_beside(path, place["file"])) as file:
+                file.seek(int(place["offset"]))
+                array = _read_kaldi(file)
+            if array is None:
                 raise InputError(
-                    f"{path}, line {number}: {place} is not readable ({error}). "
+                    f"{path}, line {number}: no vector of floats stands at {place[0]}. "
                     "Keep the ark beside its scp."
-                ) from error
+                )
+            pairs.append((name, array))
     return _from_pairs(path, pairs)
 
 
-def _beside(scp: Path, place: str) -> str:
-    """``file.ark:offset``, the file taken relative to its scp if it is not found as written."""
-    name, colon, offset = place.rpartition(":")
-    file = Path(name if colon else place)
-    if not file.exists() and (scp.parent / file).exists():
-        file = scp.parent / file
-    return f"{file}{colon}{offset if colon else ''}"
+def _beside(scp: Path, place: str) -> Path:
+    """A file, taken relative to its scp if it is not found as written."""
+    file = Path(place)
+    return scp.parent / file if not file.exists() and (scp.parent / file).exists() else file
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file that is no pipe, device or folder."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no regular file.")
+    return path.open("rb")
+
+
+def _read_key(file: BinaryIO, path: Path) -> str:
+    """The next key of an ark, empty at its end."""
+    key = b""
+    while (byte := file.read(1)) not in (b"", b" "):
+        key = (key + byte).lstrip()
+        if len(key) > MAX_KEY_BYTES:
+            raise InputError(f"{path}: no Kaldi ark of vectors (a key has no end). Copy it again.")
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: a key is not UTF-8. No Kaldi ark? Copy it again.") from error
+
+
+def _read_kaldi(file: BinaryIO) -> np.ndarray | None:
+    """The float vector or matrix at the current place of a file; None for anything else."""
+    start = file.read(5)
+    if not start.startswith(b"\0B"):
+        return _read_kaldi_text(start, file)
+    num_dims, dtype = KALDI_TYPES.get(start[2:], (0, ""))
+    sizes = file.read(5 * num_dims)
+    marks, numbers = sizes[::5], [sizes[at + 1 : at + 5] for at in range(0, len(sizes), 5)]
+    if not num_dims or len(sizes) < 5 * num_dims or set(marks) != {4}:
+        return None
+    shape = [int.from_bytes(number, "little", signed=True) for number in numbers]
+    num_bytes = int(np.dtype(dtype).itemsize) * math.prod(shape)
+    here = file.tell()
+    if min(shape) < 0 or num_bytes > file.seek(0, os.SEEK_END) - here:
+        return None
+    file.seek(here)
+    return np.frombuffer(file.read(num_bytes), dtype).reshape(shape)
+
+
+def _read_kaldi_text(start: bytes, file: BinaryIO) -> np.ndarray | None:
+    """``[ 1 2 3 ]``, or a row a line."""
+    text = start + file.readline()
+    while b"]" not in text and (line := file.readline()):
+        text += line
+    opening, bracket, rest = text.partition(b"[")
+    body, closing, after = rest.partition(b"]")
+    if opening.strip() or after.strip() or not bracket or not closing:
+        return None
+    rows = [row.split() for row in body.splitlines() if row.strip()]
+    try:
+        array = np.array([[float(number) for number in row] for row in rows])
+    except ValueError:
+        return None
+    return array[0] if array.ndim == 2 and b"\n" not in body else array
 
 
 def write_ark(path: Path, embeddings: Embeddings) -> None:
     """Write a binary Kaldi ark."""
-    kaldiio = _import_kaldiio()
-    with atomic_path(path) as temporary:
-        kaldiio.save_ark(str(temporary), _as_pairs(embeddings))
+    keys = _kaldi_keys(embeddings)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        _write_kaldi(file, keys, embeddings.vectors)
 
 
 def write_scp(path: Path, embeddings: Embeddings) -> None:
     """Write ``name.scp`` and the ``name.ark`` beside it that it points to, by bare file name."""
-    kaldiio = _import_kaldiio()
-    ark = path.with_suffix(".ark")
+    keys, ark = _kaldi_keys(embeddings), path.with_suffix(".ark")
     with atomic_path(path) as temporary:
-        with atomic_path(ark) as temporary_ark:
-            kaldiio.save_ark(str(temporary_ark), _as_pairs(embeddings), scp=str(temporary))
-        text = temporary.read_text(encoding="utf-8").replace(str(temporary_ark), ark.name)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        with atomic_path(ark) as temporary_ark, temporary_ark.open("wb") as file:
+            places = _write_kaldi(file, keys, embeddings.vectors)
+        lines = (f"{key} {ark.name}:{at}\n" for key, at in zip(keys, places, strict=True))
+        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def _write_kaldi(file: BinaryIO, keys: list[str], vectors: np.ndarray) -> list[int]:
+    """Write binary float vectors; returns where each begins, after its key."""
+    places, at = [], 0
+    head = b"\0BFV \4" + vectors.shape[1].to_bytes(4, "little")
+    for key, vector in zip(keys, vectors.astype("<f4"), strict=True):
+        name = f"{key} ".encode()
+        at += len(name)
+        places.append(at)
+        at += file.write(name + head + vector.tobytes()) - len(name)
+    return places
+
+
+def _kaldi_keys(embeddings: Embeddings) -> list[str]:
+    """The ids; Kaldi's hold no white space.
+
+    Raises:
+        InputError: an id with white space, or one that is no text.
+    """
+    keys = embeddings.ids.tolist()
+    for name in keys:
+        if len(name.split()) != 1 or not name.isprintable():
+            raise InputError(
+                f"id {name!r} has white space or control characters, which Kaldi files cannot "
+                "hold. Use npz."
+            )
+    return keys
 
 
 def read_parquet(path: Path) -> Embeddings:
-    """Read a Parquet file with a column of ids and a column of lists of numbers."""
+    """Read a Parquet file with a column of ids and a column of lists of numbers.
+
+    Raises:
+        InputError: other columns or types, ids that are missing, or absurd sizes.
+    """
     pyarrow = _import_pyarrow()
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{path}: no Parquet file ({error}). Export it again.") from error
-    columns = [
-        next((name for name in known if name in table.column_names), None)
-        for known in (ID_COLUMNS, VECTOR_COLUMNS)
-    ]
-    if None in columns:
+    with _open_regular(path) as opened:
+        try:
+            schema = pyarrow.parquet.read_schema(opened)
+            columns = [_known_column(path, schema.names, known) for known in PARQUET_COLUMNS]
+            file = pyarrow.parquet.ParquetFile(opened, read_dictionary=columns[:1])
+            _check_decoded_size(path, file.metadata, columns)
+            ids, vectors = (column.combine_chunks() for column in file.read(columns).columns)
+        except (pyarrow.ArrowException, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: no Parquet file ({reason}). Export it again.") from error
+    encoder = (schema.metadata or {}).get(ENCODER_KEY)
+    names = _parquet_ids(path, columns[0], ids)
+    matrix = _parquet_vectors(path, columns[1], vectors)
+    return _named(path, names, matrix, encoder and encoder.decode(errors="replace"))
+
+
+def _known_column(path: Path, present: list[str], known: tuple[str, ...]) -> str:
+    found = next((name for name in known if name in present), None)
+    if found is None:
         raise InputError(
-            f"{path}: columns {', '.join(table.column_names)} hold no ids "
-            f"({', '.join(ID_COLUMNS)}) or no vectors ({', '.join(VECTOR_COLUMNS)}). Rename them."
+            f"{path}: columns {', '.join(present)} hold no ids ({', '.join(ID_COLUMNS)}) or no "
+            f"vectors ({', '.join(VECTOR_COLUMNS)}). Rename them."
         )
-    ids, vectors = (table.column(name).to_pylist() for name in columns)
-    return _from_pairs(path, list(zip(ids, vectors, strict=True)))
+    return found
+
+
+def _check_decoded_size(
+    path: Path, metadata: "pyarrow.parquet.FileMetaData", columns: list[str]
+) -> None:
+    """Refuse a file that by its own directory decodes to far more than it holds."""
+    num_bytes = 0
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            part = metadata.row_group(group).column(number)
+            if part.path_in_schema.split(".")[0] in columns:
+                num_bytes += max(8 * part.num_values, part.total_uncompressed_size)
+    if num_bytes > max(MAX_DECODED_BYTES, MAX_DECODED_RATIO * path.stat().st_size):
+        raise InputError(f"{path}: decodes to {num_bytes:,} bytes or more. Write it again.")
+
+
+def _parquet_ids(path: Path, name: str, ids: "pyarrow.DictionaryArray") -> list[str]:
+    """Ids of a column that was read as a dictionary, so that repetition costs no memory."""
+    if str(ids.type.value_type) not in ("string", "large_string") or ids.null_count:
+        raise InputError(f"{path}: {name} of type {ids.type} is no column of texts without gaps.")
+    if len(ids.dictionary) < len(ids):
+        raise InputError(f"{path}: {name} repeats ids. Give every utterance its own id.")
+    return ids.to_pylist()
+
+
+def _parquet_vectors(path: Path, name: str, vectors: "pyarrow.ListArray") -> np.ndarray:
+    """(num_rows, dim) numbers of a column of lists of one length."""
+    if "list" not in str(vectors.type) or vectors.null_count:
+        raise InputError(f"{path}: {name} of type {vectors.type} is no column of lists.")
+    numbers = vectors.flatten()
+    if numbers.null_count or not str(numbers.type).startswith(("float", "double", "int", "uint")):
+        raise InputError(f"{path}: {name} of type {vectors.type} has gaps or no numbers.")
+    lengths = sorted(set(vectors.value_lengths().to_pylist()))
+    if len(lengths) != 1:
+        raise InputError(f"{path}: vectors of one size expected, found sizes {lengths[:5]}.")
+    return numbers.to_numpy(zero_copy_only=False).reshape(len(vectors), lengths[0])
 
 
 def write_parquet(path: Path, embeddings: Embeddings) -> None:
@@ -225,22 +394,10 @@ def write_parquet(path: Path, embeddings: Embeddings) -> None:
     flat = pyarrow.array(embeddings.vectors.ravel(), type=pyarrow.float32())
     vectors = pyarrow.FixedSizeListArray.from_arrays(flat, embeddings.dim)
     table = pyarrow.table({"id": embeddings.ids.tolist(), "embedding": vectors})
+    if embeddings.encoder is not None:
+        table = table.replace_schema_metadata({ENCODER_KEY: embeddings.encoder.encode()})
     with atomic_path(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
-
-
-def _as_pairs(embeddings: Embeddings) -> dict[str, np.ndarray]:
-    """Vectors by id; Kaldi ids hold no spaces.
-
-    Raises:
-        InputError: an id with white space.
-    """
-    for name in embeddings.ids.tolist():
-        if len(name.split()) != 1:
-            raise InputError(
-                f"id {name!r} has white space, which Kaldi files cannot hold. Use npz."
-            )
-    return dict(zip(embeddings.ids.tolist(), embeddings.vectors, strict=True))
 
 
 def _from_pairs(path: Path, pairs: list[tuple[str, np.ndarray]]) -> Embeddings:
@@ -252,8 +409,16 @@ def _from_pairs(path: Path, pairs: list[tuple[str, np.ndarray]]) -> Embeddings:
             f"{path}: vectors of one size expected, found shapes {sorted(shapes)[:5]}. "
             "Embeddings have one vector per utterance."
         )
+    return _named(path, [name for name, _ in pairs], np.stack(vectors))
+
+
+def _named(
+    path: str | Path, ids: Iterable[str], vectors: np.ndarray, encoder: str | None = None
+) -> Embeddings:
+    """Embeddings of a file, which errors name."""
     try:
-        return Embeddings(np.array([name for name, _ in pairs], dtype=str), np.stack(vectors))
+        names = ids if isinstance(ids, np.ndarray) else as_names(ids)
+        return Embeddings(names, vectors, encoder)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -262,16 +427,6 @@ def _by_suffix(path: Path, table: dict[str, Callable]) -> Callable:
     if path.suffix.lower() not in table:
         raise InputError(f"{path}: unknown kind of embedding file. Use {', '.join(table)}.")
     return table[path.suffix.lower()]
-
-
-def _import_kaldiio() -> ModuleType:
-    try:
-        import kaldiio
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "Kaldi files need kaldiio. Install it: pip install 'speakervlad[interchange]'."
-        ) from error
-    return kaldiio
 
 
 def _import_pyarrow() -> ModuleType:

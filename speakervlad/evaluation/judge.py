@@ -10,6 +10,7 @@ import numpy as np
 
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError, first_few
+from speakervlad.evaluation.arrays import load_npy
 from speakervlad.evaluation.bootstrap import (
     NUM_RESAMPLES,
     Comparison,
@@ -47,22 +48,31 @@ DURATION = "duration"
 Scored = tuple[Trials, np.ndarray]
 
 
-def read_scored(path: str | Path, key: Trials | None = None) -> Scored:
+def read_scored(
+    path: str | Path, key: Trials | None = None, *, form: str | None = None, partial: bool = False
+) -> Scored:
     """Read a score file and take the labels from a key, where one is given.
 
     A ``.npy`` file holds scores in the order of the key.
 
+    Args:
+        path: the file.
+        key: the trial list that was scored.
+        form: as for ``read_scores``.
+        partial: whether trials of the key may have no score.
+
     Raises:
-        InputError: a ``.npy`` file without a key or of another length; trials that the key misses.
+        InputError: a ``.npy`` file without a key or of another length; trials that the key misses,
+            or that have no score.
     """
     path = Path(path)
     if path.suffix == ".npy":
         return _read_array(path, key)
-    trials, scores = read_scores(path)
+    trials, scores = read_scores(path, form)
     if key is None:
         return trials, scores
     try:
-        return with_labels(trials, key, str(path)), scores
+        return with_labels(trials, key, str(path), partial=partial), scores
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -70,10 +80,9 @@ def read_scored(path: str | Path, key: Trials | None = None) -> Scored:
 def _read_array(path: Path, key: Trials | None) -> Scored:
     if key is None:
         raise InputError(f"{path}: scores without names. Give the trial list with --trials.")
-    try:
-        scores = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: no array of scores ({error}). Save it with np.save.") from error
+    scores = load_npy(path)
+    if scores.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {scores.dtype} is no type of scores. Save plain numbers.")
     if scores.shape != (len(key),):
         raise InputError(
             f"{path}: scores of shape {scores.shape} for {len(key)} trials. "
@@ -83,37 +92,64 @@ def _read_array(path: Path, key: Trials | None) -> Scored:
 
 
 def read_systems(
-    paths: Sequence[str | Path], key: Trials | None = None
+    paths: Sequence[str | Path],
+    key: Trials | None = None,
+    *,
+    form: str | None = None,
+    partial: bool = False,
 ) -> tuple[Trials, dict[str, np.ndarray]]:
     """Read the score files of several systems on the same trials.
 
+    Args:
+        paths: the files, or ``NAME=FILE`` to name the system.
+        key: as for ``read_scored``.
+        form: of all files, as for ``read_scores``.
+        partial: as for ``read_scored``.
+
     Returns:
         The trials in the order of the first file, and (num_trials,) scores by the name of the
-        system: its file's stem, or the whole path where stems repeat.
+        system: the given one, its file's stem, or the whole path where stems repeat.
 
     Raises:
         InputError: as ``read_scored`` and ``align``.
     """
-    files = [Path(path) for path in paths]
-    stems = [path.stem for path in files]
-    names = [
-        stem if stems.count(stem) == 1 else str(path)
-        for stem, path in zip(stems, files, strict=True)
-    ]
-    trials, scores = align([read_scored(path, key) for path in files])
+    named = [_name_and_file(str(path)) for path in paths]
+    stems = [name for name, _ in named]
+    names: list[str] = []
+    for name, file in named:
+        distinct = name if stems.count(name) == 1 else str(file)
+        names.append(f"{distinct} ({len(names) + 1})" if distinct in names else distinct)
+    scored = [read_scored(file, key, form=form, partial=partial) for _, file in named]
+    trials, scores = align(scored)
     return trials, dict(zip(names, scores.T, strict=True))
 
 
-def with_labels(trials: Trials, key: Trials, source: str = "the scores") -> Trials:
+def _name_and_file(text: str) -> tuple[str, Path]:
+    """``NAME=FILE``, or a file and its stem."""
+    name, given, file = text.partition("=")
+    if given and name and file and not Path(text).exists():
+        return name, Path(file)
+    return Path(text).stem, Path(text)
+
+
+def with_labels(
+    trials: Trials, key: Trials, source: str = "the scores", *, partial: bool = True
+) -> Trials:
     """The trials with the labels that a key gives the same pairs.
 
     Labels that they had already give way, with a warning that names ``source`` if some differ.
 
+    Args:
+        trials: scored pairs.
+        key: the list that was scored.
+        source: of the scores, for warnings.
+        partial: whether trials of the key may be missing; their number is warned of then.
+
     Raises:
-        InputError: a blind key, or trials that it does not have.
+        InputError: a blind key, trials that it does not have, or trials that have no score.
     """
     labels = key.labels()
-    codes = _codes_in(key, trials)
+    codes, problem = _codes_in(key, trials)
     key_codes = _codes(key, np.arange(len(key.names)))
     order = np.argsort(key_codes, kind="stable")
     places = np.minimum(np.searchsorted(key_codes[order], codes), len(key) - 1)
@@ -121,8 +157,17 @@ def with_labels(trials: Trials, key: Trials, source: str = "the scores") -> Tria
     if len(missing):
         raise InputError(
             f"{len(missing)} of {len(trials)} scored trials are not in the trial list: "
-            f"{first_few(map(trials.spelt, missing[:6]))}. Give the list that was scored."
+            f"{first_few(map(trials.spelt, missing[:6]))}.{problem} Give the list that was scored."
         )
+    without = np.flatnonzero(~np.isin(key_codes, codes))
+    if len(without):
+        said = (
+            f"{len(without)} of {len(key)} trials of the list have no score: "
+            f"{first_few(map(key.spelt, without[:6]))}."
+        )
+        if not partial:
+            raise InputError(f"{said} Score them, or judge the others alone with --partial.")
+        logger.warning("%s: %s", source, said)
     found = labels[order][places]
     differing = 0 if trials.is_target is None else int(np.sum(trials.is_target != found))
     if differing:
@@ -146,7 +191,7 @@ def align(systems: Sequence[Scored]) -> tuple[Trials, np.ndarray]:
     """
     first, _ = systems[0]
     codes = _codes(first, np.arange(len(first.names)))
-    orders = [_order_like(codes, _codes_in(first, trials)) for trials, _ in systems]
+    orders = [_order_like(codes, _codes_in(first, trials)[0]) for trials, _ in systems]
     different = [number for number, order in enumerate(orders, 1) if order is None]
     if different:
         raise InputError(
@@ -181,11 +226,12 @@ def _codes(trials: Trials, rows: np.ndarray) -> np.ndarray:
     return np.where((enrol < 0) | (test < 0), -1, (enrol << 32) + test)
 
 
-def _codes_in(reference: Trials, trials: Trials) -> np.ndarray:
-    """The pair numbers of trials, in terms of the names of others."""
+def _codes_in(reference: Trials, trials: Trials) -> tuple[np.ndarray, str]:
+    """The pair numbers of trials, in terms of the names of others; what was ambiguous, if any."""
     if trials is reference:
-        return _codes(trials, np.arange(len(trials.names)))
-    return _codes(trials, NameIndex(reference.names.tolist()).find(trials.names.tolist()))
+        return _codes(trials, np.arange(len(trials.names))), ""
+    rows, problem = NameIndex(reference.names.tolist()).match(trials.names.tolist())
+    return _codes(trials, rows), problem
 
 
 def _order_like(codes: np.ndarray, other: np.ndarray) -> np.ndarray | slice | None:

@@ -1,13 +1,15 @@
 """Every text list: trials, score files, enrolment lists, of this and of other toolkits."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from speakervlad.errors import InputError, did_you_mean
+from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.evaluation.tables import (
     Block,
     Column,
@@ -34,6 +36,9 @@ LABELS = {
 LABELS_AS_BYTES = {word.encode(): value for word, value in LABELS.items()}
 LABELS_IN_WORDS = "0/1, target/nontarget, tgt/imp or true/false"
 NIST_MODEL, NIST_SEGMENT, NIST_SIDE, NIST_SCORE = "modelid", "segmentid", "side", "llr"
+ASCII_SPACE = re.compile(r"[ \t\n\r\x0b\x0c]")
+INTEGER = re.compile(r"[+-]?\d+")
+PLAIN_NAME = re.compile(r"[\w./@:+=#~,()\-]+")
 NIST_LABELS = ("targettype", "targettrial", "target", "label", "key")
 
 
@@ -123,20 +128,69 @@ class Trials:
         return f"{self.names[self.enrol[trial]]} {self.names[self.test[trial]]}"
 
     def write(self, path: str | Path) -> None:
-        """Write ``label enrol test`` lines (``enrol test`` for a blind list)."""
-        with atomic_path(path) as temporary:
-            temporary.write_text("".join(self._lines()), encoding="utf-8", newline="\n")
+        """Write ``label enrol test`` lines (``enrol test`` for a blind list).
 
-    def _lines(self) -> Iterable[str]:
-        names = self.names.tolist()
-        pairs = zip(self.enrol.tolist(), self.test.tolist(), strict=True)
-        if self.is_target is None:
-            return (f"{names[enrol]} {names[test]}\n" for enrol, test in pairs)
-        labels = self.is_target.astype(int).tolist()
-        return (
-            f"{label} {names[enrol]} {names[test]}\n"
-            for label, (enrol, test) in zip(labels, pairs, strict=True)
-        )
+        Tabs separate the columns where a name has spaces; such a blind list gets a NIST header.
+
+        Raises:
+            InputError: names that no text list can hold, such as those with line ends.
+        """
+        columns = [self.enrol_ids.tolist(), self.test_ids.tolist()]
+        heading: list[Sequence[str]] = []
+        if self.is_target is not None:
+            columns.insert(0, np.where(self.is_target, "1", "0").tolist())
+        elif _separator(self.names) == "\t":
+            heading = [(NIST_MODEL, NIST_SEGMENT)]
+        _write_rows(path, chain(heading, zip(*columns, strict=True)), self, read_trials)
+
+
+def _separator(names: np.ndarray) -> str:
+    """A tab where white space in a name would end a column, else a space."""
+    return "\t" if any(map(ASCII_SPACE.search, names.tolist())) else " "
+
+
+def _write_rows(
+    path: str | Path,
+    rows: Iterable[Sequence[str]],
+    trials: Trials,
+    read: Callable[[Path], Trials],
+) -> None:
+    """Write lines of cells, and read them back where names are unusual.
+
+    Raises:
+        InputError: the names cannot be read back; nothing is left then.
+    """
+    separator = _separator(trials.names)
+    unusual = [name for name in trials.names.tolist() if not _is_plain(name)]
+    with atomic_path(path) as temporary:
+        try:
+            text = "".join(f"{separator.join(row)}\n" for row in rows)
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+            same = not unusual or _same_pairs(read(temporary), trials)
+        except (UnicodeEncodeError, InputError):
+            same = False
+        if not same:
+            raise InputError(
+                f"{path}: not written, because a text list cannot hold these names: "
+                f"{first_few(map(repr, unusual))}. Rename them."
+            )
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name can stand in any list: no white space, no number, no label, no heading."""
+    usual = PLAIN_NAME.fullmatch(name) and not is_number(name)
+    return bool(usual) and name.lower() not in LABELS and name.lower() != NIST_MODEL
+
+
+def _same_pairs(one: Trials, other: Trials) -> bool:
+    same_labels = (one.is_target is None) == (other.is_target is None) and (
+        one.is_target is None or np.array_equal(one.is_target, other.labels())
+    )
+    return (
+        same_labels
+        and np.array_equal(one.enrol_ids, other.enrol_ids)
+        and np.array_equal(one.test_ids, other.test_ids)
+    )
 
 
 def read_trials(path: str | Path) -> Trials:
@@ -260,18 +314,23 @@ def parse_labels(column: Column) -> np.ndarray:
     return values[column.codes]
 
 
-def read_scores(path: str | Path) -> tuple[Trials, np.ndarray]:
+def read_scores(path: str | Path, form: str | None = None) -> tuple[Trials, np.ndarray]:
     """Read scored trials, recognised by their columns.
 
     Known: ours and Kaldi's ``enrol test score [label]``, wespeaker's (the same and more numbers
     behind), 3D-Speaker's ``enrol test label score``, VoxSRC submissions ``score enrol test``, NIST
     submissions headed ``modelid segmentid side LLR``.
 
+    Args:
+        path: the file.
+        form: one of ``READ_FORMS``, for files whose columns could be read in two ways.
+
     Returns:
         The trials (without labels where the file has none) and (num_trials,) float64 scores.
 
     Raises:
-        InputError: no score file, or scores that are NaN or infinite (named by line).
+        InputError: no score file, one that could be read in two ways, or scores that are NaN or
+            infinite (named by line).
     """
     table = read_table(path)
     if has_nist_header(table):
@@ -280,7 +339,7 @@ def read_scores(path: str | Path) -> tuple[Trials, np.ndarray]:
             raise table.error(0, "the header names no LLR column of numbers. Add one.")
         trials, values = _nist_pairs(body), body[NIST_SCORE].numbers()
     else:
-        place = score_layout(table)
+        place = score_layout(table, form)
         columns = table.columns
         labels = None if place.label is None else parse_labels(columns[place.label])
         trials = Trials.from_columns(columns[place.enrol], columns[place.test], labels)
@@ -294,7 +353,7 @@ def read_scores(path: str | Path) -> tuple[Trials, np.ndarray]:
     return trials, values
 
 
-def read_long_scores(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def read_long_scores(path: str | Path, form: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of a file whose names need not be kept, such as 1e8 lines.
 
     Returns:
@@ -307,7 +366,7 @@ def read_long_scores(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     first: Block | None = None
     for block in read_blocks(path):
         if first is None:
-            first, place = block, score_layout(table_of(path, [block]))
+            first, place = block, score_layout(table_of(path, [block]), form)
             score, label = place.score, place.label
         if label is None:
             raise InputError(f"{path}: no labels, so no error rate can be computed. Add them.")
@@ -330,25 +389,55 @@ class ScoreLayout:
     test: int
     label: int | None = None
 
+    def fits(self, table: TextTable) -> bool:
+        """Whether a table has numbers and labels where they must be."""
+        label = self.label
+        return table.columns[self.score].all_numbers() and (
+            label is None or table.columns[label].all_in(LABELS)
+        )
 
-def score_layout(table: TextTable) -> ScoreLayout:
+
+# By the number of columns; more than four are read as four.
+READ_FORMS = {
+    "speakervlad": {3: ScoreLayout(2, 0, 1), 4: ScoreLayout(2, 0, 1, 3)},
+    "kaldi": {3: ScoreLayout(2, 0, 1), 4: ScoreLayout(2, 0, 1, 3)},
+    "voxsrc": {3: ScoreLayout(0, 1, 2)},
+    "3d-speaker": {4: ScoreLayout(3, 0, 1, 2)},
+}
+
+
+def score_layout(table: TextTable, form: str | None = None) -> ScoreLayout:
     """Where the columns of a score file without a header are.
 
+    Where two columns could be the score, that of whole numbers is taken for names.
+
     Raises:
-        InputError: no score file.
+        InputError: no score file, or one that could be read in two ways.
     """
-    for layout in (ScoreLayout(2, 0, 1), ScoreLayout(0, 1, 2)):
-        if table.width == 3 and table.columns[layout.score].all_numbers():
-            if table.columns[layout.score].all_in("01"):
-                raise table.error(0, "a trial list, not a score file: labels, but no scores.")
-            return layout
-    if table.width >= 4:
-        third, fourth = table.columns[2], table.columns[3]
-        if third.all_numbers() and fourth.all_in(LABELS):
-            return ScoreLayout(2, 0, 1, 3)
-        if third.all_in(LABELS) and fourth.all_numbers():
-            return ScoreLayout(3, 0, 1, 2)
-    raise _not_scores(table)
+    if form is not None and form not in READ_FORMS:
+        raise InputError(f"unknown score form {form!r}. {did_you_mean(form, READ_FORMS)}")
+    forms = ["speakervlad", "voxsrc", "3d-speaker"] if form is None else [form]
+    width = min(table.width, 4)
+    known = {name: READ_FORMS[name][width] for name in forms if width in READ_FORMS[name]}
+    fitting = {name: layout for name, layout in known.items() if layout.fits(table)}
+    columns = table.columns
+    if form is None and any(
+        layout.label is None and columns[layout.score].all_in("01") for layout in fitting.values()
+    ):
+        raise table.error(0, "a trial list, not a score file: labels, but no scores.")
+    if len(fitting) > 1:
+        fractions = {
+            name: layout
+            for name, layout in fitting.items()
+            if not all(map(INTEGER.fullmatch, columns[layout.score].distinct()))
+        }
+        fitting = fractions if len(fractions) == 1 else fitting
+    if not fitting:
+        raise _not_scores(table)
+    if len(fitting) > 1:
+        choices = " or ".join(f"--form {name}" for name in fitting)
+        raise table.error(0, f"can be read in two ways. Say which is meant: {choices}.")
+    return next(iter(fitting.values()))
 
 
 def _not_scores(table: TextTable) -> InputError:
@@ -380,43 +469,36 @@ def write_scores(
     Raises:
         InputError: another number of scores, or an unknown form.
     """
-    if form not in FORMS:
-        raise InputError(f"unknown score form {form!r}. {did_you_mean(form, FORMS)}")
+    if form not in WRITTEN_FORMS:
+        raise InputError(f"unknown score form {form!r}. {did_you_mean(form, WRITTEN_FORMS)}")
     if len(trials) != len(scores):
         raise InputError(f"{len(scores)} scores for {len(trials)} trials do not fit.")
-    with atomic_path(path) as temporary:
-        lines = "".join(FORMS[form](trials, np.asarray(scores)))
-        temporary.write_text(lines, encoding="utf-8", newline="\n")
+    if form != "speakervlad" and trials.is_target is not None:
+        trials = Trials(trials.names, trials.enrol, trials.test)
+    rows = WRITTEN_FORMS[form](trials, np.asarray(scores))
+    _write_rows(path, rows, trials, lambda written: read_scores(written, form)[0])
 
 
-def own_lines(trials: Trials, scores: np.ndarray) -> Iterator[str]:
+Rows = Iterable[Sequence[str]]
+
+
+def _own_rows(trials: Trials, scores: np.ndarray) -> Rows:
     """``enrol test score [1|0]``; nine digits bring a float32 back exactly."""
-    labels = [""] * len(trials)
+    columns = [trials.enrol_ids.tolist(), trials.test_ids.tolist()]
+    columns.append([f"{score:.9g}" for score in scores.tolist()])
     if trials.is_target is not None:
-        labels = np.where(trials.is_target, " 1", " 0").tolist()
-    for (enrol, test, score), label in zip(_rows(trials, scores), labels, strict=True):
-        yield f"{enrol} {test} {score:.9g}{label}\n"
+        columns.append(np.where(trials.is_target, "1", "0").tolist())
+    return zip(*columns, strict=True)
 
 
-def kaldi_lines(trials: Trials, scores: np.ndarray) -> Iterator[str]:
-    """``enrol test score``."""
-    return (f"{enrol} {test} {score:.9g}\n" for enrol, test, score in _rows(trials, scores))
-
-
-def voxsrc_lines(trials: Trials, scores: np.ndarray) -> Iterator[str]:
+def _voxsrc_rows(trials: Trials, scores: np.ndarray) -> Rows:
     """``score enrol test`` with the lowest score at 0 and the highest at 1."""
-    span = np.ptp(scores) or 1.0
-    rows = _rows(trials, (scores.astype(np.float64) - scores.min()) / span)
-    return (f"{score:.9f} {enrol} {test}\n" for enrol, test, score in rows)
+    shifted = scores.astype(np.float64) - scores.min()
+    texts = [f"{score:.9f}" for score in (shifted / (np.ptp(scores) or 1.0)).tolist()]
+    return zip(texts, trials.enrol_ids.tolist(), trials.test_ids.tolist(), strict=True)
 
 
-def _rows(trials: Trials, scores: np.ndarray) -> Iterator[tuple[str, str, float]]:
-    names = trials.names.tolist()
-    columns = zip(trials.enrol.tolist(), trials.test.tolist(), scores.tolist(), strict=True)
-    return ((names[enrol], names[test], score) for enrol, test, score in columns)
-
-
-FORMS = {"speakervlad": own_lines, "kaldi": kaldi_lines, "voxsrc": voxsrc_lines}
+WRITTEN_FORMS = {"speakervlad": _own_rows, "kaldi": _own_rows, "voxsrc": _voxsrc_rows}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Scores of trials: cosines, models of several recordings, mean subtraction, S-norm, AS-norm."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -54,8 +55,11 @@ def score(
         (num_trials,) cosines, or what normalisation and calibration make of them.
 
     Raises:
-        InputError: something is missing or does not fit; see the functions below.
+        InputError: something is missing or does not fit, or other encoders made it; see the
+            functions below.
     """
+    tables = {"embeddings": embeddings, "mean": mean_of, "cohort": cohort}
+    check_same_encoder(tables)
     if mean_of is not None:
         embeddings = subtract_mean(embeddings, mean_of)
         cohort = None if cohort is None else subtract_mean(cohort, mean_of)
@@ -65,7 +69,37 @@ def score(
         scores = cosine_scores(embeddings, trials, track)
     else:
         scores = adaptive_s_norm(embeddings, trials, cohort, top, track).scores
-    return scores if calibration is None else calibration.log_likelihood_ratio(scores)
+    if calibration is not None:
+        scores = calibration.log_likelihood_ratio(scores)
+    warn_of_unknown_encoders(tables)
+    return scores
+
+
+def check_same_encoder(tables: Mapping[str, Embeddings | None]) -> None:
+    """Refuse embeddings that different encoders made.
+
+    Args:
+        tables: by what they are, for messages.
+
+    Raises:
+        InputError: two of them name different encoders.
+    """
+    known = {what: table.encoder for what, table in tables.items() if table and table.encoder}
+    if len(set(known.values())) > 1:
+        said = ", ".join(f"{what} of {encoder[:12]}" for what, encoder in known.items())
+        raise InputError(f"made by different encoders: {said}. Embed all with one encoder.")
+
+
+def warn_of_unknown_encoders(tables: Mapping[str, Embeddings | None]) -> None:
+    """Log, once, where it cannot be told whether one encoder made all of several embeddings."""
+    given = {what: table.encoder for what, table in tables.items() if table is not None}
+    unknown = [what for what, encoder in given.items() if encoder is None]
+    if unknown and len(given) > 1:
+        logger.warning(
+            "%s: the file does not say which encoder made it (older files do not). Take care that "
+            "it was the same.",
+            " and ".join(unknown),
+        )
 
 
 def unit_vectors(embeddings: Embeddings) -> np.ndarray:
@@ -132,7 +166,7 @@ def with_models(embeddings: Embeddings, enrolment: Enrolment, trials: Trials) ->
     lengths = np.array([len(names) for names in recordings])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     sums = np.add.reduceat(unit_vectors(embeddings)[rows], starts, axis=0)
-    return Embeddings(
+    return embeddings.with_vectors(
         np.concatenate([embeddings.ids, np.array(models)]),
         np.concatenate([embeddings.vectors, sums / lengths[:, None]]),
     )
@@ -192,7 +226,7 @@ def subtract_mean(embeddings: Embeddings, of: Embeddings) -> Embeddings:
     """
     _check_dims(embeddings, of, "the embeddings whose mean is subtracted")
     warn_unless_unit(of, "the embeddings whose mean is subtracted")
-    return Embeddings(embeddings.ids, embeddings.vectors - of.vectors.mean(axis=0))
+    return embeddings.with_vectors(embeddings.ids, embeddings.vectors - of.vectors.mean(axis=0))
 
 
 def speaker_means(embeddings: Embeddings, speakers: np.ndarray) -> Embeddings:
@@ -206,7 +240,7 @@ def speaker_means(embeddings: Embeddings, speakers: np.ndarray) -> Embeddings:
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(len(names)))
     sums = np.add.reduceat(unit_vectors(embeddings)[order], starts, axis=0)
-    return Embeddings(names, sums / np.linalg.norm(sums, axis=1, keepdims=True))
+    return embeddings.with_vectors(names, sums / np.linalg.norm(sums, axis=1, keepdims=True))
 
 
 def load_cohort(path: str | Path, manifest_path: str | Path | None = None) -> Embeddings:

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,8 +83,26 @@ def test_unknown_suffix_and_white_space(tmp_path, table):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("module", "name"), [("kaldiio", "E.ark"), ("pyarrow", "E.parquet")])
-def test_a_missing_extra_is_named(monkeypatch, tmp_path, table, module, name):
-    monkeypatch.setitem(sys.modules, module, None)
+def test_a_missing_extra_is_named(monkeypatch, tmp_path, table):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InputError, match=r"speakervlad\[interchange\]"):
-        save_embeddings(tmp_path / name, table)
+        save_embeddings(tmp_path / "E.parquet", table)
+
+
+def test_kaldi_files_need_no_extra_and_equal_kaldiios(monkeypatch, tmp_path, table):
+    kaldiio = pytest.importorskip("kaldiio")
+    save_embeddings(tmp_path / "E.scp", table)
+    ours = dict(kaldiio.load_ark(str(tmp_path / "E.ark")))
+    monkeypatch.chdir(tmp_path)
+    pointed = kaldiio.load_scp("E.scp")
+    for name, vector in zip(table.ids.tolist(), table.vectors, strict=True):
+        np.testing.assert_array_equal(ours[name], vector)
+        np.testing.assert_array_equal(pointed[name], vector)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_the_encoder_travels_with_its_embeddings(tmp_path, table, suffix):
+    save_embeddings(tmp_path / f"E{suffix}", replace(table, encoder="1f3a"))
+    assert load_embeddings(tmp_path / f"E{suffix}").encoder == "1f3a"
+    save_embeddings(tmp_path / f"F{suffix}", table)
+    assert load_embeddings(tmp_path / f"F{suffix}").encoder is None

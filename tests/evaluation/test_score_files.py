@@ -85,3 +85,45 @@ def test_forms_of_other_toolkits_rank_alike(tmp_path, rng):
     assert values.tolist() == pytest.approx([0, 3.75 / 10.5, 1])
     with pytest.raises(InputError, match="Did you mean 'voxsrc'"):
         write_scores(tmp_path / "S.txt", trials, scores, "voxsrk")
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "score"),
+    [
+        ("0.53 1001 2002\n-0.2 1001 2003\n", None, [0.53, -0.2]),
+        ("1001 2002 0.53\n1001 2003 -0.2\n", None, [0.53, -0.2]),
+        ("3 1001 2002\n-2 1001 2003\n", "voxsrc", [3, -2]),
+        ("1001 2002 3\n1001 2003 -2\n", "speakervlad", [3, -2]),
+        ("0.5 1001 2.5\n0.25 1001 3.5\n", "kaldi", [2.5, 3.5]),
+        ("1001 2002 1 0\n1001 2003 0 0\n", "3d-speaker", [0, 0]),
+        ("1001 2002 1 0\n1001 2003 0 0\n", "speakervlad", [1, 0]),
+    ],
+)
+def test_numeric_names(tmp_path, text, form, score):
+    """On 0.1.0 `0.53 1001 2002` was score 2002 of the trial 0.53 1001."""
+    (tmp_path / "S.txt").write_text(text)
+    trials, values = read_scores(tmp_path / "S.txt", form)
+    assert values.tolist() == score
+    assert set(trials.names) == {"1001", "2002", "2003"} or "1001" in trials.names
+
+
+@pytest.mark.parametrize(
+    ("text", "forms"),
+    [
+        ("3 1001 2002\n-2 1001 2003\n", "--form speakervlad or --form voxsrc"),
+        ("0.5 1001 2.5\n0.25 1001 3.5\n", "--form speakervlad or --form voxsrc"),
+        ("1001 2002 1 0\n1001 2003 0 0\n", "--form speakervlad or --form 3d-speaker"),
+    ],
+)
+def test_ambiguous_forms_are_asked_about(tmp_path, text, forms):
+    (tmp_path / "S.txt").write_text(text)
+    with pytest.raises(InputError, match=f"line 1: can be read in two ways.*{forms}"):
+        read_scores(tmp_path / "S.txt")
+
+
+def test_a_form_that_does_not_fit_is_refused(tmp_path):
+    (tmp_path / "S.txt").write_text("a b 0.5\n")
+    with pytest.raises(InputError, match="no score file"):
+        read_scores(tmp_path / "S.txt", "voxsrc")
+    with pytest.raises(InputError, match="Did you mean 'voxsrc'"):
+        read_scores(tmp_path / "S.txt", "voxsrk")

@@ -6,6 +6,7 @@ from speakervlad.evaluation.judge import (
     align,
     judge,
     read_scored,
+    read_systems,
     with_labels,
 )
 from speakervlad.evaluation.lists import Trials, write_scores
@@ -98,3 +99,43 @@ def test_intervals_only_where_speakers_are_known(rng):
     assert not judge(renamed, scores, num_resamples=20).intervals
     few = trials.select(np.flatnonzero((trials.enrol < 16) & (trials.test < 16)))
     assert speakers_if_known(few, None) is None
+
+
+def test_a_score_file_of_half_the_list(tmp_path, key, caplog):
+    """On 0.1.0 the half that was there was judged without a word."""
+    half = key.select(np.array([0, 2]))
+    write_scores(tmp_path / "S.txt", half, np.array([0.5, 0.25]))
+    expected = r"S\.txt: 1 of 4 trials of the list have no score: a/1 b/1\. .* --partial"
+    with pytest.raises(InputError, match=expected):
+        read_scored(tmp_path / "S.txt", key)
+    trials, _ = read_scored(tmp_path / "S.txt", key, partial=True)
+    assert trials.labels().tolist() == [True, True]
+    assert "1 of 4 trials of the list have no score" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.zeros(4, dtype=[("score", "f4")]),
+        np.array(["0.1", "0.2", "0.3", "0.4"]),
+        np.zeros(4, complex),
+        np.zeros(4, "datetime64[s]"),
+        np.zeros(4, bool),
+        np.array([0, 1, 2, None], dtype=object),
+    ],
+    ids=lambda scores: str(scores.dtype),
+)
+def test_arrays_of_other_types_are_no_scores(tmp_path, key, scores):
+    np.save(tmp_path / "s.npy", scores, allow_pickle=True)
+    with pytest.raises(InputError, match=r"s\.npy: "):
+        read_scored(tmp_path / "s.npy", key)
+
+
+def test_systems_are_named_by_their_files_or_by_hand(tmp_path, key):
+    for name in ("a", "x/a", "b"):
+        write_scores(tmp_path / f"{name}.txt", key, np.arange(4.0))
+    a, other_a, b = (tmp_path / f"{name}.txt" for name in ("a", "x/a", "b"))
+    assert list(read_systems([a, b])[1]) == ["a", "b"]
+    assert list(read_systems([f"one={a}", b])[1]) == ["one", "b"]
+    assert list(read_systems([a, other_a])[1]) == [str(a), str(other_a)]
+    assert len(read_systems([a, a])[1]) == 2

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,12 @@ from speakervlad.errors import InputError
 from speakervlad.evaluation import scoring
 from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.evaluation.lists import Trials
-from speakervlad.evaluation.scoring import cosine_scores
+from speakervlad.evaluation.scoring import (
+    cosine_scores,
+    score,
+    speaker_means,
+    subtract_mean,
+)
 
 
 @pytest.fixture
@@ -47,3 +54,29 @@ def test_zero_vectors_are_named(table, trials):
 def test_unknown_utterances_are_counted(table):
     with pytest.raises(InputError, match="2 of 3 utterances have no embedding: x, y"):
         cosine_scores(table, Trials.from_ids(["u0", "u0"], ["x", "y"]))
+
+
+def test_other_encoders_are_refused_and_unknown_ones_warned_of(table, trials, rng, caplog):
+    cohort = Embeddings(np.array([f"c{n}" for n in range(9)]), rng.normal(size=(9, 16)))
+    known, same = replace(table, encoder="1f3a"), replace(cohort, encoder="1f3a")
+    np.testing.assert_array_equal(
+        score(trials, known, cohort=same, top=5), score(trials, table, cohort=cohort, top=5)
+    )
+    with pytest.raises(InputError, match="different encoders: embeddings of 1f3a, cohort of 77"):
+        score(trials, known, cohort=replace(cohort, encoder="77"), top=5)
+    with pytest.raises(InputError, match="different encoders: embeddings of 1f3a, mean of 77"):
+        score(trials, known, mean_of=replace(cohort, encoder="77"))
+    caplog.clear()
+    score(trials, known, cohort=cohort, mean_of=same, top=5)
+    told = [line for line in caplog.messages if "does not say which encoder" in line]
+    assert len(told) == 1
+    assert told[0].startswith("cohort: ")
+    caplog.clear()
+    score(trials, table)
+    assert "which encoder" not in caplog.text
+
+
+def test_derived_embeddings_keep_their_encoder(table):
+    known = replace(table, encoder="1f3a")
+    assert subtract_mean(known, known).encoder == "1f3a"
+    assert speaker_means(known, np.repeat(["a", "b"], 15)).encoder == "1f3a"
