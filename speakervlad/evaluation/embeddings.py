@@ -330,10 +330,16 @@ def read_parquet(path: Path) -> Embeddings:
         try:
             schema = pyarrow.parquet.read_schema(opened)
             columns = [_known_column(path, schema.names, known) for known in PARQUET_COLUMNS]
+            texts = str(schema.field(columns[0]).type).removeprefix("dictionary<values=")
+            if not texts.startswith(("string", "large_string")):
+                raise InputError(f"{path}: {columns[0]} of type {texts} is no column of texts.")
             file = pyarrow.parquet.ParquetFile(opened, read_dictionary=columns[:1])
             _check_decoded_size(path, file.metadata, columns)
             ids, vectors = (column.combine_chunks() for column in file.read(columns).columns)
-        except (pyarrow.ArrowException, OSError) as error:
+        except InputError:
+            raise
+        # Whatever pyarrow raises on bytes that are no such file.
+        except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path}: no Parquet file ({reason}). Export it again.") from error
     encoder = (schema.metadata or {}).get(ENCODER_KEY)
@@ -368,8 +374,8 @@ def _check_decoded_size(
 
 def _parquet_ids(path: Path, name: str, ids: "pyarrow.DictionaryArray") -> list[str]:
     """Ids of a column that was read as a dictionary, so that repetition costs no memory."""
-    if str(ids.type.value_type) not in ("string", "large_string") or ids.null_count:
-        raise InputError(f"{path}: {name} of type {ids.type} is no column of texts without gaps.")
+    if ids.null_count:
+        raise InputError(f"{path}: {name} has {ids.null_count} rows without an id. Add them.")
     if len(ids.dictionary) < len(ids):
         raise InputError(f"{path}: {name} repeats ids. Give every utterance its own id.")
     return ids.to_pylist()

@@ -202,20 +202,29 @@ def _read_text(path: Path) -> Iterator[bytes]:
     with path.open("rb") as raw:
         packed = raw.read(2) == GZIP_MAGIC
         raw.seek(0)
-        limit = max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * path.stat().st_size)
-        file, num_read = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw, 0
-        try:
-            while text := file.read(BYTES_PER_BLOCK):
-                text += file.readline(limit)
-                yield text.removeprefix(BYTE_ORDER_MARK) if num_read == 0 else text
-                num_read += len(text)
-                if packed and num_read > limit:
-                    raise InputError(
-                        f"{path}: unpacks to more than {limit:,} bytes. Unpack it yourself if "
-                        "that is right."
-                    )
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: damaged gzip file ({error}). Compress it again.") from error
+        if packed:
+            _check_unpacked_size(path, raw)
+        file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
+        mark = BYTE_ORDER_MARK
+        while text := file.read(BYTES_PER_BLOCK):
+            yield (text + file.readline()).removeprefix(mark)
+            mark = b""
+
+
+def _check_unpacked_size(path: Path, raw: BinaryIO) -> None:
+    """Unpack a gzip file once without keeping anything."""
+    limit, num_bytes = max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * path.stat().st_size), 0
+    try:
+        with gzip.GzipFile(fileobj=raw) as file:
+            while num_bytes <= limit and (text := file.read(BYTES_PER_BLOCK)):
+                num_bytes += len(text)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: damaged gzip file ({error}). Compress it again.") from error
+    if num_bytes > limit:
+        raise InputError(
+            f"{path}: unpacks to more than {limit:,} bytes. Unpack it yourself if that is right."
+        )
+    raw.seek(0)
 
 
 def _check_utf8(path: Path, text: bytes, first_line: int) -> None:
