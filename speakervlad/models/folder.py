@@ -163,7 +163,8 @@ def load_classifier(folder: str | Path, classifier: Classifier) -> None:
 
 def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
     """Load a state dict of exactly the module's names and shapes, or name every mismatch."""
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    own = module.state_dict()
+    expected = {name: tuple(value.shape) for name, value in own.items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     wrong = [f"missing {name}" for name in expected.keys() - found.keys()]
     wrong += [f"unexpected {name}" for name in found.keys() - expected.keys()]
@@ -171,6 +172,11 @@ def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], where: str)
         f"{name} is {found[name]}, not {shape}"
         for name, shape in expected.items()
         if name in found and found[name] != shape
+    ]
+    wrong += [
+        f"{name} holds {str(value.dtype).removeprefix('torch.')}"
+        for name, value in state.items()
+        if name in own and value.is_floating_point() != own[name].is_floating_point()
     ]
     if wrong:
         raise InputError(f"{where}: does not fit its config: {first_few(sorted(wrong))}.")

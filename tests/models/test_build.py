@@ -127,6 +127,10 @@ def add(state):
     state["surplus"] = torch.zeros(1)
 
 
+def whole_numbers(state):
+    state["pooling.centers"] = state["pooling.centers"].int()
+
+
 def reshape(state):
     state["pooling.centers"] = torch.zeros(4, 16)
 
@@ -136,6 +140,7 @@ def reshape(state):
     [
         (drop, "missing pooling.centers, missing projection.linear.bias"),
         (add, "unexpected surplus"),
+        (whole_numbers, "pooling.centers holds int32"),
         (reshape, r"pooling.centers is \(4, 16\), not \(3, 16\)"),
     ],
 )
