@@ -16,6 +16,7 @@ from speakervlad.schema import Range, Seconds, Share
 
 SAMPLE_RATE = 16000
 NORM_EPSILON = 1e-5
+BLOCK_FRAMES = 128
 # "frequency": every frame over its bins, as the GhostVLAD release does. "time": every bin over the
 # recording (CMVN). "time_mean": its mean alone, which takes a fixed channel out of log spectra.
 Normalisation = Literal["frequency", "time", "time_mean", "none"]
@@ -82,27 +83,36 @@ class FrontEnd:
 
         The signal (float32) is reflected by ``n_fft / 2`` at both ends, as torch's ``stft`` does.
         """
-        powers = self._powers(samples)
+        padded = np.pad(samples, self.n_fft // 2, mode="reflect")
+        frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
+        features = np.empty((self.num_bins, len(frames)), np.float32)
+        # Blocks whose intermediate results stay in the processor's cache.
+        for start in range(0, len(frames), BLOCK_FRAMES):
+            part = features[:, start : start + BLOCK_FRAMES]
+            self._block(frames[start : start + BLOCK_FRAMES], part)
+        return features
+
+    def _block(self, frames: np.ndarray, out: np.ndarray) -> None:
+        """The spectrogram (bins, frames) of framed samples (frames, n_fft)."""
+        powers = self._powers(frames)
         if not self.num_mels:
-            return np.ascontiguousarray(np.sqrt(powers).T)
-        mels = np.empty((self.num_mels, len(powers)), np.float32)
+            np.sqrt(powers.T, out=out)
+            return
         for rows, bins, filters in self._bands:
-            np.matmul(filters, powers[:, bins].T, out=mels[rows])
+            out[rows] = filters @ powers[:, bins].T
         floor = np.float32(self.log_floor)
         if self.relative_floor:
-            floor = floor + np.float32(self.relative_floor) * mels.mean(axis=0)
-        mels += floor
-        return np.log(mels, out=mels)
+            floor = floor + np.float32(self.relative_floor) * out.mean(axis=0)
+        out += floor
+        np.log(out, out=out)
 
-    def _powers(self, samples: np.ndarray) -> np.ndarray:
+    def _powers(self, frames: np.ndarray) -> np.ndarray:
         """|STFT|^2 (frames, bins), unscaled: a full-scale sine peaks near ``(win_length / 4)^2``.
 
         The window is even about its middle, so a transform about the middle is one of cosines over
         the even part of a frame and of sines over its odd part: a quarter of the multiplications
         of the plain transform, and ahead of numpy's FFT at this length.
         """
-        padded = np.pad(samples, self.n_fft // 2, mode="reflect")
-        frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
         middle, reach = self.n_fft // 2, self.win_length // 2
         right = frames[:, middle : middle + reach]
         left = frames[:, middle : middle - reach : -1]
