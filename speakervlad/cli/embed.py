@@ -125,7 +125,7 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
     Raises:
         InputError: something is missing, or kinds are mixed.
     """
-    from speakervlad.data.audio import AUDIO_SUFFIXES
+    from speakervlad.data.audio import is_audio
     from speakervlad.evaluation.lists import read_trials
     from speakervlad.inference.recordings import (
         from_folder,
@@ -137,7 +137,7 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
         if not path.exists():
             raise InputError(f"{path}: no such file or folder.")
     first = inputs[0]
-    if all(path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() for path in inputs):
+    if all(map(is_audio, inputs)):
         return from_names([path.as_posix() for path in inputs], Path())
     if len(inputs) > 1:
         raise InputError(f"{first}: give one manifest, folder or trial list, or audio files only.")

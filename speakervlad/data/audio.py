@@ -146,6 +146,18 @@ def counted_length(path: str | Path) -> int | None:
         return _resampled_length(source.length, source.sample_rate, SAMPLE_RATE)
 
 
+def is_audio(path: Path) -> bool:
+    """Whether a file is named as audio is, or has another name and holds audio."""
+    suffix = path.suffix.lower()
+    if suffix in AUDIO_SUFFIXES or suffix == ".csv" or not path.is_file():
+        return suffix in AUDIO_SUFFIXES and path.is_file()
+    try:
+        with open_audio(path):
+            return True
+    except InputError:
+        return False
+
+
 class Level:
     """How loud audio is that comes block by block, about its mean.
 
@@ -250,7 +262,7 @@ def warn_of_poor(waveform: np.ndarray, name: str, sample_rate: int = SAMPLE_RATE
     if is_band_limited(waveform, sample_rate):
         logger.warning("%s: no energy above 4 kHz: upsampled telephone audio?", name)
     rms = Level(waveform).rms
-    if rms < QUIET:
+    if 0 < rms < QUIET:
         decibels = 20 * math.log10(max(rms, 1e-10))
         logger.warning(
             "%s: very quiet (%.0f dB): little of the voice is left in it", name, decibels

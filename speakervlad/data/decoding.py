@@ -30,6 +30,8 @@ MIN_RATE, MAX_RATE = 2000, 1_000_000
 # The smallest step of 16 bits relative to full scale, and of coarser coders.
 STEP = 2.0**-15
 STEPS = {"PCM_S8": 2.0**-7, "PCM_U8": 2.0**-7, "ULAW": 2.0**-12, "ALAW": 2.0**-12}
+# Where libsndfile finds any sample exactly: it misses some in PAF, SDS, Vorbis and Opus.
+SOUGHT = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC")
 LINEAR = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 # A span of a shard that `pack` wrote: file@first sample+number of samples.
 PACKED_PATH = re.compile(r"(?P<shard>.+\.pcm16)@(?P<first>\d+)\+(?P<length>\d+)", re.DOTALL)
@@ -109,8 +111,8 @@ class SoundFileSource:
         is_believed = file.frames <= MAX_SECONDS * file.samplerate
         is_estimate = file.subtype.startswith("MPEG")
         self._claimed = file.frames if is_believed and not is_estimate else 0
-        is_linear = file.subtype in LINEAR and file.format != "OGG" and file.seekable()
-        self.length = file.frames if is_linear and is_believed else None
+        is_sought = file.format in SOUGHT and file.subtype in LINEAR and file.seekable()
+        self.length = file.frames if is_sought and is_believed else None
 
     def read(self, start: int, num_frames: int) -> np.ndarray:
         start = min(start, self._claimed)
@@ -303,8 +305,11 @@ def _doubt(file: SequentialFile, path: Path) -> str | None:
         return EMPTY_HEADER
     if file.format == "OGG" and _is_chained(path):
         return "chained: several streams one after the other"
-    is_counted = file.format == "MP3" and _states_length(path)
-    if file.subtype.startswith("MPEG") and not (is_counted and find_spec("av") is None):
+    has_pyav = find_spec("av") is not None
+    if file.subtype == "OPUS" and has_pyav and _begins_with(path, b"Lavf"):
+        return "soundfile shifts what FFmpeg has written by some milliseconds"
+    is_counted = file.format == "MP3" and _begins_with(path, b"Xing", b"Info", b"VBRI")
+    if file.subtype.startswith("MPEG") and not (is_counted and not has_pyav):
         return "soundfile would stop at an estimate of its length"
     return None
 
@@ -322,18 +327,19 @@ def _is_chained(path: Path) -> bool:
     return False
 
 
-def _states_length(path: Path) -> bool:
-    """Whether an mp3 begins with a frame that counts the others."""
+def _begins_with(path: Path, *marks: bytes) -> bool:
+    """Whether one of the marks stands in the first 4 KB behind an ID3 tag.
+
+    ``Xing``, ``Info``, ``VBRI``: an mp3 whose first frame counts the others; ``Lavf``: of FFmpeg.
+    """
     with path.open("rb") as file:
-        tag = file.read(10)
-        size = 0
+        tag, size = file.read(10), 0
         if tag[:3] == b"ID3":
-            size = 10 + sum(
-                byte << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=False)
-            )
+            shifts = zip(tag[6:], (21, 14, 7, 0), strict=False)
+            size = 10 + sum(byte << shift for byte, shift in shifts)
         file.seek(size)
         begin = file.read(4096)
-    return any(mark in begin for mark in (b"Xing", b"Info", b"VBRI"))
+    return any(mark in begin for mark in marks)
 
 
 @contextmanager

@@ -148,3 +148,21 @@ def test_int8_export_says_what_it_costs(run, capsys, encoder, folder, tmp_path):
 def test_trials_without_int8_are_refused(run, capsys, encoder, tmp_path):
     assert run("export", encoder, tmp_path / "e.onnx", "--trials", tmp_path / "l.trials") == 2
     assert "--trials goes with --int8" in capsys.readouterr().err
+
+
+def test_files_with_names_that_are_not_of_audio_are_looked_into(tmp_path, make_wav):
+    from speakervlad.cli.embed import find_recordings
+
+    content = make_wav(tmp_path / "a.wav").read_bytes()
+    names = [tmp_path / name for name in ("a.mov", "a.MP2", "a.recording", "a")]
+    for path in names:
+        path.write_bytes(content)
+        assert find_recordings([path], None).paths == [path]
+    assert find_recordings([*names, tmp_path / "a.wav"], None).paths == [
+        *names,
+        tmp_path / "a.wav",
+    ]
+    (tmp_path / "list.txt").write_text("1 a.wav a.mov\n")
+    assert sorted(find_recordings([tmp_path / "list.txt"], None).ids) == ["a.mov", "a.wav"]
+    with pytest.raises(InputError, match="give one manifest"):
+        find_recordings([tmp_path / "list.txt", names[0]], None)

@@ -5,10 +5,11 @@ import pytest
 import soundfile
 import soxr
 
-from speakervlad.data.layouts import LAYOUTS
+from speakervlad.data.layouts import LAYOUTS, audio_below
 from speakervlad.data.prepare import prepare
 from speakervlad.data.work import Work
 from speakervlad.errors import InputError
+from speakervlad.inference.recordings import from_folder
 
 
 @pytest.fixture
@@ -76,6 +77,31 @@ def test_links_are_followed_once(folder, tmp_path):
     assert len(prepare(tmp_path / "link", layout="speaker-folders").manifest) == 2
 
 
+def test_one_walker_for_all(folder, make_wav):
+    (folder / "aa").symlink_to(folder / "ann")  # the real folder keeps its name
+    (folder / "eve").symlink_to(folder / "dan" / "x")
+    make_wav(folder / "dan" / "x" / "0.wav")
+    make_wav(folder / "dan" / "noise.wav" / "1.wav")
+    make_wav(folder / "dan" / ".hidden" / "2.wav")
+    make_wav(folder / "dan" / "._3.wav")
+    (folder / "dan" / "4.aifc").touch()
+    (folder / "dan" / "loop").symlink_to(folder)
+    names = audio_below(folder)
+    assert names == from_folder(folder).ids
+    assert [str(path) for path in from_folder(folder).paths] == [f"{folder}/{x}" for x in names]
+    assert [name for name in names if not name.startswith(("bob", "cy"))] == [
+        "ann/s1/0.wav",
+        "ann/s2/0.flac",
+        "dan/4.aifc",
+        "dan/noise.wav/1.wav",
+        "dan/x/0.wav",
+    ]
+    linked = folder.parent / "linked"
+    linked.mkdir()
+    (linked / "ann").symlink_to(folder / "ann")
+    assert from_folder(linked).ids == ["ann/s1/0.wav", "ann/s2/0.flac"]
+
+
 @pytest.mark.parametrize("prefix", ["", "wav/", "dev/aac/", "vox1/test/wav/"])
 def test_voxceleb(tmp_path, make_wav, prefix, caplog):
     for name in ("id00012/21Uxsk56VDQ/00001", "id10270/x6uYqmx31kE/00002"):
@@ -107,6 +133,29 @@ def test_kaldi(kaldi, tmp_path):
     assert manifest.path(1) == tmp_path / "audio" / "a b.wav"
 
 
+def test_kaldi_tables_as_they_come(kaldi, tmp_path):
+    """With a byte order mark, tabs, line ends of Windows, white space of Unicode in a name."""
+    local = (kaldi / "local.wav").read_bytes()
+    (kaldi / "a\u2028b.wav").write_bytes(local)
+    rows = "\ufeffutt1\tlocal.wav\r\nutt\u30002 \t a\u2028b.wav\r\n"
+    (kaldi / "wav.scp").write_bytes(rows.encode())
+    (kaldi / "utt2spk").write_bytes("\ufeffutt1 ann\nutt\u30002\tbob\n".encode())
+    manifest = prepare(kaldi, layout="kaldi").manifest
+    assert list(manifest.utterance_ids) == ["utt1", "utt\u30002"]
+    assert manifest.num_samples.tolist() == [9600, 9600]
+
+
+def test_kaldi_root_does_not_hang_on_the_first_file(kaldi, tmp_path, monkeypatch):
+    (kaldi / "utt2spk").write_text("u0 ann\nu1 ann\nu2 bob\n")
+    (kaldi / "wav.scp").write_text("u0 gone.wav\nu1 local.wav\nu2 local.wav\n")
+    manifest = prepare(kaldi, layout="kaldi", work=Work(0.5)).manifest
+    assert list(manifest.utterance_ids) == ["u1", "u2"]
+    monkeypatch.chdir(tmp_path)
+    (kaldi / "wav.scp").write_text("u0 gone.wav\nu1 audio/a b.wav\nu2 data/local.wav\n")
+    manifest = prepare(kaldi, layout="kaldi", work=Work(0.5)).manifest
+    assert manifest.path(0) == tmp_path / "audio" / "a b.wav"
+
+
 def test_kaldi_pipe_is_refused_and_never_executed(kaldi, tmp_path):
     (kaldi / "wav.scp").write_text(f"utt1 local.wav\nutt3 touch {tmp_path}/executed; cat x |\n")
     with pytest.raises(InputError, match=r"wav\.scp, line 2: a shell pipe is never executed"):
@@ -123,10 +172,11 @@ def test_kaldi_pipe_is_refused_and_never_executed(kaldi, tmp_path):
         ("segments", "utt1 rec 0 1\n", "segments: utterances inside longer recordings"),
         ("wav.scp", "utt1 ../audio/x.wav\n", r"line 1: path '\.\./audio/x\.wav' leaves the root"),
         ("wav.scp", "", "holds no utterances"),
+        ("wav.scp", "u local.wav\nv M\xfcller.wav\n", r"wav\.scp, line 2: not UTF-8"),
     ],
 )
 def test_bad_kaldi_directory(kaldi, name, content, reason):
-    (kaldi / name).write_text(content)
+    (kaldi / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=reason):
         prepare(kaldi, layout="kaldi")
 
