@@ -142,7 +142,7 @@ def run(app: Callable[[], object]) -> None:
     Exit code 1 is an answer of some commands, so no failure may look like it.
     """
     set_up_logging()
-    signal.signal(signal.SIGINT, interrupted)
+    handler = signal.signal(signal.SIGINT, interrupted)
     try:
         app()
         sys.stdout.flush()
@@ -160,6 +160,8 @@ def run(app: Callable[[], object]) -> None:
         hint = "" if known else f" ({type(error).__name__}; --debug before the command says where)"
         errors.print(f"error: {describe(error)}{hint}", markup=False, emoji=False)
         sys.exit(2)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _is_closed_pipe(error: BaseException | None) -> bool:

@@ -6,14 +6,10 @@ from typing import Annotated
 import typer
 
 from speakervlad.cli.console import console, track
+from speakervlad.cli.options import BadListPath, MaxBad, parse_fraction
 from speakervlad.data.work import BadList, Work
-from speakervlad.errors import InputError
 from speakervlad.files import check_writable
 
-MaxBad = Annotated[str, typer.Option(help="Fail when more files than this cannot be used.")]
-BadListPath = Annotated[
-    Path | None, typer.Option(help="Write the bad files and their reasons here (.csv).")
-]
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")]
 
 
@@ -95,18 +91,3 @@ def work_of(max_bad: str, bad_list: BadList, workers: int | None) -> Work:
         InputError: ``max_bad`` is no fraction.
     """
     return Work(parse_fraction(max_bad), bad_list, workers, track)
-
-
-def parse_fraction(text: str) -> float:
-    """``1%`` or ``0.01`` as 0.01.
-
-    Raises:
-        InputError: not a number between 0 and 1 (or 0% and 100%).
-    """
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise InputError(f"--max-bad: {text!r} is not a fraction. Write 1% or 0.01.")
-    return value

@@ -1,5 +1,6 @@
 """The command that turns audio into embeddings: ``embed``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,18 +10,24 @@ from speakervlad.cli.console import console, describe_speed, track_audio
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
+    BadListPath,
     ChannelOption,
     DeviceOption,
     EncoderOption,
+    MaxBad,
     PrecisionOption,
+    parse_fraction,
 )
 from speakervlad.errors import InputError
 from speakervlad.files import check_writable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from speakervlad.evaluation.embeddings import Embeddings
     from speakervlad.inference.engine import Embedded, Windows
     from speakervlad.inference.recordings import Recordings
+    from speakervlad.inference.shares import Tolerate
 
 
 def embed(
@@ -43,6 +50,8 @@ def embed(
     hop: Annotated[
         float | None, typer.Option(help="Seconds from window to window; half a window by default.")
     ] = None,
+    max_bad: MaxBad = "0%",
+    bad_list: BadListPath = None,
 ) -> None:
     """Write one embedding per recording, or per sliding window of it."""
     import time
@@ -65,16 +74,38 @@ def embed(
         since=started,
         windows=windows,
         channel=channel,
+        tolerate=tolerance(max_bad, bad_list, inputs[0]),
         track=track_audio,
     )
     if items is None:
         return
     seconds = [item.seconds for item in parts.new(recordings, items)]
     speed = describe_speed(len(seconds), sum(seconds), time.perf_counter() - began)
-    embeddings = collect(recordings.ids, items, named_spans=windows is not None)
+    good = {name: item for name, item in zip(recordings.ids, items, strict=True) if item}
+    table = collect(list(good), list(good.values()), named_spans=windows is not None)
+    embeddings = replace(table, encoder=embedder.fingerprint)
     embeddings.save(out)
     parts.remove()
     console.print(f"{len(embeddings)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
+
+
+def tolerance(max_bad: str, bad_list: Path | None, source: Path) -> "Tolerate | None":
+    """What is done about recordings that cannot be embedded; None where none is tolerated.
+
+    Raises:
+        InputError: no fraction, or a list that cannot be written.
+    """
+    from speakervlad.data.work import BadFile, BadList
+
+    share, bad = parse_fraction(max_bad), BadList(bad_list)
+    if not share and bad_list is None:
+        return None
+
+    def tolerate(reasons: "Mapping[str, str]", num_files: int) -> None:
+        files = [BadFile(name, reason) for name, reason in reasons.items()]
+        bad.add(files, num_files, share, str(source))
+
+    return tolerate
 
 
 def windows_of(length: float | None, hop: float | None) -> "Windows | None":

@@ -118,7 +118,7 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddin
 
     files = from_names(pairs.names.tolist(), root)
     vectors = embedder.embed_files(files.paths, track=track)
-    return Embeddings(np.asarray(files.ids), vectors)
+    return Embeddings(np.asarray(files.ids), vectors, embedder.fingerprint)
 
 
 def metrics(

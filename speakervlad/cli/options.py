@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from speakervlad.errors import InputError
+
 if TYPE_CHECKING:
     from speakervlad.data.manifest import Manifest
     from speakervlad.evaluation.lists import Trials
@@ -27,6 +29,11 @@ BackendOption = Annotated[
     str, typer.Option(help="torch, onnxruntime, openvino, or auto: the fastest that can do it.")
 ]
 ChannelOption = Annotated[int | None, typer.Option(help="Channel to take; the mean by default.")]
+
+MaxBad = Annotated[str, typer.Option(help="Fail when more files than this cannot be used.")]
+BadListPath = Annotated[
+    Path | None, typer.Option(help="Write the bad files and their reasons here (.csv).")
+]
 
 KeyOption = Annotated[
     Path | None, typer.Option("--trials", help="Trial list with the labels, if S has none.")
@@ -73,3 +80,18 @@ def read_manifest(path: Path | None) -> "Manifest | None":
     from speakervlad.data.manifest import Manifest
 
     return None if path is None else Manifest.load(path)
+
+
+def parse_fraction(text: str) -> float:
+    """``1%`` or ``0.01`` as 0.01.
+
+    Raises:
+        InputError: not a number between 0 and 1 (or 0% and 100%).
+    """
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InputError(f"--max-bad: {text!r} is not a fraction. Write 1% or 0.01.")
+    return value

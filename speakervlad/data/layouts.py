@@ -229,7 +229,7 @@ def audio_below(source: Path) -> list[str]:
         logger.info("%s: files that are not audio are left out: %s", source, kinds)
     if not found:
         raise InputError(
-            f"{source}: no audio file below it ({first_few(sorted(AUDIO_SUFFIXES), 30)}). "
+            f"{source}: holds no audio file below it ({first_few(sorted(AUDIO_SUFFIXES), 30)}). "
             "Name the folder of the corpus."
         )
     return sorted(found)

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,10 @@ RUN_NAME = "run.json"
 PART_SECONDS = 60.0
 POLL_SECONDS = 0.5
 NOTICE_SECONDS = 60.0
+
+
+# Recordings that cannot be used, id and reason, and the number of all.
+Tolerate = Callable[[Mapping[str, str], int], None]
 
 
 class Share(NamedTuple):
@@ -112,10 +116,10 @@ class Parts:
                 finished.update(zip(arrays["keys"].tolist(), rows, strict=True))
         return [finished[key] for key in keys]
 
-    def new(self, recordings: Recordings, items: Sequence[Embedded]) -> list[Embedded]:
+    def new(self, recordings: Recordings, items: Sequence[Embedded | None]) -> list[Embedded]:
         """Those of the items that were not finished when this was opened."""
         pairs = zip(keys_of(recordings), items, strict=True)
-        return [item for key, item in pairs if key not in self.found]
+        return [item for key, item in pairs if item is not None and key not in self.found]
 
     def merged_since(self, moment: float) -> bool:
         """Whether another process has made one file of all parts after ``moment`` (Unix time)."""
@@ -173,8 +177,9 @@ def embed_in_parts(
     since: float,
     windows: Windows | None = None,
     channel: int | None = None,
+    tolerate: Tolerate | None = None,
     track: Track = silent,
-) -> list[Embedded] | None:
+) -> list[Embedded | None] | None:
     """Embed this process's share of what is not finished yet; the first process gets it all.
 
     The bits do not depend on how the recordings are shared out if there are at least as many as
@@ -188,14 +193,19 @@ def embed_in_parts(
         since: when the run began, Unix time: what is merged after it needs no more work.
         windows: sliding windows instead of whole recordings.
         channel: of files with several; their mean by default.
+        tolerate: is given the recordings that cannot be embedded, by id, and the number of all,
+            and raises if they are too many; None tolerates none. For one process alone.
         track: progress of the first process.
 
     Returns:
-        All recordings in order, in the first process; it waits for the others. None elsewhere.
+        All recordings in order, in the first process, which waits for the others; None in place of
+        a tolerated one. Elsewhere None.
 
     Raises:
         InputError: some files cannot be embedded; the others are kept as parts.
     """
+    if tolerate is not None and share.size > 1:
+        raise InputError("--max-bad and --bad-list go with one process. Leave them out.")
     if share.rank and parts.merged_since(since):
         return None
     keys = keys_of(recordings)
@@ -210,26 +220,41 @@ def embed_in_parts(
     )
     tracked = (silent if share.rank else track)(stream, "embedding", len(mine))
     done, failures = _save_now_and_then([keys[row] for row in mine], tracked, parts)
-    in_parts = share.size > 1 or parts.folder.is_dir()
+    in_parts = share.size > 1 or parts.folder.is_dir() or (bool(failures) and bool(tolerate))
     if in_parts:
         parts.add(list(done), list(done.values()))
     if failures:
-        raise InputError(describe_failures(failures, len(mine)))
+        _judge(failures, dict(zip(keys, recordings.ids, strict=True)), len(mine), tolerate)
     if not in_parts:
         return list(done.values())
-    return None if share.rank else _wait_for_all(parts, keys)
+    if share.rank:
+        return None
+    good = [key for key in keys if key not in failures]
+    found = dict(zip(good, _wait_for_all(parts, good), strict=True))
+    return [found.get(key) for key in keys]
+
+
+def _judge(
+    failures: Mapping[str, InputError],
+    names: Mapping[str, str],
+    num_files: int,
+    tolerate: Tolerate | None,
+) -> None:
+    if tolerate is None:
+        raise InputError(describe_failures(list(failures.values()), num_files))
+    tolerate({names[key]: str(error) for key, error in failures.items()}, len(names))
 
 
 def _save_now_and_then(
     keys: Sequence[str], items: Iterable[Embedded | InputError], parts: Parts
-) -> tuple[dict[str, Embedded], list[InputError]]:
+) -> tuple[dict[str, Embedded], dict[str, InputError]]:
     """Move results to parts every ``PART_SECONDS``; return the latest ones, and what failed."""
     done: dict[str, Embedded] = {}
-    failures: list[InputError] = []
+    failures: dict[str, InputError] = {}
     saved = time.monotonic()
     for key, item in zip(keys, items, strict=True):
         if isinstance(item, InputError):
-            failures.append(item)
+            failures[key] = item
             continue
         done[key] = item
         if time.monotonic() - saved >= PART_SECONDS:

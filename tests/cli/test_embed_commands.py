@@ -166,3 +166,43 @@ def test_files_with_names_that_are_not_of_audio_are_looked_into(tmp_path, make_w
     assert sorted(find_recordings([tmp_path / "list.txt"], None).ids) == ["a.mov", "a.wav"]
     with pytest.raises(InputError, match="give one manifest"):
         find_recordings([tmp_path / "list.txt", names[0]], None)
+
+
+@pytest.fixture
+def partly_bad(folder):
+    (folder / "d.wav").write_text("no audio")
+    return folder
+
+
+def test_bad_recordings_are_tolerated_listed_and_tried_again(
+    run, capsys, encoder, partly_bad, make_wav, tmp_path
+):
+    command = ("embed", partly_bad, "--encoder", encoder, "--out", tmp_path / "e.npz")
+    assert run(*command) == 2
+    listed = tmp_path / "bad.csv"
+    assert run(*command, "--max-bad", "20%", "--bad-list", listed) == 2
+    assert "1 of 4 files cannot be used, more than 20.00% (--max-bad): d.wav" in (
+        capsys.readouterr().err
+    )
+    assert listed.read_text().count("d.wav") >= 1
+    assert not (tmp_path / "e.npz").exists()
+    assert run(*command, "--max-bad", "0.25") == 0
+    assert Embeddings.load(tmp_path / "e.npz").ids.tolist() == ["a.wav", "b.wav", "c.wav"]
+    assert list(tmp_path.glob("*.parts")) == []
+    make_wav(partly_bad / "d.wav", 1.0)
+    assert run(*command) == 0
+    assert len(Embeddings.load(tmp_path / "e.npz")) == 4
+
+
+def test_embeddings_know_their_encoder(run, capsys, encoder, folder, tmp_path, save_tiny_encoder):
+    other = save_tiny_encoder(tmp_path / "other", seed=3)
+    for name, where in (("e", encoder), ("f", other)):
+        assert run("embed", folder, "--encoder", where, "--out", tmp_path / f"{name}.npz") == 0
+    one, two = (Embeddings.load(tmp_path / f"{name}.npz").encoder for name in "ef")
+    assert None not in (one, two)
+    assert one != two
+    (tmp_path / "t.txt").write_text("1 a.wav b.wav\n0 a.wav c.wav\n")
+    score = ("score", tmp_path / "t.txt", "--embeddings", tmp_path / "e.npz", "--mean-of")
+    assert run(*score, tmp_path / "f.npz", "--out", tmp_path / "s.txt") == 2
+    assert "encoder" in capsys.readouterr().err
+    assert run(*score, tmp_path / "e.npz", "--out", tmp_path / "s.txt") == 0
