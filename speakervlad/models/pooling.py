@@ -8,6 +8,7 @@ A layer is trained by its ``forward``. In inference a runtime computes its ``wei
 does the rest with moments of the frames, as its ``finish`` says: see ``models/sums.py``.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -275,6 +276,55 @@ class NetVLAD(Pooling):
         return alpha
 
 
+class SuperVLAD(Pooling):
+    """Soft-assigned sums of the descriptors themselves: NetVLAD without centres.
+
+    ``V_k = sum_i a_k(x_i) x_i`` with ``a(x) = softmax(W x + b)`` over all K + G clusters, of which
+    the G ghosts are dropped; every V_k is L2-normalised, and the whole vector. Lu et al.,
+    "SuperVLAD", NeurIPS 2024; its 1-cluster VLAD has one real cluster and two ghosts.
+
+    Args:
+        dim: size D of a descriptor.
+        guide_dim: not looked at.
+        num_clusters: K, the clusters that reach the output.
+        num_ghosts: G, the clusters that only absorb weight.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        guide_dim: int | None = None,
+        *,
+        num_clusters: Clusters = 4,
+        num_ghosts: Ghosts = 1,
+    ) -> None:
+        super().__init__(dim)
+        self.num_clusters = num_clusters
+        self.out_dim = num_clusters * dim
+        self.assignment = nn.Conv1d(dim, num_clusters + num_ghosts, 1)
+
+    def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
+        with torch.autocast(frames.device.type, enabled=False):
+            frames = at_least_float32(frames.flatten(2))
+            weights = self.weights(frames)[:, : self.num_clusters]
+            sums = torch.einsum("bkt,bdt->bkd", weights, frames)
+            vector = F.normalize(sums, dim=-1, eps=L2_EPSILON).flatten(1)
+            return F.normalize(vector, dim=-1, eps=L2_EPSILON)
+
+    def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights:
+        return self.assignment(frames.flatten(2)).softmax(dim=1)
+
+    def finish(self) -> Finish:
+        return Finish(
+            "residuals",
+            "clusters",
+            num_clusters=self.num_clusters,
+            floor=L2_EPSILON,
+            intra_norm=True,
+            vector_norm=True,
+        )
+
+
 def vlad_parameters(
     frames: np.ndarray,
     ghost_frames: np.ndarray | None,
@@ -314,4 +364,6 @@ POOLINGS: dict[str, Callable[..., Pooling]] = {
     "statistics": StatisticsPooling,
     "attentive_statistics": AttentiveStatisticsPooling,
     "netvlad": NetVLAD,
+    "supervlad": SuperVLAD,
+    "one_cluster_vlad": functools.partial(SuperVLAD, num_clusters=1, num_ghosts=2),
 }

@@ -10,6 +10,7 @@ from speakervlad.models.pooling import (
     AttentiveStatisticsPooling,
     NetVLAD,
     StatisticsPooling,
+    SuperVLAD,
     TemporalAveragePooling,
 )
 
@@ -107,6 +108,39 @@ def test_ghosts_take_weight_but_reach_no_output():
     layer.assignment.bias.data[4:] = 200
     assert layer.residual_sums(frames).abs().max() < 1e-6
     assert torch.isfinite(layer(frames)).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "clusters", "ghosts"),
+    [
+        ("supervlad", 4, 1),
+        ("one_cluster_vlad", 1, 2),
+    ],
+)
+def test_vlad_without_centres_is_the_double_sum(kind, clusters, ghosts):
+    torch.manual_seed(0)
+    layer = POOLINGS[kind](6).double()
+    torch.nn.init.normal_(layer.assignment.bias)
+    frames = torch.randn(2, 6, 11).double()
+    weight, bias = layer.assignment.weight[:, :, 0], layer.assignment.bias
+    assert len(bias) == clusters + ghosts
+    for recording, pooled in zip(frames, layer(frames), strict=True):
+        sums = torch.zeros(clusters, 6, dtype=torch.float64)
+        for frame in recording.T:
+            exponents = torch.exp(weight @ frame + bias)
+            for k in range(clusters):
+                sums[k] += exponents[k] / exponents.sum() * frame
+        unit = (sums / sums.norm(dim=1, keepdim=True)).flatten()
+        torch.testing.assert_close(pooled, unit / unit.norm())
+
+
+def test_supervlad_is_netvlad_with_centres_of_zero():
+    torch.manual_seed(0)
+    layer = SuperVLAD(6, num_clusters=3, num_ghosts=2)
+    netvlad = NetVLAD(6, num_clusters=3, num_ghosts=2, vector_norm=True)
+    netvlad.load_state_dict({**layer.state_dict(), "centers": torch.zeros(3, 6)})
+    frames = torch.randn(2, 6, 20)
+    torch.testing.assert_close(layer(frames), netvlad(frames))
 
 
 def test_sharp_assignment_is_hard_vlad():
