@@ -139,10 +139,13 @@ BASIC_STAGES = ((32, 3, 1), (64, 4, 2), (128, 6, 2), (256, 3, 2))
 class BasicBlock(nn.Module):
     """ResNet v1 basic block: two 3x3 convolutions, the stride on the first.
 
-    Where the shape changes the shortcut is a strided 1x1 convolution, else the input itself.
+    Where the shape changes the shortcut is a strided 1x1 convolution, else the input itself. A pair
+    of strides is that of rows and of frames.
     """
 
-    def __init__(self, in_channels: int, out: int, stride: int, momentum: float) -> None:
+    def __init__(
+        self, in_channels: int, out: int, stride: int | tuple[int, int], momentum: float
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(out, momentum=momentum)
