@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+from speakervlad.models.campplus import CAMPPlus
 from speakervlad.models.ecapa import ECAPATDNN
 from speakervlad.models.resnets import (
     THIN_STAGES,
@@ -27,4 +28,5 @@ TRUNKS: dict[str, Callable[..., Trunk]] = {
     ),
     "standard_resnet34": StandardResNet34,
     "ecapa_tdnn": ECAPATDNN,
+    "campplus": CAMPPlus,
 }
