@@ -1,4 +1,4 @@
-"""The house keeps its floors, and whoever only scores needs no torch."""
+"""Imports follow the layers of the packages, and scoring needs no torch."""
 
 import subprocess
 import sys

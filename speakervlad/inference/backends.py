@@ -464,7 +464,7 @@ def _others(name: str) -> str:
 
 
 def _has_gpu() -> bool:
-    """Whether torch sees a GPU; without a driver nobody waits for torch to be imported."""
+    """Whether torch sees a GPU; without a driver torch is not even imported."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         ctypes.CDLL(library)

@@ -1,4 +1,4 @@
-"""The encoder that ships: found by name, the same on every backend, and it knows voices."""
+"""The encoder that ships: found by name, the same on every backend, and it tells speakers apart."""
 
 import csv
 from pathlib import Path
