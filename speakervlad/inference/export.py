@@ -172,16 +172,21 @@ def quantise(
 
 
 def trunk_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes from the first to the last convolution over time and frequency."""
-    sizes = {constant.name: len(constant.dims) for constant in model.graph.initializer}
+    """Names of the nodes from the first convolution to the last before the pooling layer's own."""
     nodes = model.graph.node
     places = [
         place
         for place, node in enumerate(nodes)
-        if node.op_type == "Conv" and sizes.get(node.input[1]) == 4
+        if node.op_type == "Conv" and "'pooling" not in _modules_of(node)
     ]
     span = nodes[places[0] : places[-1] + 1]
     return [node.name for node in span if node.op_type in QUANTISED]
+
+
+def _modules_of(node: onnx.NodeProto) -> str:
+    """Names of the modules that a node comes from, as torch's exporter notes them."""
+    notes = {note.key: note.value for note in node.metadata_props}
+    return notes.get("pkg.torch.onnx.name_scopes", "")
 
 
 def largest_distance(

@@ -5,12 +5,16 @@ import json
 import numpy as np
 import onnx
 import pytest
+from torch.nn import Conv1d, Conv2d
 
 from speakervlad.inference.backends import TOLERANCES, DisagreesError, open_backend
 from speakervlad.inference.card import find_encoder
 from speakervlad.inference.engine import load_encoder
-from speakervlad.inference.export import export_onnx
+from speakervlad.inference.export import export_onnx, trace, trunk_nodes
+from speakervlad.inference.network import Network
 from speakervlad.schema import Part
+
+CONVOLUTIONS = (Conv1d, Conv2d)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +36,19 @@ def test_trunk_has_small_integers_and_the_rest_has_not(quantised):
     kinds = {one.data_type for one in constants.values() if len(one.dims) == 4}
     assert kinds == {onnx.TensorProto.INT8}
     assert constants["projection_weight_value"].data_type == onnx.TensorProto.FLOAT
+
+
+def test_a_trunk_of_one_dimension_is_quantised_too(tiny_encoder):
+    encoder, _ = tiny_encoder(
+        trunk=Part("ecapa_tdnn", channels=8, out_channels=8, squeeze_dim=4),
+        pooling=Part("attentive_statistics", attention_dim=4),
+    )
+    model = trace(Network(encoder), 257, "a tiny encoder")
+    convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}
+    layers = [encoder.trunk, encoder.descriptors]
+    own = [m for layer in layers for m in layer.modules() if isinstance(m, CONVOLUTIONS)]
+    quantised = convolutions & set(trunk_nodes(model))
+    assert len(quantised) == len(own) == len(convolutions) - 2
 
 
 def test_embeddings_stay_near_those_of_torch_but_differ(quantised, folder, make_waveform):
