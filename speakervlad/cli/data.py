@@ -8,7 +8,7 @@ import typer
 from speakervlad.cli.console import console, track
 from speakervlad.cli.options import BadListPath, MaxBad, parse_fraction
 from speakervlad.data.work import BadList, Work
-from speakervlad.files import check_writable
+from speakervlad.files import check_writable, remove_stale
 
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")]
 
@@ -29,6 +29,7 @@ def prepare(
     """Make the manifest of a corpus: one row per utterance, with its length."""
     work = work_of(max_bad, BadList(bad_list), workers)
     check_writable(out)
+    remove_stale(out)
     from speakervlad.data.prepare import prepare as prepare_manifest
 
     preparation = prepare_manifest(source, layout=layout, decode=decode, work=work)

@@ -354,7 +354,7 @@ def _read_sought(
     if stop is not None:
         last = min(last, math.ceil(stop * source_step / target_step) + margin)
     scale = _full_scale(path, source, channel)
-    frames = _to_mono(source.read(first, max(last - first, 0)), channel) / np.float32(scale)
+    frames = _to_mono(source.read(first, max(last - first, 0)), channel, scale)
     if source_step != target_step and len(frames):
         length = _resampled_length(len(frames), source.sample_rate, rate)
         frames = soxr.resample(frames, source.sample_rate, rate)[:length]
@@ -374,7 +374,7 @@ def _mono_blocks(
     if stop is not None:
         last = math.ceil(stop * source.sample_rate / rate) + _margin(source)
     scale = _full_scale(path, source, channel)
-    blocks = (_to_mono(block, channel) / np.float32(scale) for block in source.blocks(last))
+    blocks = (_to_mono(block, channel, scale) for block in source.blocks(last))
     if source.sample_rate == rate:
         return blocks
     return _resampled(blocks, source.sample_rate, rate)
@@ -452,13 +452,13 @@ def _resampled_length(num_frames: int, source_rate: int, target_rate: int) -> in
     return (num_frames * target_rate + source_rate // 2) // source_rate
 
 
-def _to_mono(frames: np.ndarray, channel: int | None) -> np.ndarray:
-    """(frames, channels) -> (frames,), writable and contiguous."""
-    if channel is not None:
-        return np.ascontiguousarray(frames[:, channel])
-    if frames.shape[1] == 1:
-        return np.ascontiguousarray(frames[:, 0])
-    return frames.mean(axis=1, dtype=np.float32)
+def _to_mono(frames: np.ndarray, channel: int | None, scale: float = 1.0) -> np.ndarray:
+    """(frames, channels) -> (frames,) divided by ``scale``, writable and contiguous."""
+    if channel is None and frames.shape[1] > 1:
+        mono = frames.mean(axis=1, dtype=np.float32)
+    else:
+        mono = np.ascontiguousarray(frames[:, channel or 0])
+    return mono if scale == 1 else mono / np.float32(scale)
 
 
 def _check_whole(path: Path, num_samples: int, peak: float) -> None:

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -305,13 +304,21 @@ def _doubt(file: SequentialFile, path: Path) -> str | None:
         return EMPTY_HEADER
     if file.format == "OGG" and _is_chained(path):
         return "chained: several streams one after the other"
-    has_pyav = find_spec("av") is not None
-    if file.subtype == "OPUS" and has_pyav and _begins_with(path, b"Lavf"):
+    if file.subtype == "OPUS" and _begins_with(path, b"Lavf") and _has_pyav():
         return "soundfile shifts what FFmpeg has written by some milliseconds"
-    is_counted = file.format == "MP3" and _begins_with(path, b"Xing", b"Info", b"VBRI")
-    if file.subtype.startswith("MPEG") and not (is_counted and not has_pyav):
-        return "soundfile would stop at an estimate of its length"
+    if file.subtype.startswith("MPEG"):
+        is_counted = file.format == "MP3" and _begins_with(path, b"Xing", b"Info", b"VBRI")
+        if _has_pyav() or not is_counted:
+            return "soundfile would stop at an estimate of its length"
     return None
+
+
+def _has_pyav() -> bool:
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _is_chained(path: Path) -> bool:

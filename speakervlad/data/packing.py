@@ -83,7 +83,8 @@ def _pack(manifest: Manifest, folder: Path, shard_samples: int, work: Work) -> M
         _Job(manifest.select(np.arange(*pair)), shard)
         for pair, shard in zip(pairwise(bounds), shards, strict=True)
     ]
-    remove_stale(folder / PLAN_NAME, *shards, *(job.notes for job in jobs))
+    others = (folder / PLAN_NAME, folder / "manifest.csv")
+    remove_stale(*others, *shards, *(job.notes for job in jobs))
     waiting = [job for job in jobs if not job.is_done()]
     bad_files = work.over(waiting, _write_shard, "Packing shards", min_items_per_worker=1)
     bad = [file for files in bad_files for file in files]

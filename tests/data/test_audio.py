@@ -291,6 +291,19 @@ def test_without_pyav_the_way_out_is_named(tmp_path, monkeypatch):
         read_audio(tmp_path / "a.m4a")
 
 
+def test_without_pyav_an_mp3_that_counts_its_frames_is_read(tmp_path, tone, monkeypatch):
+    soundfile.write(tmp_path / "a.mp3", tone, 16000)
+    with_pyav = read_audio(tmp_path / "a.mp3")
+    monkeypatch.setitem(sys.modules, "av", None)
+    np.testing.assert_allclose(read_audio(tmp_path / "a.mp3"), with_pyav, atol=1e-3)
+    content = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "a.mp3").write_bytes(
+        content.replace(b"Info", b"\0\0\0\0").replace(b"Xing", b"\0" * 4)
+    )
+    with pytest.raises(InputError, match=r"estimate of its length.*speakervlad\[formats\]"):
+        read_audio(tmp_path / "a.mp3")
+
+
 def test_span_beyond_the_end_is_an_error(tmp_path, make_wav):
     path = make_wav(tmp_path / "a.wav", 1.0)
     for start, length in [(15000, 1001), (16000, 1), (99999, 10)]:

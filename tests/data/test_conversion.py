@@ -6,6 +6,7 @@ from speakervlad.data.audio import read_audio
 from speakervlad.data.prepare import convert_folder
 from speakervlad.data.work import BadList, Work
 from speakervlad.errors import InputError
+from speakervlad.files import alone_in
 
 
 @pytest.fixture
@@ -32,6 +33,24 @@ def test_interrupted_run_continues(source, tmp_path):
     kept = (tmp_path / "out" / "a" / "v.1.flac").stat().st_mtime_ns
     assert convert_folder(source, tmp_path / "out") == (1, 2, [])
     assert (tmp_path / "out" / "a" / "v.1.flac").stat().st_mtime_ns == kept
+
+
+def test_what_a_killed_run_left_is_swept(source, tmp_path):
+    convert_folder(source, tmp_path / "out")
+    (tmp_path / "out" / "a" / "0.flac").unlink()
+    left = [tmp_path / "out" / "a" / name for name in (".0.abcd_123.flac", ".v.1.12345678.flac")]
+    other = tmp_path / "out" / "a" / ".mine.12345678.flac"
+    for path in (*left, other):
+        path.touch()
+    assert convert_folder(source, tmp_path / "out") == (1, 2, [])
+    assert not any(path.exists() for path in left)
+    assert other.exists()
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_two_processes_do_not_write_one_folder(source, tmp_path):
+    with alone_in(tmp_path / "out"), pytest.raises(InputError, match="another process"):
+        convert_folder(source, tmp_path / "out")
 
 
 def test_bad_files_are_counted_and_leave_nothing(source, tmp_path):

@@ -142,6 +142,25 @@ def test_impossible_rates_are_refused(tmp_path, make_waveform, rate):
         list(speech_blocks(path))
 
 
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF"])
+def test_mutated_files_are_read_or_refused(tmp_path, make_waveform, form):
+    path, rng = tmp_path / f"a.{form.lower()}", np.random.default_rng(7)
+    soundfile.write(path, make_waveform(0.5), 16000, format=form)
+    whole = path.read_bytes()
+    outcomes = set()
+    for _ in range(60):
+        content = bytearray(whole)
+        for place in rng.integers(rng.choice([60, len(whole)]), size=rng.integers(1, 9)).tolist():
+            content[place] = rng.integers(256)
+        path.write_bytes(content[: rng.integers(1, len(whole))] if rng.random() < 0.3 else content)
+        try:
+            assert np.abs(read_audio(path)).max() <= 1
+            outcomes.add("read")
+        except InputError:
+            outcomes.add("refused")
+    assert "refused" in outcomes
+
+
 def flac_with_total(path, samples, total):
     soundfile.write(path, samples, 16000, format="FLAC")
     content = bytearray(path.read_bytes())
