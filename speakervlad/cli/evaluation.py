@@ -130,6 +130,15 @@ def metrics(
     by: ByOption = None,
     point: PointOption = None,
     resamples: ResamplesOption = 1000,
+    threshold: Annotated[
+        float | None, typer.Option(help="Also print the error rates when accepting from here on.")
+    ] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="The same at the threshold of an encoder, as for `verify`.")
+    ] = None,
+    far: Annotated[
+        float | None, typer.Option(help="With --encoder: its threshold for this rate.")
+    ] = None,
     det: Annotated[Path | None, typer.Option(help="Draw the DET curve: .png, .svg, .pdf.")] = None,
     histogram: Annotated[Path | None, typer.Option(help="Draw the scores of both classes.")] = None,
     bars: Annotated[Path | None, typer.Option(help="Draw the EERs of the --by groups.")] = None,
@@ -147,11 +156,11 @@ def metrics(
         check_writable(json_out)
     if bars is not None and len(by or []) != 1:
         raise InputError("--bars draws one breakdown. Give one --by.")
-    points = parse_points(point)
+    points, place = parse_points(point), decision_threshold(threshold, encoder, far)
     if trials is None and scores.suffix != ".npy" and scores.stat().st_size > STREAM_BYTES:
         console.print("a large file: read as a stream, without names, intervals and breakdown")
         values, labels = read_long_scores(scores, form)
-        report = verification_report(values, labels, points)
+        report = verification_report(values, labels, points, place)
     else:
         pairs, values = read_scored(scores, read_key(trials), form=form, partial=partial)
         labels = pairs.labels()
@@ -161,6 +170,7 @@ def metrics(
             manifest=read_manifest(manifest),
             by=by or [],
             points=points,
+            threshold=place,
             num_resamples=resamples,
             track=track,
         )
@@ -170,6 +180,25 @@ def metrics(
         with atomic_path(json_out) as temporary:
             text = json.dumps(report.to_json(), indent=2)
             temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def decision_threshold(
+    threshold: float | None, encoder: Path | None, far: float | None
+) -> float | None:
+    """The threshold that is given, or that of an encoder; None for neither.
+
+    Raises:
+        InputError: both, a rate without an encoder, or an encoder without such a threshold.
+    """
+    if threshold is not None and encoder is not None:
+        raise InputError("--threshold and --encoder both say where to decide. Give one of them.")
+    if encoder is None:
+        if far is not None:
+            raise InputError("--far goes with --encoder, whose threshold for that rate is taken.")
+        return threshold
+    from speakervlad.inference.card import find_encoder, read_threshold
+
+    return read_threshold(find_encoder(encoder), {}, far)
 
 
 def compare(
@@ -196,7 +225,7 @@ def compare(
         num_resamples=max(resamples, 1),
         track=track,
     )
-    print_comparison(found)
+    print_comparison(found, list(systems))
 
 
 def report(
@@ -213,8 +242,10 @@ def report(
 ) -> None:
     """Write one self-contained HTML page that compares systems on one list."""
     from speakervlad.evaluation.judge import judge_systems, read_systems
+    from speakervlad.evaluation.plots import check_drawable
     from speakervlad.evaluation.report import write_report
 
+    check_drawable()
     check_writable(out)
     pairs, systems = read_systems(scores, read_key(trials), form=form, partial=partial)
     results = judge_systems(

@@ -33,7 +33,9 @@ from speakervlad.evaluation.metrics import (
     verification_report,
 )
 from speakervlad.evaluation.names import (
+    MIN_SPEAKERS,
     NameIndex,
+    TrialSpeakers,
     required_rows,
     speakers_if_known,
 )
@@ -272,6 +274,7 @@ def judge(
     manifest: Manifest | None = None,
     by: Sequence[str] = (),
     points: tuple[OperatingPoint, ...] = REPORTED_POINTS,
+    threshold: float | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
     track: Track = silent,
@@ -285,6 +288,7 @@ def judge(
             from the names where these agree with the labels.
         by: manifest columns to break down by, or ``duration``.
         points: operating points.
+        threshold: a score to decide at, whose error rates are wanted too.
         num_resamples: of the bootstrap over speakers; 0 for no intervals.
         seed: of the bootstrap.
         track: progress.
@@ -293,9 +297,8 @@ def judge(
         InputError: no labels, unusable scores, or a breakdown without a manifest.
     """
     labels = trials.labels()
-    report = verification_report(scores, labels, points)
-    if by and manifest is None:
-        raise InputError("--by needs --manifest: the columns are in it. Give --manifest.")
+    report = verification_report(scores, labels, points, threshold)
+    _check_by(by, manifest)
     speakers = speakers_if_known(trials, manifest) if num_resamples else None
     if speakers is not None:
         report = with_intervals(
@@ -308,15 +311,8 @@ def judge(
             seed=seed,
             track=track,
         )
-    if manifest is None:
-        return report
-    groups = {column: trial_groups(trials, manifest, column) for column in by}
-    return replace(
-        report,
-        breakdown={
-            column: breakdown(scores, trials, values, points) for column, values in groups.items()
-        },
-    )
+    resampling = Resampling(speakers, num_resamples, seed)
+    return _broken_down(report, scores, trials, manifest, by, points, resampling)
 
 
 def judge_systems(
@@ -349,11 +345,22 @@ def judge_systems(
         SystemResult(
             name,
             scores,
-            judge(trials, scores, manifest=manifest, by=by, points=points, num_resamples=0),
+            judge(trials, scores, manifest=manifest, points=points, num_resamples=0),
         )
         for name, scores in systems.items()
     ]
+    _check_by(by, manifest)
     speakers = speakers_if_known(trials, manifest) if num_resamples else None
+    resampling = Resampling(speakers, num_resamples, seed)
+    results = [
+        replace(
+            result,
+            report=_broken_down(
+                result.report, result.scores, trials, manifest, by, points, resampling
+            ),
+        )
+        for result in results
+    ]
     if speakers is None:
         return results
     draws = resampled_figures(
@@ -430,11 +437,48 @@ def compare(
     )
 
 
+@dataclass(frozen=True)
+class Resampling:
+    """How the parts of a list get their intervals; none without speakers or resamples."""
+
+    speakers: TrialSpeakers | None = None
+    num_resamples: int = 0
+    seed: int = 0
+
+
+def _check_by(by: Sequence[str], manifest: Manifest | None) -> None:
+    if by and manifest is None:
+        raise InputError("--by needs --manifest: the columns are in it. Give --manifest.")
+
+
+def _broken_down(
+    report: VerificationReport,
+    scores: np.ndarray,
+    trials: Trials,
+    manifest: Manifest | None,
+    by: Sequence[str],
+    points: tuple[OperatingPoint, ...],
+    resampling: Resampling,
+) -> VerificationReport:
+    """The report with a breakdown by every column that is asked for."""
+    if manifest is None:
+        return report
+    groups = {column: trial_groups(trials, manifest, column) for column in by}
+    return replace(
+        report,
+        breakdown={
+            column: breakdown(scores, trials, values, points, resampling)
+            for column, values in groups.items()
+        },
+    )
+
+
 def breakdown(
     scores: np.ndarray,
     trials: Trials,
     groups: np.ndarray,
     points: tuple[OperatingPoint, ...] = REPORTED_POINTS,
+    resampling: Resampling = Resampling(),
 ) -> dict[str, VerificationReport | None]:
     """A report per group; None where a group has one class only, so that no EER exists.
 
@@ -443,15 +487,29 @@ def breakdown(
         trials: with labels.
         groups: (num_trials,) str.
         points: operating points.
+        resampling: gives the groups intervals that have at least ``MIN_SPEAKERS`` speakers.
     """
     labels = trials.labels()
     reports: dict[str, VerificationReport | None] = {}
     for name in np.unique(groups).tolist():
         inside = groups == name
-        both = 0 < labels[inside].sum() < inside.sum()
-        reports[name] = (
-            verification_report(scores[inside], labels[inside], points) if both else None
-        )
+        values, classes = scores[inside], labels[inside]
+        if not 0 < classes.sum() < inside.sum():
+            reports[name] = None
+            continue
+        report = verification_report(values, classes, points)
+        speakers = resampling.speakers and resampling.speakers.of(inside)
+        if speakers is not None and speakers.num_speakers >= MIN_SPEAKERS:
+            report = with_intervals(
+                report,
+                values,
+                classes,
+                speakers,
+                points=points,
+                num_resamples=resampling.num_resamples,
+                seed=resampling.seed,
+            )
+        reports[name] = report
     return reports
 
 

@@ -220,9 +220,8 @@ def min_dcf_point(curve: ErrorCurve, point: OperatingPoint) -> tuple[float, int]
 
 def actual_dcf(curve: ErrorCurve, point: OperatingPoint) -> float:
     """Detection cost at the Bayes threshold, the scores being read as log-likelihood ratios."""
-    from_below = np.searchsorted(curve.thresholds[::-1], point.bayes_threshold, side="left")
-    accepted = len(curve.thresholds) - int(from_below) - 1
-    return float(detection_cost(curve.miss[accepted], curve.false_accept[accepted], point))
+    false_accept, miss = errors_at(curve, point.bayes_threshold)
+    return detection_cost(miss, false_accept, point)
 
 
 def cllr_of_curve(curve: ErrorCurve) -> float:
@@ -255,6 +254,13 @@ def miss_at_false_accept(curve: ErrorCurve, rate: float) -> tuple[float, float]:
     if point == 0:
         return 1.0, float(np.nextafter(float(curve.thresholds[1]), np.inf))
     return float(curve.miss[point]), float(curve.thresholds[point])
+
+
+def errors_at(curve: ErrorCurve, threshold: float) -> tuple[float, float]:
+    """False-acceptance and false-rejection rate where scores >= ``threshold`` are accepted."""
+    from_below = np.searchsorted(curve.thresholds[::-1], threshold, side="left")
+    accepted = len(curve.thresholds) - int(from_below) - 1
+    return float(curve.false_accept[accepted]), float(curve.miss[accepted])
 
 
 def measurable_rates(num_nontarget: int) -> tuple[float, ...]:
@@ -302,6 +308,8 @@ class VerificationReport:
             finer than one non-target trial is left out.
         intervals: lower and upper confidence bound by figure, when a bootstrap was run.
         confidence: level of the intervals.
+        at_threshold: a chosen threshold and the error rates there, ``threshold``, ``far`` and
+            ``frr``; empty if none was chosen.
         breakdown: by what the list was broken down by, reports by group; None where a group has
             one class only.
     """
@@ -318,6 +326,7 @@ class VerificationReport:
     frr_at_far: dict[str, dict[str, float]]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     confidence: float | None = None
+    at_threshold: Mapping[str, float] = field(default_factory=dict)
     breakdown: "Mapping[str, Mapping[str, VerificationReport | None]]" = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
@@ -329,16 +338,22 @@ def verification_report(
     scores: np.ndarray,
     is_target: np.ndarray,
     points: tuple[OperatingPoint, ...] = REPORTED_POINTS,
+    threshold: float | None = None,
 ) -> VerificationReport:
-    """Every figure of one scored list.
+    """Every figure of one scored list, and the error rates at a threshold if one is given.
 
     Raises:
-        InputError: scores that are not finite, or one class only.
+        InputError: scores that are not finite, one class only, or a threshold that is no number.
     """
+    if threshold is not None and np.isnan(threshold):
+        raise InputError("a threshold that is no number decides nothing. Give a score.")
     scores, is_target = check_scores(scores, is_target)
     curve, num_target = error_curve(scores, is_target), int(is_target.sum())
     num_nontarget = len(scores) - num_target
-    figures = all_figures(curve, points, ())
+    figures, chosen = all_figures(curve, points, ()), {}
+    if threshold is not None:
+        far, frr = errors_at(curve, threshold)
+        chosen = {"threshold": threshold, "far": far, "frr": frr}
     fixed = {
         f"{rate:g}": miss_at_false_accept(curve, rate) for rate in measurable_rates(num_nontarget)
     }
@@ -353,8 +368,9 @@ def verification_report(
         cllr=figures["cllr"],
         min_cllr=figures["min_cllr"],
         frr_at_far={
-            rate: {"frr": miss, "threshold": threshold} for rate, (miss, threshold) in fixed.items()
+            rate: {"frr": miss, "threshold": place} for rate, (miss, place) in fixed.items()
         },
+        at_threshold=chosen,
     )
 
 

@@ -141,6 +141,17 @@ class TrialSpeakers:
     test: np.ndarray
     num_speakers: int
 
+    @classmethod
+    def numbered(cls, enrol: np.ndarray, test: np.ndarray) -> "TrialSpeakers":
+        """From any numbers of both sides, (num_trials,) int."""
+        present, numbers = np.unique(np.stack([enrol, test]), return_inverse=True)
+        sides = numbers.reshape(2, -1)
+        return cls(sides[0], sides[1], len(present))
+
+    def of(self, trials: np.ndarray) -> "TrialSpeakers":
+        """The speakers of some trials only, by mask or indices."""
+        return TrialSpeakers.numbered(self.enrol[trials], self.test[trials])
+
 
 def manifest_rows(manifest: Manifest, names: np.ndarray) -> np.ndarray:
     """(num_names,) int: the manifest row of every name, by utterance id or else by path; or -1."""
@@ -249,7 +260,4 @@ def _checked(trials: Trials, codes: np.ndarray) -> TrialSpeakers:
             f"{len(wrong)} of {len(trials)} labels contradict the speakers: {first_few(named)}. "
             "Use the manifest that fits this list."
         )
-    sides = codes[np.stack([trials.enrol, trials.test])]
-    present, numbers = np.unique(sides, return_inverse=True)
-    enrol, test = numbers.reshape(2, -1)
-    return TrialSpeakers(enrol, test, len(present))
+    return TrialSpeakers.numbered(codes[trials.enrol], codes[trials.test])

@@ -20,6 +20,7 @@ from speakervlad.evaluation.metrics import (
     error_curve,
     min_dcf_point,
 )
+from speakervlad.extras import require
 from speakervlad.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
@@ -35,20 +36,29 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 TARGET_COLOUR, NONTARGET_COLOUR = "#009E73", "#D55E00"
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 DEVIATE_RESOLUTION = 1 / 200
+# Of the length of an axis; a label of four digits needs as much.
+TICK_DISTANCE = 0.065
+
+
+def check_drawable() -> None:
+    """Say which extra to install where pictures cannot be drawn.
+
+    Raises:
+        InputError: matplotlib or scipy is not installed.
+    """
+    for module in ("matplotlib", "matplotlib.figure", "scipy"):
+        require(module, "plots", "a picture")
 
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure that belongs to no window, sizes in inches.
 
     Raises:
-        InputError: matplotlib is not installed.
+        InputError: matplotlib or scipy is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "pictures need matplotlib. Install it: pip install 'speakervlad[plots]'."
-        ) from error
+    check_drawable()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -71,7 +81,7 @@ def det_figure(
     """
     from scipy.special import ndtri
 
-    figure, axes = new_axes(6.2, 6.2)
+    figure, axes = new_axes(6.2, 6.3 + 0.19 * len(curves))
     for number, (name, curve) in enumerate(curves.items()):
         colour = COLOURS[number % len(COLOURS)]
         eer, _ = eer_point(curve)
@@ -82,15 +92,29 @@ def det_figure(
         cheapest = clipped_deviates(curve.false_accept[best], curve.miss[best])
         axes.plot(*cheapest, "^", color=colour, ms=6)
     limits = ndtri(det_limits(curves))
-    ticks = [tick for tick in DET_TICKS if limits[0] <= ndtri(tick) <= limits[1]]
+    ticks = spread_ticks(limits)
     axes.plot(limits, limits, color="0.8", lw=0.8, zorder=0)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set(xlabel="false acceptance rate (%)", ylabel="false rejection rate (%)")
     names = [f"{100 * tick:g}" for tick in ticks]
     axes.set_xticks(ndtri(ticks), names)
     axes.set_yticks(ndtri(ticks), names)
-    axes.legend(loc="upper right", fontsize=8, framealpha=0.95)
+    # Below the axes it hides no curve, however many there are.
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
     return figure
+
+
+def spread_ticks(limits: np.ndarray) -> list[float]:
+    """The ticks between two normal deviates whose labels do not collide."""
+    from scipy.special import ndtri
+
+    kept: list[float] = []
+    for tick in DET_TICKS:
+        place = ndtri(tick)
+        apart = not kept or place - ndtri(kept[-1]) > TICK_DISTANCE * (limits[1] - limits[0])
+        if limits[0] <= place <= limits[1] and apart:
+            kept.append(tick)
+    return kept
 
 
 def thinned_deviates(curve: ErrorCurve) -> tuple[np.ndarray, np.ndarray]:
@@ -163,25 +187,37 @@ def interval_figure(reports: Mapping[str, VerificationReport]) -> Figure:
 def breakdown_figure(
     parts: Mapping[str, Mapping[str, VerificationReport | None]], title: str
 ) -> Figure:
-    """EER by group, a bar for each system; a group with one class only has none.
+    """EER by group, a bar for each system with its interval; groups without any EER are left out.
 
     Args:
         parts: reports by system, then by group.
         title: what the groups are.
     """
     systems = list(parts)
-    groups = list(next(iter(parts.values())))
-    figure, axes = new_axes(max(4.6, 1.2 + 0.22 * len(groups) * (len(systems) + 1)), 3.2)
+    groups = [
+        group
+        for group in next(iter(parts.values()))
+        if any(reports.get(group) is not None for reports in parts.values())
+    ]
+    figure, axes = new_axes(max(4.6, 1.2 + 0.22 * len(groups) * (len(systems) + 1)), 3.4)
     width = 0.8 / len(systems)
     for number, system in enumerate(systems):
-        reports = [parts[system][group] for group in groups]
-        heights = [np.nan if report is None else 100 * report.eer for report in reports]
-        places = np.arange(len(groups)) + (number - (len(systems) - 1) / 2) * width
-        axes.bar(places, heights, width, color=COLOURS[number % len(COLOURS)], label=system)
+        shown = [
+            (place + (number - (len(systems) - 1) / 2) * width, report)
+            for place, report in enumerate(parts[system][group] for group in groups)
+            if report is not None
+        ]
+        colour = COLOURS[number % len(COLOURS)]
+        heights = [100 * report.eer for _, report in shown]
+        axes.bar([place for place, _ in shown], heights, width, color=colour, label=system)
+        for place, report in shown:
+            if "eer" in report.intervals:
+                low, high = report.intervals["eer"]
+                axes.plot([place, place], [100 * low, 100 * high], color="0.2", lw=1)
     axes.set_xticks(range(len(groups)), groups, rotation=0 if len(groups) < 7 else 45, fontsize=8)
-    axes.set(ylabel="EER (%)", xlabel=title)
+    axes.set(ylabel="EER (%)", xlabel=title, ylim=(0, None))
     if len(systems) > 1:
-        axes.legend(fontsize=7)
+        figure.legend(loc="outside upper center", fontsize=7, frameon=False, ncols=4)
     return figure
 
 
@@ -226,6 +262,7 @@ class Pictures:
     def check(self) -> None:
         """Refuse, before any work is done, what cannot be written, drawn or is no picture."""
         for path in filter(None, (self.det, self.histogram, self.bars)):
+            check_drawable()
             check_writable(path)
             check_picture(path)
 

@@ -117,14 +117,21 @@ def _calibration_table(systems: Sequence[SystemResult]) -> str:
 def _table(
     systems: Sequence[SystemResult], columns: Mapping[str, Callable[[VerificationReport], str]]
 ) -> str:
+    """A row for every system; the first of several, which has the lowest EER, is marked."""
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     rows = "\n".join(
-        f"<tr><th>{escape(system.name)}</th>"
-        + "".join(f"<td>{cell(system.report)}</td>" for cell in columns.values())
-        + "</tr>"
-        for system in systems
+        f"{start}{''.join(f'<td>{cell(system.report)}</td>' for cell in columns.values())}</tr>"
+        for system, start in zip(systems, _row_starts(systems), strict=True)
     )
     return f'<div class="wide"><table><tr><th></th>{head}</tr>\n{rows}</table></div>'
+
+
+def _row_starts(systems: Sequence[SystemResult]) -> list[str]:
+    starts = [f"<tr><th>{escape(system.name)}</th>" for system in systems]
+    if len(systems) > 1:
+        mark = ' <span class="mark">lowest EER</span>'
+        starts[0] = f'<tr class="best"><th>{escape(systems[0].name)}{mark}</th>'
+    return starts
 
 
 def _with_interval(
@@ -209,7 +216,7 @@ def _counts(report: VerificationReport | None) -> str:
 
 
 def _eer_cell(report: VerificationReport | None) -> str:
-    return "–" if report is None else f"{100 * report.eer:.2f}"
+    return "–" if report is None else _with_interval(report, "eer", report.eer, 100, 2)
 
 
 GLOSSARY = """<dl>
@@ -237,6 +244,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
 tr > th:first-child { text-align: left; white-space: nowrap; }
 tr:first-child th { background: #f4f7fa; font-weight: 600; }
+tr.best td, tr.best th { background: #eef6ee; } tr.best td { font-weight: 600; }
+.mark { color: #00704f; font-size: .78rem; font-weight: 400; margin-left: .4rem; }
 small { display: block; color: #777; white-space: nowrap; }
 figure { margin: 0 0 .6rem; } figcaption { color: #555; font-size: .85rem; }
 svg { max-width: 100%; height: auto; }

@@ -117,7 +117,8 @@ def judge(embedder: Embedder, manifest: Manifest, trials: Trials, track: Track =
     """Embed every utterance of a manifest and judge a trial list by cosine similarity."""
     rows = range(len(manifest))
     vectors = embedder.embed_files([manifest.path(row) for row in rows], track=track)
-    embeddings = Embeddings(np.asarray(list(manifest.utterance_ids)), vectors)
+    ids = np.asarray(list(manifest.utterance_ids))
+    embeddings = Embeddings(ids, vectors, embedder.fingerprint)
     scores = cosine_scores(embeddings, trials)
     return Judged(embeddings, scores, verification_report(scores, trials.labels()))
 

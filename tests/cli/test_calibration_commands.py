@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -95,9 +96,66 @@ def test_metrics_with_labels_from_a_list_and_intervals(run, folder, capsys):
     assert "EER" in capsys.readouterr().out
 
 
+def test_metrics_at_a_threshold_of_ones_own_or_of_an_encoder(run, folder, capsys):
+    assert run("metrics", "A.txt", "--resamples", 0, "--threshold", 0.1, "--json", "m.json") == 0
+    report = json.loads((folder / "m.json").read_text())
+    scored, values = read_scores("A.txt")
+    labels = scored.labels()
+    assert report["at_threshold"]["far"] == pytest.approx(np.mean(values[~labels] >= 0.1))
+    assert report["at_threshold"]["frr"] == pytest.approx(np.mean(values[labels] < 0.1))
+    said = capsys.readouterr().out
+    assert f"at 0.1000           FAR {np.mean(values[~labels] >= 0.1):.3%}" in said
+    thresholds = {"eer": 0.15, "false_accept_rate": {"0.01": 0.2}}
+    (folder / "enc").mkdir()
+    (folder / "enc" / "config.json").write_text("{}")
+    (folder / "enc" / "thresholds.json").write_text(json.dumps(thresholds))
+    assert run("metrics", "A.txt", "--resamples", 0, "--encoder", "enc") == 0
+    assert "at 0.1500 " in capsys.readouterr().out
+    assert run("metrics", "A.txt", "--resamples", 0, "--encoder", "enc", "--far", 0.01) == 0
+    assert "at 0.2000 " in capsys.readouterr().out
+    assert run("metrics", "A.txt", "--far", 0.01) == 2
+    assert run("metrics", "A.txt", "--threshold", 0.1, "--encoder", "enc") == 2
+
+
+def test_a_fusion_takes_its_systems_by_name(run, folder):
+    assert run("calibrate", "A.txt", "B.txt", "--out", "both.json") == 0
+    fusing = ["--calibration", "both.json", "--out"]
+    assert run("fuse", "A.txt", "B.txt", *fusing, "one.txt") == 0
+    assert run("fuse", "B.txt", "A.txt", *fusing, "other.txt") == 0
+    one, other = (
+        dict(zip(zip(pairs.enrol_ids, pairs.test_ids, strict=True), values, strict=True))
+        for pairs, values in (read_scores("one.txt"), read_scores("other.txt"))
+    )
+    assert one == other
+    (folder / "C.txt").write_text((folder / "B.txt").read_text())
+    assert run("fuse", "A.txt", "C.txt", *fusing, "x.txt") == 2
+    assert run("fuse", "A.txt", "B=C.txt", *fusing, "third.txt") == 0
+    assert (folder / "third.txt").read_text() == (folder / "one.txt").read_text()
+
+
+def test_brackets_and_colons_in_names_are_printed_as_they_are(run, folder, capsys):
+    assert run("score", "list.txt", "--embeddings", "E.npz", "--out", "x[/a]:x:.txt") == 0
+    assert "x[/a]:x:.txt" in capsys.readouterr().out
+    assert run("score", "list.txt", "--embeddings", "no[/a]:x:.npz", "--out", "y.txt") == 2
+    assert "no[/a]:x:.npz" in capsys.readouterr().err
+
+
+def test_half_a_list_is_judged_only_on_demand(run, folder, capsys):
+    lines = (folder / "A.txt").read_text().splitlines(keepends=True)
+    (folder / "half.txt").write_text("".join(lines[::2]))
+    judging = ["metrics", "half.txt", "--trials", "list.txt", "--resamples", 0]
+    assert run(*judging) == 2
+    assert "564 of 1128 trials of the list have no score" in capsys.readouterr().err
+    assert run(*judging, "--partial") == 0
+    assert "564 of 1128 trials of the list have no score" in capsys.readouterr().err
+
+
 def test_compare_and_report(run, folder, capsys):
     assert run("compare", "A.txt", "B.txt", "--resamples", 20) == 0
-    assert "min_dcf 0.01" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "minDCF (p_target 0.01)" in said
+    assert "A  A\nB  B\n" in said
+    assert re.search(r"^EER +\d+\.\d\d% +\d+\.\d\d% +[+-]\d", said, re.MULTILINE)
     assert run("report", "A.txt", "B.txt", "--resamples", 20, "--out", "r.html") == 0
     page = (folder / "r.html").read_text()
     assert page.count("<svg") == 4

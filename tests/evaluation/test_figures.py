@@ -146,3 +146,18 @@ def test_operating_points_are_read(text, point):
 def test_impossible_operating_points_are_refused(text):
     with pytest.raises(InputError, match="operating point"):
         OperatingPoint.parse(text)
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.25, 1.3, 9.0, -9.0])
+def test_error_rates_at_a_chosen_threshold(noisy, threshold):
+    scores, is_target = noisy
+    found = verification_report(scores, is_target, threshold=threshold).at_threshold
+    assert found["threshold"] == threshold
+    assert found["far"] == pytest.approx(np.mean(scores[~is_target] >= threshold))
+    assert found["frr"] == pytest.approx(np.mean(scores[is_target] < threshold))
+
+
+def test_a_threshold_that_is_no_number_is_refused(noisy):
+    with pytest.raises(InputError, match="no number"):
+        verification_report(*noisy, threshold=float("nan"))
+    assert verification_report(*noisy).at_threshold == {}

@@ -1,5 +1,6 @@
 import sys
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from speakervlad.evaluation.plots import (
     histogram_figure,
     interval_figure,
     save_figure,
+    spread_ticks,
     svg_text,
     thinned_deviates,
 )
@@ -72,7 +74,36 @@ def test_same_figure_same_svg(systems):
     assert first == second
 
 
-def test_missing_matplotlib_is_named(monkeypatch, systems):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+@pytest.mark.parametrize("module", ["matplotlib.figure", "scipy"])
+def test_missing_modules_are_named(monkeypatch, systems, module):
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=r"speakervlad\[plots\]"):
         det_figure(systems)
+
+
+@pytest.mark.parametrize("limits", [(0.0001, 0.4), (0.001, 0.995), (0.2, 0.8)])
+def test_tick_labels_do_not_collide(limits):
+    ends = ndtri(np.array(limits))
+    ticks = spread_ticks(ends)
+    assert len(ticks) >= 3
+    assert np.diff(ndtri(ticks)).min() > 0.06 * (ends[1] - ends[0])
+
+
+def test_the_legend_hides_no_curve(systems):
+    many = {f"system {n}": curve for n in range(6) for curve in systems.values()}
+    figure = det_figure(many)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).draw()
+    legend = figure.legends[0].get_window_extent()
+    assert not legend.overlaps(figure.axes[0].get_window_extent())
+    texts = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert not any(one.overlaps(other) for one, other in pairwise(texts))
+
+
+def test_groups_without_any_error_rate_are_left_out(gaussian_scores):
+    report = verification_report(*gaussian_scores(2.0, 50, 50))
+    parts = {"a": {"f": report, "f / m": None}, "b": {"f": None, "f / m": None}}
+    axes = breakdown_figure(parts, "gender").axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["f"]
+    assert len(axes.patches) == 1

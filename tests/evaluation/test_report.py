@@ -109,6 +109,16 @@ def test_page_shows_the_figures(page, outline):
     assert f"{100 * other.against_best['eer'].difference:+.2f}" in text
 
 
+def test_page_marks_the_best_system_and_shows_intervals_of_parts(page):
+    text = page[0].read_text(encoding="utf-8")
+    assert text.count('<tr class="best"><th>good') == 3
+    part = page[1][0].report.breakdown["gender"]["f"]
+    assert part is not None
+    low, high = part.intervals["eer"]
+    assert low <= part.eer <= high
+    assert f"<small>{100 * low:.2f} – {100 * high:.2f}</small>" in text
+
+
 def test_breakdown_without_manifest_is_refused(scored):
     trials, systems, _ = scored
     with pytest.raises(InputError, match="Give --manifest"):
