@@ -45,7 +45,7 @@ class MaskedDenseLayer(nn.Module):
             nn.Sigmoid(),
         )
 
-    def forward(self, x: Sequences) -> Sequences:
+    def forward(self, x: Sequences) -> Float[Tensor, "batch more_channels frame"]:
         hidden = self.reduce(x)
         masks = self.mask(hidden.mean(dim=2, keepdim=True) + segment_means(hidden))
         return torch.cat([x, self.conv(hidden) * masks[:, :, segment_numbers(hidden)]], dim=1)
