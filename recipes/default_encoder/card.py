@@ -5,17 +5,32 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
-WHOLE = "whole"
+WHOLE, HELD, QUIET = "whole", "held", "quiet"
+HELD_HEAD = """## Corpora that took no part
+
+Nothing of these corpora was trained on, and nothing was chosen by them: what to expect elsewhere.
+
+"""
+LEVEL_HEAD = """## Level
+
+EER in % when the test side of every trial has its peak at -46 dB of full scale, in 16 bits.
+
+"""
+OPERATING_HEAD = """False acceptances / false rejections in % at these thresholds, list by list; in
+brackets at the threshold that the other lists alone would have given.
+
+"""
 
 
 def render_card(folder: Path, name: str) -> str:
     """The text of ``MODEL_CARD.md``.
 
     Args:
-        folder: of the encoder, with ``evaluation.json`` and ``thresholds.json``.
+        folder: of the encoder, with ``evaluation.json``, ``operating.json``, ``thresholds.json``.
         name: by which ``load_encoder`` knows it.
     """
     evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    found = json.loads((folder / "operating.json").read_text(encoding="utf-8"))
     thresholds = json.loads((folder / "thresholds.json").read_text(encoding="utf-8"))
     facts = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
     peers = facts["peers"]
@@ -24,9 +39,12 @@ def render_card(folder: Path, name: str) -> str:
         "## Training data\n\n" + table(("corpus", "speakers", "hours", "licence"), facts["data"]),
         facts["attribution"],
         "## Whole recordings\n\n" + accuracy_table(evaluation[WHOLE], peers, facts["languages"]),
+        HELD_HEAD + accuracy_table(evaluation.pop(HELD), {}, facts["languages"]),
         "## By duration\n\nEER in % with its interval, and minDCF(0.01); both recordings cut to so "
         "many seconds, trials with a shorter one left out.\n\n" + duration_table(evaluation),
+        LEVEL_HEAD + level_table(found[QUIET], evaluation[WHOLE]),
         "## Thresholds\n\n" + threshold_table(thresholds),
+        OPERATING_HEAD + operating_table(found["rates"]),
         (HERE / "card_tail.md").read_text(encoding="utf-8"),
     )
     return "\n\n".join(section.strip() for section in sections) + "\n"
@@ -54,6 +72,28 @@ def accuracy_table(reports: dict, peers: dict, languages: dict) -> str:
         ("list", "language", "EER %", "minDCF(0.01)", *(f"{system} EER %" for system in peers)),
         rows,
     )
+
+
+def level_table(quiet: dict, whole: dict) -> str:
+    """EER at full level and at -46 dB."""
+    rows = [
+        (name, f"{100 * whole[name]['eer']:.2f}", f"{100 * eer:.2f}") for name, eer in quiet.items()
+    ]
+    return table(("list", "as it is", "-46 dB"), rows)
+
+
+def operating_table(rates: dict) -> str:
+    """``FAR (without the list) / FRR (without the list)`` by list and rate."""
+    rows = []
+    for name in next(iter(rates.values())):
+        cells = []
+        for lists in rates.values():
+            (far, frr), (far_others, frr_others) = lists[name]["shipped"], lists[name]["others"]
+            accepted = f"{100 * far:.1f} ({100 * far_others:.1f})"
+            cells.append(f"{accepted} / {100 * frr:.0f} ({100 * frr_others:.0f})")
+        rows.append((name, *cells))
+    heads = (f"FAR / FRR at FAR {100 * float(rate):g} %" for rate in rates)
+    return table(("list", *heads), rows)
 
 
 def duration_table(evaluation: dict) -> str:

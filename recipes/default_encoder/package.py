@@ -1,11 +1,14 @@
 """Turn a trained encoder into one that ships: half-size weights, ONNX, evaluation, model card.
 
-package.py ENCODER LIST.trials ... --dev dev.csv --name small --out speakervlad/pretrained/small
+package.py ENCODER LIST.trials ... --dev dev.csv --held LIST.trials --held-manifest held.csv
+    --name small --out speakervlad/pretrained/small
 """
 
 import argparse
 import json
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from card import render_card
@@ -15,6 +18,8 @@ from safetensors.torch import save_file
 from speakervlad.config import ENCODER_CONFIG_NAME
 from speakervlad.data.audio import SAMPLE_RATE, read_audio
 from speakervlad.data.manifest import Manifest
+from speakervlad.data.work import map_parallel
+from speakervlad.errors import InputError
 from speakervlad.evaluation.calibration import fit_calibration
 from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.evaluation.judge import judge
@@ -27,8 +32,11 @@ from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.export import export_onnx
 from speakervlad.models.folder import WEIGHTS_NAME
 
-SECONDS = (1.0, 2.0, 3.0, 5.0, 10.0)
-WHOLE = "whole"
+SECONDS = (1.0, 2.0, 3.0, 5.0)
+WHOLE, HELD, QUIET = "whole", "held", "quiet"
+# Peak of the test side of the level test, dB of full scale.
+QUIET_DBFS = -46.0
+RATES = (0.01, 0.001)
 # The interval of a list needs some of both kinds.
 FEWEST_TRIALS = 100
 
@@ -39,25 +47,37 @@ def main() -> None:
     parser.add_argument("encoder", type=Path)
     parser.add_argument("lists", type=Path, nargs="+")
     parser.add_argument("--dev", type=Path, required=True, help="manifest of the recordings")
+    parser.add_argument("--held", type=Path, nargs="+", default=[], help="of corpora kept back")
+    parser.add_argument("--held-manifest", type=Path)
     parser.add_argument("--name", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--workers", type=int, help="processes; one per core by default")
     arguments = parser.parse_args()
     out, manifest = arguments.out, Manifest.load(arguments.dev)
     halve(arguments.encoder, out)
-    embedder = load_encoder(out, device="cpu", backend="torch")
+    distance = export_onnx(out, out / "model.onnx")
+    print(f"ONNX: at most {distance:.2g} from torch")
+    workers = Workers(out, arguments.workers)
     lists = {path.stem: read_trials(path) for path in arguments.lists}
-    whole = embed_all(embedder, manifest, lists)
-    cuts = {f"{seconds:g} s": embed_cut(embedder, manifest, lists, seconds) for seconds in SECONDS}
+    whole = embed(workers, manifest, lists)
+    cuts = {f"{seconds:g} s": embed(workers, manifest, lists, seconds) for seconds in SECONDS}
+    levels = level_test(workers, manifest, lists, whole)
     results = {
         kind: judge_lists(table, lists, manifest, arguments.resamples)
         for kind, table in {WHOLE: whole, **cuts}.items()
-        if table is not None
     }
-    write_thresholds(out, whole, lists)
+    scores = {name: cosine_scores(whole, trials) for name, trials in lists.items()}
+    if arguments.held:
+        known = Manifest.load(arguments.held_manifest)
+        held = {path.stem: read_trials(path) for path in arguments.held}
+        table = embed(workers, known, held)
+        results[HELD] = judge_lists(table, held, known, arguments.resamples)
+        scores |= {name: cosine_scores(table, trials) for name, trials in held.items()}
+        lists |= held
+    write_thresholds(out, scores, lists)
     write_json(out / "evaluation.json", to_json(results))
-    distance = export_onnx(out, out / "model.onnx")
-    print(f"ONNX: at most {distance:.2g} from torch")
+    write_json(out / "operating.json", {"rates": operating(scores, lists), QUIET: levels})
     with atomic_path(out / "MODEL_CARD.md") as path:
         path.write_text(render_card(out, arguments.name), encoding="utf-8")
 
@@ -75,25 +95,72 @@ def halve(source: Path, out: Path) -> None:
         path.write_bytes((source / ENCODER_CONFIG_NAME).read_bytes())
 
 
-def embed_all(embedder: Embedder, manifest: Manifest, lists: dict[str, Trials]) -> Embeddings:
-    """Embeddings of all recordings that the lists name."""
-    names, rows = recordings(manifest, lists)
-    vectors = embedder.embed_files([manifest.path(row) for row in rows.tolist()])
-    return Embeddings(names, vectors)
+class Workers(NamedTuple):
+    """An encoder folder, and how many processes embed with it."""
+
+    folder: Path
+    count: int | None
+
+    def embed(self, jobs: list[tuple[Path, float, bool]]) -> np.ndarray:
+        """Vectors of (path, leading seconds or 0 for all, whether at the quiet level)."""
+        function = partial(embed_one, self.folder)
+        return np.stack(
+            map_parallel(function, jobs, num_workers=self.count, description="Embedding")
+        )
 
 
-def embed_cut(
-    embedder: Embedder, manifest: Manifest, lists: dict[str, Trials], seconds: float
-) -> Embeddings | None:
-    """The same of their first ``seconds``, if they last so long; None if none does."""
+def embed_one(folder: Path, job: tuple[Path, float, bool]) -> np.ndarray:
+    """One vector, in a worker; NaN where a beginning holds no speech."""
+    path, seconds, is_quiet = job
+    waveform = read_audio(path)
+    if seconds:
+        waveform = waveform[: round(seconds * SAMPLE_RATE)]
+    embedder = embedder_of(folder)
+    try:
+        return embedder.embed(quiet(waveform) if is_quiet else waveform)
+    except InputError:
+        if not seconds:
+            raise
+        return np.full(embedder.dim, np.nan, np.float32)
+
+
+@cache
+def embedder_of(folder: Path) -> Embedder:
+    """The encoder, loaded once a process."""
+    return load_encoder(folder, device="cpu", backend="onnxruntime")
+
+
+def embed(
+    workers: Workers, manifest: Manifest, lists: dict[str, Trials], seconds: float = 0.0
+) -> Embeddings:
+    """Embeddings of all recordings that the lists name, or of the beginning of the longer ones."""
     names, rows = recordings(manifest, lists)
-    samples = round(seconds * SAMPLE_RATE)
-    long_enough = manifest.num_samples[rows] >= samples
-    if not long_enough.any():
-        return None
-    cut = (read_audio(manifest.path(row))[:samples] for row in rows[long_enough].tolist())
-    vectors = np.stack([embedder.embed(waveform) for waveform in cut])
-    return Embeddings(names[long_enough], vectors)
+    inside = manifest.num_samples[rows] >= round(seconds * SAMPLE_RATE)
+    jobs = [(manifest.path(row), seconds, False) for row in rows[inside].tolist()]
+    vectors = workers.embed(jobs)
+    heard = np.isfinite(vectors).all(axis=1)
+    return Embeddings(names[inside][heard], vectors[heard])
+
+
+def level_test(
+    workers: Workers, manifest: Manifest, lists: dict[str, Trials], whole: Embeddings
+) -> dict[str, float]:
+    """EER by list when the test side's peak is at -46 dB of full scale, in 16 bits."""
+    names, rows = recordings(manifest, lists)
+    vectors = workers.embed([(manifest.path(row), 0.0, True) for row in rows.tolist()])
+    places = {name: place for place, name in enumerate(names.tolist())}
+    found = {}
+    for name, trials in lists.items():
+        at = np.array([places[each] for each in trials.names.tolist()])
+        scores = (whole.vectors[at[trials.enrol]] * vectors[at[trials.test]]).sum(axis=1)
+        found[name] = verification_report(scores, trials.labels()).eer
+    return found
+
+
+def quiet(waveform: np.ndarray) -> np.ndarray:
+    """With its peak at ``QUIET_DBFS``, rounded as a 16-bit file is."""
+    scaled = waveform / np.abs(waveform).max() * 10 ** (QUIET_DBFS / 20)
+    return (np.rint(scaled * 32767) / 32768).astype(np.float32)
 
 
 def recordings(manifest: Manifest, lists: dict[str, Trials]) -> tuple[np.ndarray, np.ndarray]:
@@ -123,15 +190,53 @@ def judge_known(
     return judge(kept, scores, manifest=manifest, num_resamples=resamples)
 
 
-def write_thresholds(out: Path, table: Embeddings, lists: dict[str, Trials]) -> None:
-    """Thresholds and calibration of all lists together, each with the same weight."""
-    scores = {name: cosine_scores(table, trials) for name, trials in lists.items()}
-    size = min(len(values) for values in scores.values())
+def pooled(
+    scores: dict[str, np.ndarray], lists: dict[str, Trials]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of all lists together, as many draws from each."""
+    size = max(len(values) for values in scores.values())
     rng = np.random.default_rng(0)
-    picks = {name: rng.choice(len(values), size, replace=False) for name, values in scores.items()}
-    pooled = np.concatenate([scores[name][picks[name]] for name in lists])
-    labels = np.concatenate([lists[name].labels()[picks[name]] for name in lists])
-    report = verification_report(pooled, labels)
+    picks = {name: rng.choice(len(values), size) for name, values in scores.items()}
+    return (
+        np.concatenate([values[picks[name]] for name, values in scores.items()]),
+        np.concatenate([lists[name].labels()[picks[name]] for name in scores]),
+    )
+
+
+def operating(
+    scores: dict[str, np.ndarray], lists: dict[str, Trials]
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """By rate and list, (FAR, FRR) at the threshold of all lists, and at that of the others."""
+    table: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for rate in RATES:
+        shipped = threshold_at(scores, lists, rate)
+        rows = table[f"{rate:g}"] = {}
+        for name in scores:
+            rest = {other: values for other, values in scores.items() if other != name}
+            limits = {"shipped": shipped, "others": threshold_at(rest, lists, rate)}
+            rows[name] = {
+                kind: errors_at(scores[name], lists[name].labels(), limit)
+                for kind, limit in limits.items()
+            }
+    return table
+
+
+def threshold_at(scores: dict[str, np.ndarray], lists: dict[str, Trials], rate: float) -> float:
+    """The cosine that this share of the pooled impostors reaches."""
+    report = verification_report(*pooled(scores, lists))
+    return report.frr_at_far[f"{rate:g}"]["threshold"]
+
+
+def errors_at(scores: np.ndarray, labels: np.ndarray, threshold: float) -> list[float]:
+    """False-acceptance and false-rejection rate."""
+    accepted = scores >= threshold
+    return [float(accepted[~labels].mean()), float((~accepted[labels]).mean())]
+
+
+def write_thresholds(out: Path, scores: dict[str, np.ndarray], lists: dict[str, Trials]) -> None:
+    """Thresholds and calibration of all lists together, each with the same weight."""
+    values, labels = pooled(scores, lists)
+    report = verification_report(values, labels)
     single = {
         name: verification_report(scores[name], trials.labels()).threshold
         for name, trials in lists.items()
@@ -141,7 +246,7 @@ def write_thresholds(out: Path, table: Embeddings, lists: dict[str, Trials]) -> 
         out / "thresholds.json",
         {"eer": report.threshold, "false_accept_rate": far, "eer_by_list": single},
     )
-    fit_calibration(pooled, labels).save(out / "calibration.json")
+    fit_calibration(values, labels).save(out / "calibration.json")
 
 
 def to_json(results: dict[str, dict[str, VerificationReport | None]]) -> dict[str, object]:
