@@ -8,7 +8,8 @@ HERE = Path(__file__).parent
 WHOLE, HELD, QUIET = "whole", "held", "quiet"
 HELD_HEAD = """## Corpora that took no part
 
-Nothing of these corpora was trained on, and nothing was chosen by them: what to expect elsewhere.
+Nothing of these corpora was trained on: what to expect elsewhere, at best. They took part in the
+choice between three mixtures of checkpoints, and in the thresholds.
 
 """
 LEVEL_HEAD = """## Level
