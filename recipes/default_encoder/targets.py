@@ -9,11 +9,13 @@ targets.py E-1.0.npz MANIFEST OUT.npz [--like SAMPLE.npz] [--towards OWN.npz]
   towards the mean of all by n / (n + 20): what the teacher knows of the channel is not taught.
 - Half utterance, half mean of its speaker: one-second words are noisy targets.
 - ``--towards``: embeddings of some utterances by the encoder that is to learn. The targets are
-  turned into its space (orthogonal Procrustes), which leaves all cosines between them as they are
-  and lets the encoder begin as near as can be, with the projection and the classes that it has.
+  turned into its space (orthogonal Procrustes, at speed 1 for all speeds), which leaves all cosines
+  between them as they are and lets the encoder begin as near as can be, with the projection and the
+  classes that it has.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,20 +39,27 @@ def main() -> None:
     arguments = parser.parse_args()
     manifest = Manifest.load(arguments.manifest)
     names = np.array(manifest.utterance_ids.tolist())
-    vectors = unit(rows_of(Embeddings.load(arguments.embeddings), names))
-    if arguments.like:
-        vectors = foretold(vectors, names, Embeddings.load(arguments.like))
     speakers = np.asarray(manifest.speaker_indices)
+    groups = corpora(np.array(manifest.speaker_names)[speakers])
+    plain = unit(rows_of(Embeddings.load(arguments.embeddings), names))
+    targets = base = prepared(plain, groups, speakers, arguments.speaker_share)
+    if arguments.like:
+        other = foretold(plain, names, Embeddings.load(arguments.like))
+        targets = prepared(other, groups, speakers, arguments.speaker_share)
+    if arguments.towards:
+        targets = targets @ turn(base, names, Embeddings.load(arguments.towards))
+    Embeddings(names, targets).save(arguments.out)
+
+
+def prepared(
+    vectors: np.ndarray, groupings: Sequence[np.ndarray], speakers: np.ndarray, share: float
+) -> np.ndarray:
+    """Unit vectors, centred by each grouping in turn, ``share`` of them the speaker's mean."""
     vectors = vectors - speaker_means(vectors, speakers).mean(axis=0)
-    for groups in corpora(np.array(manifest.speaker_names)[speakers]):
+    for groups in groupings:
         vectors = centred(vectors, groups, speakers)
     vectors = unit(vectors)
-    share = arguments.speaker_share
-    blended = (1 - share) * vectors + share * unit(speaker_means(vectors, speakers))[speakers]
-    targets = unit(blended)
-    if arguments.towards:
-        targets = turned(targets, names, Embeddings.load(arguments.towards))
-    Embeddings(names, targets).save(arguments.out)
+    return unit((1 - share) * vectors + share * unit(speaker_means(vectors, speakers))[speakers])
 
 
 def rows_of(embeddings: Embeddings, names: np.ndarray) -> np.ndarray:
@@ -96,14 +105,14 @@ def speaker_means(vectors: np.ndarray, speakers: np.ndarray) -> np.ndarray:
     return totals / np.bincount(speakers)[:, None]
 
 
-def turned(targets: np.ndarray, names: np.ndarray, own: Embeddings) -> np.ndarray:
-    """The targets (utterances, own dim), rotated towards these embeddings around their mean."""
+def turn(targets: np.ndarray, names: np.ndarray, own: Embeddings) -> np.ndarray:
+    """The rotation (teacher dim, own dim) of targets at speed 1 towards these embeddings."""
     inside = np.isin(names, own.ids)
     known = unit(rows_of(own, names[inside]))
     left, _, right = np.linalg.svd(
         targets[inside].T @ unit(known - known.mean(axis=0)), full_matrices=False
     )
-    return targets @ left @ right
+    return left @ right
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

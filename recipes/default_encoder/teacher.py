@@ -14,11 +14,11 @@ import multiprocessing
 from functools import partial
 from pathlib import Path
 
-import kaldi_native_fbank
+import kaldi_native_fbank  # pyright: ignore[reportMissingImports]
 import numpy as np
 import soxr
 import torch
-from speakerlab.models.campplus.DTDNN import CAMPPlus
+from speakerlab.models.campplus.DTDNN import CAMPPlus  # pyright: ignore[reportMissingImports]
 
 from speakervlad.data.audio import SAMPLE_RATE, read_audio
 from speakervlad.data.manifest import Manifest
