@@ -129,8 +129,8 @@ def quantise(
     """The graph with its trunk's weights and activations in 8 bits, statically.
 
     Weights are symmetric, with a scale for every output channel; activations are asymmetric,
-    their ranges the smallest and largest values that the waveforms bring about. Descriptors and
-    pooling weights stay in float32.
+    their ranges the smallest and largest values that the waveforms bring about. Pooling weights,
+    sums and projection stay in float32.
 
     Args:
         model: what ``trace`` returns.
