@@ -1,14 +1,16 @@
 """Commands that make data ready: ``prepare``, ``convert-audio``, ``pack``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from speakervlad.cli.console import console, track
 from speakervlad.cli.options import BadListPath, MaxBad, parse_fraction
-from speakervlad.data.work import BadList, Work
 from speakervlad.files import check_writable, remove_stale
+
+if TYPE_CHECKING:
+    from speakervlad.data.work import Work
 
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")]
 
@@ -27,7 +29,7 @@ def prepare(
     workers: Workers = None,
 ) -> None:
     """Make the manifest of a corpus: one row per utterance, with its length."""
-    work = work_of(max_bad, BadList(bad_list), workers)
+    work = work_of(max_bad, bad_list, workers)
     check_writable(out)
     remove_stale(out)
     from speakervlad.data.prepare import prepare as prepare_manifest
@@ -51,7 +53,7 @@ def convert_audio(
     workers: Workers = None,
 ) -> None:
     """Decode a folder once to 16 kHz mono flac or wav; run again to continue."""
-    work = work_of(max_bad, BadList(bad_list, column="file"), workers)
+    work = work_of(max_bad, bad_list, workers, column="file")
     from speakervlad.data.prepare import convert_folder
 
     done = convert_folder(source, out, file_format=file_format, work=work)
@@ -73,7 +75,7 @@ def pack(
     workers: Workers = None,
 ) -> None:
     """Copy a corpus into a few large files, for network storage; run again to continue."""
-    work = work_of(max_bad, BadList(bad_list), workers)
+    work = work_of(max_bad, bad_list, workers)
     from speakervlad.data.manifest import Manifest
     from speakervlad.data.packing import pack as pack_manifest
 
@@ -85,10 +87,14 @@ def pack(
     console.print(f"{len(packed)} utterances packed: {out / 'manifest.csv'}")
 
 
-def work_of(max_bad: str, bad_list: BadList, workers: int | None) -> Work:
+def work_of(
+    max_bad: str, bad_list: Path | None, workers: int | None, column: str = "utterance_id"
+) -> "Work":
     """How to work through the files, as the options say.
 
     Raises:
         InputError: ``max_bad`` is no fraction.
     """
-    return Work(parse_fraction(max_bad), bad_list, workers, track)
+    from speakervlad.data.work import BadList, Work
+
+    return Work(parse_fraction(max_bad), BadList(bad_list, column=column), workers, track)

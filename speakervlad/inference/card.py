@@ -5,10 +5,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from speakervlad.config import EncoderConfig, read_encoder_config
 from speakervlad.errors import InputError, first_few
-from speakervlad.schema import Part, from_dict
+
+if TYPE_CHECKING:
+    from speakervlad.config import EncoderConfig
+    from speakervlad.schema import Part
 
 THRESHOLDS_NAME = "thresholds.json"
 DEFAULT = "default"
@@ -70,7 +73,7 @@ def describe_encoder(path: Path) -> dict[str, str]:
     return {"encoder": str(path)} | lines
 
 
-def describe_config(config: EncoderConfig) -> dict[str, str]:
+def describe_config(config: "EncoderConfig") -> dict[str, str]:
     """The parts of an encoder in words."""
     return {
         "front end": _part(config.front_end),
@@ -80,12 +83,14 @@ def describe_config(config: EncoderConfig) -> dict[str, str]:
     }
 
 
-def _part(part: Part) -> str:
+def _part(part: "Part") -> str:
     return ", ".join([part.kind, *(f"{name} {value}" for name, value in part.options.items())])
 
 
 def _of_export(path: Path) -> tuple[dict[str, str], Mapping[str, str]]:
+    from speakervlad.config import EncoderConfig
     from speakervlad.inference.backends import OnnxBackend
+    from speakervlad.schema import from_dict
 
     notes = OnnxBackend(path).notes
     config = from_dict(EncoderConfig, json.loads(notes["config"]), str(path))
@@ -93,11 +98,13 @@ def _of_export(path: Path) -> tuple[dict[str, str], Mapping[str, str]]:
 
 
 def _of_folder(path: Path) -> tuple[dict[str, str], Mapping[str, str]]:
+    from speakervlad.config import read_encoder_config
+
     config = read_encoder_config(path)
     return describe_config(config) | _weights(path / "model.safetensors", config), {}
 
 
-def _weights(path: Path, config: EncoderConfig) -> dict[str, str]:
+def _weights(path: Path, config: "EncoderConfig") -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -120,7 +127,7 @@ def _weights(path: Path, config: EncoderConfig) -> dict[str, str]:
     return lines
 
 
-def _check_fit(path: Path, config: EncoderConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _check_fit(path: Path, config: "EncoderConfig", shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse weights of other sizes than the config states; only torch can compare the rest."""
     expected: dict[str, tuple[int, ...]] = {"projection.linear.bias": (config.embedding_dim,)}
     if config.descriptor_dim:
