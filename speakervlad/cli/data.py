@@ -10,7 +10,7 @@ from speakervlad.cli.options import BadListPath, MaxBad, parse_fraction
 from speakervlad.files import check_writable, remove_stale
 
 if TYPE_CHECKING:
-    from speakervlad.data.work import Work
+    from speakervlad.data.work import BadList, Work
 
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")]
 
@@ -29,7 +29,9 @@ def prepare(
     workers: Workers = None,
 ) -> None:
     """Make the manifest of a corpus: one row per utterance, with its length."""
-    work = work_of(max_bad, bad_list, workers)
+    from speakervlad.data.work import BadList
+
+    work = work_of(max_bad, BadList(bad_list), workers)
     check_writable(out)
     remove_stale(out)
     from speakervlad.data.prepare import prepare as prepare_manifest
@@ -53,7 +55,9 @@ def convert_audio(
     workers: Workers = None,
 ) -> None:
     """Decode a folder once to 16 kHz mono flac or wav; run again to continue."""
-    work = work_of(max_bad, bad_list, workers, column="file")
+    from speakervlad.data.work import BadList
+
+    work = work_of(max_bad, BadList(bad_list, column="file"), workers)
     from speakervlad.data.prepare import convert_folder
 
     done = convert_folder(source, out, file_format=file_format, work=work)
@@ -75,7 +79,9 @@ def pack(
     workers: Workers = None,
 ) -> None:
     """Copy a corpus into a few large files, for network storage; run again to continue."""
-    work = work_of(max_bad, bad_list, workers)
+    from speakervlad.data.work import BadList
+
+    work = work_of(max_bad, BadList(bad_list), workers)
     from speakervlad.data.manifest import Manifest
     from speakervlad.data.packing import pack as pack_manifest
 
@@ -87,14 +93,12 @@ def pack(
     console.print(f"{len(packed)} utterances packed: {out / 'manifest.csv'}")
 
 
-def work_of(
-    max_bad: str, bad_list: Path | None, workers: int | None, column: str = "utterance_id"
-) -> "Work":
+def work_of(max_bad: str, bad_list: "BadList", workers: int | None) -> "Work":
     """How to work through the files, as the options say.
 
     Raises:
         InputError: ``max_bad`` is no fraction.
     """
-    from speakervlad.data.work import BadList, Work
+    from speakervlad.data.work import Work
 
-    return Work(parse_fraction(max_bad), BadList(bad_list, column=column), workers, track)
+    return Work(parse_fraction(max_bad), bad_list, workers, track)
