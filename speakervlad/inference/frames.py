@@ -227,10 +227,7 @@ class FrameEncoder:
 
     def sums(self, wave: Wave) -> PoolingSums:
         """The sums of a recording, to merge with those of others or to finish."""
-        total = PoolingSums.empty(self.ends.pooling)
-        for frames, weights in self.frames(wave, mirror=self.ends.front_end.mirror):
-            total = total.add(frames, weights)
-        return total
+        return self._sums_of(wave, mirror=self.ends.front_end.mirror)
 
     def finish(self, sums: PoolingSums) -> np.ndarray:
         """Unit vector (dim,) of all frames of some sums."""
@@ -249,7 +246,7 @@ class FrameEncoder:
         if self.ends.context is None:
             cuts = np.rint(spans * SAMPLE_RATE).astype(int).tolist()
             parts = (SampleWave(wave.read(start, stop)) for start, stop in cuts)
-            return np.stack([self.finish(self._sums_of(part)) for part in parts])
+            return np.stack([self.finish(self._sums_of(part, mirror=False)) for part in parts])
         windows = self._frames_of(spans, wave.num_samples)
         vectors = np.empty((len(windows), self.ends.dim), np.float32)
         empty = PoolingSums.empty(self.ends.pooling)
@@ -282,9 +279,9 @@ class FrameEncoder:
             kept = slice(chunk.first, chunk.last)
             yield frames[:, kept], None if weights is None else weights[:, kept]
 
-    def _sums_of(self, wave: Wave) -> PoolingSums:
+    def _sums_of(self, wave: Wave, *, mirror: bool) -> PoolingSums:
         total = PoolingSums.empty(self.ends.pooling)
-        for frames, weights in self.frames(wave, mirror=False):
+        for frames, weights in self.frames(wave, mirror=mirror):
             total = total.add(frames, weights)
         return total
 
