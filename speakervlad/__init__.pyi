@@ -8,6 +8,7 @@ from .evaluation.calibration import fuse as fuse
 from .evaluation.calibration import load_calibration as load_calibration
 from .evaluation.checks import check_trials as check_trials
 from .evaluation.checks import make_trials as make_trials
+from .evaluation.diarization_errors import diarization_errors as diarization_errors
 from .evaluation.embeddings import Embeddings as Embeddings
 from .evaluation.embeddings import load_embeddings as load_embeddings
 from .evaluation.embeddings import save_embeddings as save_embeddings
@@ -28,6 +29,10 @@ from .evaluation.report import write_report as write_report
 from .evaluation.scoring import adaptive_s_norm as adaptive_s_norm
 from .evaluation.scoring import cosine_scores as cosine_scores
 from .evaluation.scoring import score as score
+from .evaluation.turns import Turn as Turn
+from .evaluation.turns import Turns as Turns
+from .evaluation.turns import read_turns as read_turns
+from .evaluation.turns import write_turns as write_turns
 from .inference.engine import Embedder as Embedder
 from .inference.engine import Windows as Windows
 from .inference.engine import load_encoder as load_encoder

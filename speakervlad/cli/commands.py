@@ -10,6 +10,7 @@ from speakervlad.cli import (
     calibration,
     convert,
     data,
+    diarization,
     embed,
     evaluation,
     export,
@@ -43,6 +44,7 @@ COMMANDS = {
         calibration.fuse,
         calibration.convert_scores,
     ),
+    "Who speaks when": (diarization.der,),
 }
 trials_app = typer.Typer(help="Check and make trial lists.", no_args_is_help=True)
 for panel, commands in COMMANDS.items():
