@@ -36,6 +36,7 @@ from .evaluation.turns import write_turns as write_turns
 from .inference.engine import Embedder as Embedder
 from .inference.engine import Windows as Windows
 from .inference.engine import load_encoder as load_encoder
+from .inference.speech import speech as speech
 from .models.encoder import SpeakerEncoder as SpeakerEncoder
 from .models.pooling import NetVLAD as NetVLAD
 from .models.sums import PoolingSums as PoolingSums

@@ -17,6 +17,7 @@ from speakervlad.cli import (
     info,
     quickstart,
     rooms,
+    speech,
     train,
     trials,
     verify,
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 COMMANDS = {
     "First steps": (quickstart.quickstart, verify.verify, info.info),
-    "Recordings": (data.prepare, data.convert_audio, data.pack, rooms.rooms),
+    "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack, rooms.rooms),
     "Training": (train.train, bench.bench_data, train.average, convert.convert, export.export),
     "Embeddings": (embed.embed, calibration.convert_embeddings),
     "Trials and scores": (

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -13,6 +14,7 @@ import soxr
 from speakervlad.data.audio import (
     SAMPLE_RATE,
     Level,
+    audio_blocks,
     check_speech,
     counted_length,
     finite_peak,
@@ -23,10 +25,13 @@ from speakervlad.data.audio import (
     warn_of_poor,
 )
 from speakervlad.data.decoding import MAX_RATE, MIN_RATE
+from speakervlad.data.speech import Span, check_spoken, speech_spans
 from speakervlad.errors import InputError, check_range
 
 # Longer files stay on disk: as they are where a span is one seek, else their decoded samples.
 MEMORY_SECONDS = 300
+# Of a wave that is read from its beginning to its end.
+BLOCK_SAMPLES = 30 * SAMPLE_RATE
 
 # Samples in memory: an array, a list, a torch tensor.
 Samples = np.ndarray | Sequence[float]
@@ -114,6 +119,36 @@ class SpooledWave:
             ) from error
 
 
+class SpeechWave:
+    """The speech of a wave, one span directly behind the other.
+
+    Args:
+        wave: the recording.
+        spans: first sample of each span and the one behind its last, in order.
+    """
+
+    def __init__(self, wave: Wave, spans: Sequence[Span]) -> None:
+        self.wave = wave
+        self.spans = np.array(spans).reshape(-1, 2)
+        self._ends = np.cumsum(self.spans[:, 1] - self.spans[:, 0])
+        self.num_samples = int(self._ends[-1]) if len(spans) else 0
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        # Where samples lie in the recording, less where they lie here, is one number for each span.
+        shifts = self.spans[:, 1] - self._ends
+        touched = np.flatnonzero((self._ends > start) & (self.spans[:, 0] - shifts < stop))
+        return np.concatenate(
+            [np.zeros(0, np.float32)]
+            + [
+                self.wave.read(
+                    int(max(self.spans[row, 0], start + shifts[row])),
+                    int(min(self.spans[row, 1], stop + shifts[row])),
+                )
+                for row in touched
+            ]
+        )
+
+
 class MirroredWave:
     """A wave followed by its own reversal."""
 
@@ -133,7 +168,11 @@ class MirroredWave:
 
 
 def open_wave(
-    audio: Audio, channel: int | None = None, *, sample_rate: float = SAMPLE_RATE
+    audio: Audio,
+    channel: int | None = None,
+    *,
+    sample_rate: float = SAMPLE_RATE,
+    speech_only: bool = False,
 ) -> Wave:
     """A wave from a file or from samples; hours of audio stay on disk.
 
@@ -143,22 +182,82 @@ def open_wave(
             integers of at most 32 bits, which become such floats.
         channel: Of a file with several; their mean by default.
         sample_rate: Of samples, in Hz; a file states its own.
+        speech_only: Leave out where nobody speaks.
 
     Raises:
         InputError: the audio is missing, damaged, empty, without sound or shorter than 25 ms, or
-            the samples are none.
+            the samples are none; or hardly any of it is speech and only that is wanted.
+    """
+    source = _resolved(audio)
+    if isinstance(source, Path):
+        wave = _open_file(source, channel)
+    elif isinstance(source, bytes):
+        with _as_file(source) as path:
+            wave = SampleWave(read_speech(path, channel=channel))
+    else:
+        wave = SampleWave(as_waveform(source, sample_rate))
+    return spoken(wave, name_of(audio)) if speech_only else wave
+
+
+def spoken(wave: Wave, name: str) -> SpeechWave:
+    """Only the speech of a wave.
+
+    Args:
+        wave: the recording, which is read twice, piece by piece.
+        name: of it, for errors.
+
+    Raises:
+        InputError: hardly any of it is speech.
+    """
+    only = SpeechWave(wave, list(speech_spans(blocks_of_wave(wave))))
+    check_spoken(only.num_samples, wave.num_samples, name)
+    return only
+
+
+def blocks_of_wave(wave: Wave) -> Iterator[np.ndarray]:
+    """The samples of a wave in pieces of some seconds."""
+    for start in range(0, wave.num_samples, BLOCK_SAMPLES):
+        yield wave.read(start, min(start + BLOCK_SAMPLES, wave.num_samples))
+
+
+def blocks_of(
+    audio: Audio, channel: int | None = None, *, sample_rate: float = SAMPLE_RATE
+) -> Iterator[np.ndarray]:
+    """Yield what ``open_wave`` would hold, without keeping it; silence too.
+
+    Raises:
+        InputError: as ``open_wave``, but for sound and shortness; some only after the last block.
+    """
+    source = _resolved(audio)
+    if isinstance(source, Path):
+        yield from audio_blocks(source, channel=channel)
+    elif isinstance(source, bytes):
+        with _as_file(source) as path:
+            yield from audio_blocks(path, channel=channel)
+    else:
+        yield _at_our_rate(source, sample_rate)
+
+
+def name_of(audio: Audio) -> str:
+    """What messages call it."""
+    return str(audio) if isinstance(audio, str | Path) else "audio"
+
+
+def _resolved(audio: Audio) -> Path | bytes | Samples:
+    """A path, the content of a file, or samples.
+
+    Raises:
+        InputError: a file object in text mode.
     """
     if isinstance(audio, str | Path):
-        return _open_file(Path(audio), channel)
-    if isinstance(audio, bytes):
-        return _open_content(audio, channel)
+        return Path(audio)
     read = getattr(audio, "read", None)
     if read is None:
-        return SampleWave(as_waveform(cast(Samples, audio), sample_rate))
+        return cast(bytes | Samples, audio)
     content = read()
     if not isinstance(content, bytes):
         raise InputError("audio: a file that was opened as text. Open it with mode 'rb'.")
-    return _open_content(content, channel)
+    return content
 
 
 def as_waveform(samples: Samples, sample_rate: float = SAMPLE_RATE) -> np.ndarray:
@@ -168,6 +267,12 @@ def as_waveform(samples: Samples, sample_rate: float = SAMPLE_RATE) -> np.ndarra
         InputError: not one dimension of numbers, not finite, without sound, too short, of another
             full scale than 1, or an impossible rate.
     """
+    waveform = _at_our_rate(samples, sample_rate)
+    check_speech(waveform, "waveform")
+    return waveform
+
+
+def _at_our_rate(samples: Samples, sample_rate: float) -> np.ndarray:
     check_range("sample_rate", sample_rate, at_least=MIN_RATE, at_most=MAX_RATE)
     array = _as_array(samples)
     if array.ndim != 1:
@@ -176,7 +281,6 @@ def as_waveform(samples: Samples, sample_rate: float = SAMPLE_RATE) -> np.ndarra
     if sample_rate != SAMPLE_RATE and len(waveform):
         resampled = soxr.resample(waveform, sample_rate, SAMPLE_RATE)
         waveform = np.clip(resampled, -1, 1, out=resampled)
-    check_speech(waveform, "waveform")
     return waveform
 
 
@@ -227,12 +331,17 @@ def _open_file(path: Path, channel: int | None) -> Wave:
     return FileWave(path, length, channel)
 
 
-def _open_content(content: bytes, channel: int | None) -> Wave:
-    """The content of an audio file, by way of a temporary one, which every decoder reads."""
+@contextmanager
+def _as_file(content: bytes) -> Iterator[Path]:
+    """The content of an audio file in a temporary one, which every decoder reads.
+
+    Raises:
+        InputError: what goes wrong meanwhile, with another name than the temporary one.
+    """
     with tempfile.TemporaryDirectory(prefix="speakervlad.") as folder:
         path = Path(folder) / "audio"
         path.write_bytes(content)
         try:
-            return SampleWave(read_speech(path, channel=channel))
+            yield path
         except InputError as error:
             raise InputError(str(error).replace(str(path), "audio")) from error

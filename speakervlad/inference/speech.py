@@ -1,0 +1,67 @@
+"""Where somebody speaks in a recording of any kind: ``speech`` of the Python API."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from speakervlad.data.audio import SAMPLE_RATE
+from speakervlad.data.speech import SpeechFinder
+from speakervlad.errors import InputError
+from speakervlad.inference.waves import Audio, blocks_of, name_of
+
+
+class Speech(NamedTuple):
+    """Where somebody speaks in a recording.
+
+    Attributes:
+        segments: float64 (segments, 2), begin and end of each in seconds; sorted and apart.
+        seconds: duration of the recording.
+    """
+
+    segments: np.ndarray
+    seconds: float
+
+    @property
+    def spoken_seconds(self) -> float:
+        """How long somebody speaks."""
+        return float((self.segments[:, 1] - self.segments[:, 0]).sum())
+
+
+def speech(
+    audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
+) -> np.ndarray:
+    """Find where somebody speaks.
+
+    The recording is read once, piece by piece: hours of it need no more memory than seconds.
+
+    Args:
+        audio: as for ``Embedder.embed``; silence too.
+        channel: of a file with several; their mean by default.
+        sample_rate: of samples, in Hz; files know their own.
+
+    Returns:
+        float64 (segments, 2), begin and end of each in seconds; sorted and apart. No rows where
+        nobody speaks.
+
+    Raises:
+        InputError: the audio is missing, damaged or empty.
+    """
+    return find_speech(audio, channel=channel, sample_rate=sample_rate).segments
+
+
+def find_speech(
+    audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
+) -> Speech:
+    """As ``speech``, with the duration of the recording.
+
+    Raises:
+        InputError: as ``speech``.
+    """
+    finder, spans = SpeechFinder(), []
+    for block in blocks_of(audio, channel, sample_rate=sample_rate):
+        spans += finder.add(block)
+    spans += finder.finish()
+    if not finder.num_samples:
+        raise InputError(f"{name_of(audio)}: holds no samples.")
+    segments = np.array(spans, np.float64).reshape(-1, 2) / SAMPLE_RATE
+    return Speech(segments, finder.num_samples / SAMPLE_RATE)
