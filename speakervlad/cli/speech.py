@@ -1,6 +1,7 @@
 """The command that finds where somebody speaks: ``speech``."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +18,21 @@ if TYPE_CHECKING:
 def speech(
     files: Annotated[list[Path], typer.Argument(help="Recordings.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")] = False,
+    rttm: Annotated[bool, typer.Option("--rttm", help="Print RTTM.")] = False,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Print a label track of Audacity, of one file.")
+    ] = False,
     channel: ChannelOption = None,
 ) -> None:
     """Find where somebody speaks: begin and end of every segment, in seconds."""
     from speakervlad.inference.speech import find_speech
 
-    show = print_json if as_json else print_text
+    if as_json + rttm + labels > 1:
+        raise InputError("--json, --rttm and --labels: give one of them.")
+    if labels and len(files) > 1:
+        raise InputError(f"--labels holds one recording, not {len(files)}. Take --rttm.")
+    form = next((name for name, asked in {"rttm": rttm, "labels": labels}.items() if asked), None)
+    show = print_json if as_json else partial(print_turns, form) if form else print_text
     failures = []
     for path in track(files, "listening", len(files)):
         try:
@@ -42,6 +52,14 @@ def print_text(path: Path, found: "Speech") -> None:
     console.print(f"{path}: {found.spoken_seconds:.2f} s of speech in {found.seconds:.2f} s")
     for begin, end in found.segments:
         console.print(f"{begin:10.3f} {end:10.3f}")
+
+
+def print_turns(form: str, path: Path, found: "Speech") -> None:
+    """As the turns of one speaker."""
+    from speakervlad.evaluation.turns import FORMS, Turn, Turns
+
+    turns = tuple(Turn(begin, end, "speech") for begin, end in found.segments.tolist())
+    typer.echo(FORMS[form].write(Turns(path.stem, turns, found.seconds)), nl=False)
 
 
 def print_json(path: Path, found: "Speech") -> None:

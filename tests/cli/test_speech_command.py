@@ -8,6 +8,7 @@ import soundfile
 
 from speakervlad import speech
 from speakervlad.data.voices import Voice, synthesise
+from speakervlad.evaluation.turns import read_turns
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,22 @@ def test_json_is_an_object_a_line(run, capsys, files):
     assert one["file"] == str(files[0])
     np.testing.assert_array_equal(one["segments"], speech(files[0]))
     assert other == {"file": str(files[1]), "seconds": 2.0, "speech": 0.0, "segments": []}
+
+
+def test_turns_are_read_as_they_are_written(run, capsys, files, tmp_path):
+    forms = {"--rttm": ("a.rttm", files), "--labels": ("a.txt", files[:1])}
+    for option, (name, recordings) in forms.items():
+        assert run("speech", option, *recordings) == 0
+        (tmp_path / name).write_text(capsys.readouterr().out)
+        (turns,) = read_turns(tmp_path / name).values()
+        assert turns.recording == "a"
+        np.testing.assert_allclose([turn[:2] for turn in turns.turns], speech(files[0]), atol=1e-3)
+
+
+def test_one_form_at_a_time(run, capsys, files):
+    assert run("speech", "--rttm", "--json", files[0]) == 2
+    assert run("speech", "--labels", *files) == 2
+    assert "Take --rttm" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_read_does_not_stop_the_others(run, capsys, files, tmp_path):
