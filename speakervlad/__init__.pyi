@@ -26,6 +26,9 @@ from .evaluation.metrics import equal_error_rate as equal_error_rate
 from .evaluation.metrics import min_dcf as min_dcf
 from .evaluation.metrics import verification_report as verification_report
 from .evaluation.report import write_report as write_report
+from .evaluation.retrieval import nearest as nearest
+from .evaluation.retrieval import recall_at as recall_at
+from .evaluation.retrieval import whiten as whiten
 from .evaluation.scoring import adaptive_s_norm as adaptive_s_norm
 from .evaluation.scoring import cosine_scores as cosine_scores
 from .evaluation.scoring import score as score
@@ -38,9 +41,15 @@ from .inference.engine import Windows as Windows
 from .inference.engine import load_encoder as load_encoder
 from .inference.speech import speech as speech
 from .models.encoder import SpeakerEncoder as SpeakerEncoder
+from .models.losses import WeaklySupervisedRankingLoss as WeaklySupervisedRankingLoss
+from .models.pooling import ActionVLAD as ActionVLAD
+from .models.pooling import GhostVLAD as GhostVLAD
+from .models.pooling import GlobalAveragePooling as GlobalAveragePooling
 from .models.pooling import NetVLAD as NetVLAD
 from .models.sums import PoolingSums as PoolingSums
 from .models.sums import VladState as VladState
+from .models.vlad import fit_centers as fit_centers
+from .models.vlad import vlad as vlad
 from .training.run import train as train
 
 __version__: str

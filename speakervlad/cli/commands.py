@@ -13,6 +13,7 @@ from speakervlad.cli import (
     diarization,
     embed,
     evaluation,
+    explain,
     export,
     info,
     quickstart,
@@ -35,7 +36,7 @@ COMMANDS = {
     "First steps": (quickstart.quickstart, verify.verify, info.info),
     "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack, rooms.rooms),
     "Training": (train.train, bench.bench_data, train.average, convert.convert, export.export),
-    "Embeddings": (embed.embed, calibration.convert_embeddings),
+    "Embeddings": (embed.embed, explain.explain, calibration.convert_embeddings),
     "Trials and scores": (
         evaluation.score,
         evaluation.metrics,

@@ -160,11 +160,19 @@ class Embedder:
         Raises:
             InputError: as ``embed``, or the encoder does not pool by clusters.
         """
-        if self.backend.ends.pooling.weighting != "clusters":
-            raise InputError("this encoder has no clusters: its pooling is not a VLAD layer.")
+        self.check_clusters()
         wave = open_wave(audio, channel, sample_rate=sample_rate)
         weights = [weights for _, weights in self.frames.frames(wave, mirror=False)]
         return np.concatenate([part for part in weights if part is not None], axis=1)
+
+    def check_clusters(self) -> None:
+        """Refuse an encoder whose pooling is not a VLAD layer.
+
+        Raises:
+            InputError: it is not.
+        """
+        if self.backend.ends.pooling.kind != "residuals":
+            raise InputError("this encoder has no clusters: its pooling is not a VLAD layer.")
 
     def finish(self, sums: PoolingSums) -> np.ndarray:
         """The float32 unit vector of shape ``(dim,)`` of all frames of ``sums``."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from speakervlad.errors import InputError
 from speakervlad.models.precision import at_least_float32
 from speakervlad.schema import Count, NonNegative, Range
 
@@ -271,6 +272,66 @@ class Distillation(nn.Module):
                 difference = own @ own.T - targets @ targets.T
                 value = value + self.similarity * difference.square().mean()
         return Loss(value, loss.accuracy)
+
+
+class WeaklySupervisedRankingLoss(nn.Module):
+    """The best matching positive shall be nearer than every negative, by a margin.
+
+    ``sum_j max(0, min_i d2(q, p_i) + m - d2(q, n_j))`` with squared Euclidean distances, averaged
+    over the queries: Arandjelovic et al., "NetVLAD", CVPR 2016, equation 7. The positives are only
+    *potential* ones, such as all images that were taken near the query: some may look another way,
+    and the minimum takes the one that the network itself finds to match.
+
+    Args:
+        margin: m.
+        hardest: the sum is over so many negatives, the nearest ones; None for all.
+
+    >>> import torch
+    >>> from speakervlad import WeaklySupervisedRankingLoss
+    >>> loss = WeaklySupervisedRankingLoss(margin=0.1)
+    >>> query = torch.tensor([[1.0, 0.0]])
+    >>> positives = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])  # the second matches: distance 0
+    >>> negatives = torch.tensor([[[-1.0, 0.0], [1.0, 0.2]]])  # squared distances 4 and 0.04
+    >>> loss(query, positives, negatives)  # 0 + 0.1 - 0.04
+    tensor(0.0600)
+    """
+
+    def __init__(self, *, margin: float = 0.1, hardest: int | None = 10) -> None:
+        super().__init__()
+        Range(at_least=0).check("margin", margin)
+        Range(at_least=1).check("hardest", 1 if hardest is None else hardest)
+        self.margin, self.hardest = margin, hardest
+
+    def forward(
+        self,
+        queries: Float[Tensor, "batch dim"],
+        positives: Float[Tensor, "batch positive dim"],
+        negatives: Float[Tensor, "batch negative dim"],
+    ) -> Float[Tensor, ""]:
+        """Refuse sets that are of other queries or vectors, or empty.
+
+        Raises:
+            ValueError: shapes that do not fit each other.
+        """
+        for name, vectors in (("positives", positives), ("negatives", negatives)):
+            fits = vectors.dim() == 3 and (vectors.shape[0], vectors.shape[2]) == queries.shape
+            if not fits or vectors.shape[1] == 0:
+                raise InputError(
+                    f"{name} of shape {tuple(vectors.shape)} do not fit queries of shape "
+                    f"{tuple(queries.shape)}: expected (batch, at least one, dim)."
+                )
+        best = squared_distances(queries, positives).amin(dim=1, keepdim=True)
+        others = squared_distances(queries, negatives)
+        if self.hardest is not None:
+            others = others.topk(min(self.hardest, others.shape[1]), largest=False).values
+        return (best + self.margin - others).clamp(min=0).sum(dim=1).mean()
+
+
+def squared_distances(
+    queries: Float[Tensor, "batch dim"], vectors: Float[Tensor, "batch count dim"]
+) -> Float[Tensor, "batch count"]:
+    """Squared Euclidean distances of every query to the vectors of its own."""
+    return (vectors - queries[:, None]).square().sum(dim=2)
 
 
 LOSSES: dict[str, Callable[..., Classifier]] = {

@@ -9,22 +9,20 @@ does the rest with moments of the frames, as its ``finish`` says: see ``models/s
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from speakervlad.errors import InputError
 from speakervlad.models.precision import at_least_float32
-from speakervlad.models.sums import Finish
+from speakervlad.models.sums import L2_EPSILON, Finish
+from speakervlad.models.vlad import vlad_parameters
 from speakervlad.schema import Range, Size
 
-# tf.nn.l2_normalize: x * rsqrt(max(sum x^2, 1e-12))
-L2_EPSILON = 1e-6
 VARIANCE_FLOOR = 1e-7
 
 Frames = Float[Tensor, "batch dim *positions"]
@@ -62,20 +60,40 @@ class Pooling(nn.Module):
         """How moments of the frames become the pooled vector."""
         raise NotImplementedError
 
+    def positions(self, frames: Frames) -> Float[Tensor, "batch dim position"]:
+        """The frames with one axis of positions.
+
+        Raises:
+            ValueError: descriptors of another size than ``dim``, or no positions.
+        """
+        if frames.dim() < 3 or frames.shape[1] != self.dim or 0 in frames.shape[2:]:
+            raise InputError(
+                f"{type(self).__name__}: frames of shape {tuple(frames.shape)}; expected "
+                f"(batch, {self.dim}, ...) with at least one position."
+            )
+        return frames.flatten(2)
+
 
 Clusters = Annotated[int, Range(at_least=1, at_most=4096)]
 Ghosts = Annotated[int, Range(at_least=0, at_most=4096)]
 
 
-class TemporalAveragePooling(Pooling):
-    """The mean over all positions (TAP; global average pooling of an image)."""
+class GlobalAveragePooling(Pooling):
+    """The mean over all positions: of an image or a clip; of time, "TAP" in speaker recognition.
+
+    >>> import torch
+    >>> from speakervlad import GlobalAveragePooling
+    >>> feature_map = torch.rand(2, 512, 3, 3)  # two images, 512 channels, 3 x 3 positions
+    >>> GlobalAveragePooling(512)(feature_map).shape
+    torch.Size([2, 512])
+    """
 
     def __init__(self, dim: int, guide_dim: int | None = None) -> None:
         super().__init__(dim)
         self.out_dim = dim
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
-        return frames.flatten(2).mean(dim=2)
+        return self.positions(frames).mean(dim=2)
 
     def finish(self) -> Finish:
         return Finish("mean")
@@ -89,7 +107,9 @@ class StatisticsPooling(Pooling):
         self.out_dim = 2 * dim
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
-        variance, mean = torch.var_mean(at_least_float32(frames.flatten(2)), dim=2, correction=0)
+        variance, mean = torch.var_mean(
+            at_least_float32(self.positions(frames)), dim=2, correction=0
+        )
         return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1)
 
     def finish(self) -> Finish:
@@ -135,7 +155,7 @@ class AttentiveStatisticsPooling(Pooling):
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         with torch.autocast(frames.device.type, enabled=False):
-            frames = at_least_float32(frames.flatten(2))
+            frames = at_least_float32(self.positions(frames))
             shares = self.weights(frames).softmax(dim=2)
             mean = (shares * frames).sum(dim=2, keepdim=True)
             variance = (shares * (frames - mean).square()).sum(dim=2)
@@ -170,6 +190,15 @@ class NetVLAD(Pooling):
         intra_norm: L2-normalise every cluster's residual.
         vector_norm: L2-normalise the whole vector too (the NetVLAD paper does, the speaker
             release does not).
+
+    >>> import torch
+    >>> from speakervlad import NetVLAD
+    >>> feature_map = torch.rand(2, 512, 3, 3)  # two images, a VGG-like network's last map
+    >>> pool = NetVLAD(512, num_clusters=16, vector_norm=True)  # the layer of the NetVLAD paper
+    >>> pool(feature_map).shape  # 512 x K
+    torch.Size([2, 8192])
+    >>> descriptors = torch.rand(1000, 512)  # of many images
+    >>> alpha = pool.init_from(descriptors)  # the start of the paper: k-means
     """
 
     def __init__(
@@ -220,7 +249,7 @@ class NetVLAD(Pooling):
     ) -> Float[Tensor, "batch clusters dim"]:
         """The un-normalised V, at least in float32; it adds up over disjoint sets of positions."""
         with torch.autocast(frames.device.type, enabled=False):
-            frames = at_least_float32(frames.flatten(2))
+            frames = at_least_float32(self.positions(frames))
             weights = self.weights(frames, None if guide is None else at_least_float32(guide))
             weights = weights[:, : self.num_clusters]
             sums = torch.einsum("bkt,bdt->bkd", weights, frames)
@@ -276,6 +305,68 @@ class NetVLAD(Pooling):
         return alpha
 
 
+class GhostVLAD(NetVLAD):
+    """NetVLAD with ghosts: clusters that take weight from the others and are dropped.
+
+    Zhong et al., "GhostVLAD for set-based face recognition", ACCV 2018. The arguments are those of
+    ``NetVLAD``.
+
+    >>> import torch
+    >>> from speakervlad import GhostVLAD
+    >>> pool = GhostVLAD(512, num_clusters=16, num_ghosts=2)
+    >>> feature_map = torch.rand(2, 512, 3, 3)
+    >>> pool(feature_map).shape  # 512 x K: ghosts reach no output
+    torch.Size([2, 8192])
+    >>> pool.assign(feature_map).shape  # softmax over K + G, the ghosts last, at 9 positions
+    torch.Size([2, 18, 9])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        guide_dim: int | None = None,
+        *,
+        num_clusters: Clusters = 8,
+        num_ghosts: Ghosts = 2,
+        assignment: Literal["trunk", "descriptors"] = "trunk",
+        intra_norm: bool = True,
+        vector_norm: bool = False,
+    ) -> None:
+        super().__init__(
+            dim,
+            guide_dim,
+            num_clusters=num_clusters,
+            num_ghosts=num_ghosts,
+            assignment=assignment,
+            intra_norm=intra_norm,
+            vector_norm=vector_norm,
+        )
+
+
+class ActionVLAD(NetVLAD):
+    """NetVLAD over time x height x width of a clip: one set of centres for all positions.
+
+    ``V_k = sum_t sum_i a_k(x_it) (x_it - c_k)``: Girdhar et al., "ActionVLAD", CVPR 2017,
+    equation 1. The arguments are those of ``NetVLAD``. Two streams are two layers, whose vectors
+    are concatenated (their late fusion averages the scores of two classifiers).
+
+    >>> import torch
+    >>> from speakervlad import ActionVLAD
+    >>> rgb, flow = torch.rand(2, 512, 16, 3, 3), torch.rand(2, 512, 16, 3, 3)  # 16 frames of 3 x 3
+    >>> pools = [ActionVLAD(512, num_clusters=16, vector_norm=True) for _ in range(2)]
+    >>> torch.cat([pool(clip) for pool, clip in zip(pools, (rgb, flow))], dim=1).shape
+    torch.Size([2, 16384])
+    """
+
+    def positions(self, frames: Frames) -> Float[Tensor, "batch dim position"]:
+        if frames.dim() != 5:
+            raise InputError(
+                f"ActionVLAD: frames of shape {tuple(frames.shape)}; expected "
+                f"(batch, {self.dim}, time, height, width)."
+            )
+        return super().positions(frames)
+
+
 class SuperVLAD(Pooling):
     """Soft-assigned sums of the descriptors themselves: NetVLAD without centres.
 
@@ -305,7 +396,7 @@ class SuperVLAD(Pooling):
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         with torch.autocast(frames.device.type, enabled=False):
-            frames = at_least_float32(frames.flatten(2))
+            frames = at_least_float32(self.positions(frames))
             weights = self.weights(frames)[:, : self.num_clusters]
             sums = torch.einsum("bkt,bdt->bkd", weights, frames)
             vector = F.normalize(sums, dim=-1, eps=L2_EPSILON).flatten(1)
@@ -325,42 +416,11 @@ class SuperVLAD(Pooling):
         )
 
 
-def vlad_parameters(
-    frames: np.ndarray,
-    ghost_frames: np.ndarray | None,
-    num_clusters: int,
-    num_ghosts: int,
-    seed: int,
-) -> tuple[np.ndarray, float]:
-    """K-means centres of clean frames, then of degraded ones, and alpha.
-
-    alpha = -log(0.01) / mean(d2^2 - d1^2) over the clean frames, with d1 and d2 the distances to
-    the nearest two of all centres, so that the nearest centre gets about 100 times the weight of
-    the second (Arandjelovic et al. 2016, layerVLADv2 of the authors' code). Ghost centres from
-    degraded material: Zhong et al. 2018, section 3.
-
-    Returns:
-        centres ``(num_clusters + num_ghosts, dim)``, ghosts last, and alpha.
-    """
-    from sklearn.cluster import KMeans
-    from sklearn.metrics.pairwise import euclidean_distances
-
-    def cluster(rows: np.ndarray, count: int) -> np.ndarray:
-        return KMeans(count, random_state=seed).fit(rows).cluster_centers_
-
-    centers = cluster(frames, num_clusters)
-    if num_ghosts and ghost_frames is not None:
-        centers = np.concatenate([centers, cluster(ghost_frames, num_ghosts)])
-    if len(centers) < 2:
-        return centers, 1.0
-    squared = euclidean_distances(frames, centers, squared=True)
-    squared.partition(1, axis=1)
-    gap = float(np.mean(squared[:, 1] - squared[:, 0]))
-    return centers, -math.log(0.01) / max(gap, 1e-12)
-
+# What speaker recognition calls it.
+TemporalAveragePooling = GlobalAveragePooling
 
 POOLINGS: dict[str, Callable[..., Pooling]] = {
-    "average": TemporalAveragePooling,
+    "average": GlobalAveragePooling,
     "statistics": StatisticsPooling,
     "attentive_statistics": AttentiveStatisticsPooling,
     "netvlad": NetVLAD,

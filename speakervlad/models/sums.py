@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+# tf.nn.l2_normalize: x * rsqrt(max(sum x^2, 1e-12))
+L2_EPSILON = 1e-6
+
 
 @dataclass(frozen=True)
 class Finish:

@@ -1,0 +1,139 @@
+"""The command that shows what a VLAD encoder does with a recording: ``explain``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from speakervlad.cli.console import console
+from speakervlad.cli.options import (
+    DEFAULT_ENCODER,
+    BackendOption,
+    ChannelOption,
+    DeviceOption,
+    EncoderOption,
+)
+from speakervlad.errors import InputError
+from speakervlad.files import atomic_path, check_writable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from speakervlad.inference.explain import Explanation
+
+
+def explain(
+    recording: Annotated[Path, typer.Argument(help="A recording.")],
+    other: Annotated[
+        Path | None, typer.Argument(help="Another: what each cluster adds to their cosine.")
+    ] = None,
+    encoder: EncoderOption = DEFAULT_ENCODER,
+    out: Annotated[
+        Path | None, typer.Option(help="Draw spectrogram and weights (.png, .svg, .pdf).")
+    ] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the numbers.")] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(help="First put so many seconds of white noise into the recording."),
+    ] = None,
+    noise_at: Annotated[
+        float | None, typer.Option(help="Where, in seconds; in the middle by default.")
+    ] = None,
+    channel: ChannelOption = None,
+    device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+) -> None:
+    """Show which clusters and ghosts take which part of a recording.
+
+    Example: speakervlad explain a.wav --noise 2 --out a.png
+    """
+    from speakervlad.evaluation.plots import save_figure
+    from speakervlad.inference import explain as library
+    from speakervlad.inference.engine import load_encoder
+
+    check_options(out, json_out, noise, noise_at)
+    embedder = load_encoder(encoder, device=device, backend=backend)
+    embedder.check_clusters()
+    paths = [recording] if other is None else [recording, other]
+    audio = [library.samples_of(path, channel=channel) for path in paths]
+    spans = []
+    if noise is not None:
+        audio[0], span = library.with_noise(audio[0], noise, at=noise_at)
+        spans = [span]
+    explained = [library.explain(embedder, samples) for samples in audio]
+    parts = None
+    if other is not None:
+        parts = library.contributions(embedder, *map(embedder.sums, audio))
+    print_shares(list(zip(paths, explained, strict=True)), spans)
+    if parts is not None:
+        print_parts(parts)
+    if json_out is not None:
+        write_numbers(json_out, dict(zip(map(str, paths), explained, strict=True)), parts, spans)
+    if out is not None:
+        names = [path.name for path in paths]
+        figure = library.explanation_figure(list(zip(names, explained, strict=True)), parts, spans)
+        save_figure(figure, out)
+
+
+def check_options(
+    out: Path | None, json_out: Path | None, noise: float | None, noise_at: float | None
+) -> None:
+    """Refuse, before the work, what cannot be drawn or written.
+
+    Raises:
+        InputError: an output that cannot be written, or a place for no noise.
+    """
+    from speakervlad.evaluation.plots import check_drawable, check_picture
+
+    if noise is None and noise_at is not None:
+        raise InputError("--noise-at goes with --noise.")
+    if out is not None:
+        check_picture(out)
+        check_drawable()
+    for path in filter(None, (out, json_out)):
+        check_writable(path)
+
+
+def print_shares(
+    explained: "list[tuple[Path, Explanation]]", spans: list[tuple[float, float]]
+) -> None:
+    """Counts and the weight of the ghosts, a few lines a recording."""
+    for path, each in explained:
+        num_ghosts = len(each.shares) - each.num_clusters
+        console.print(
+            f"{path}: {each.num_clusters} clusters, {num_ghosts} ghosts, "
+            f"{each.shares.shape[1]} frames in {each.seconds:.2f} s"
+        )
+        console.print(f"ghosts     {each.ghost_share():.1%} of the weight")
+    _, first = explained[0]
+    for begin, end in spans:
+        console.print(
+            f"noise      {begin:.2f} to {end:.2f} s: ghosts have "
+            f"{first.ghost_share(begin, end):.1%} inside, "
+            f"{first.ghost_share(begin, end, inside=False):.1%} outside"
+        )
+
+
+def print_parts(parts: "np.ndarray") -> None:
+    """The cosine, and what adds up to it."""
+    console.print(f"cosine     {parts.sum():.4f}")
+    for number, part in enumerate(parts[:-1], 1):
+        console.print(f"cluster {number:<3d}{part:+.4f}")
+    console.print(f"rest       {parts[-1]:+.4f} (biases, the same for all recordings)")
+
+
+def write_numbers(
+    path: Path,
+    explained: "dict[str, Explanation]",
+    parts: "np.ndarray | None",
+    spans: list[tuple[float, float]],
+) -> None:
+    """The numbers of the picture, but the spectrograms, as JSON."""
+    numbers = {
+        "recordings": {name: each.to_json() for name, each in explained.items()},
+        "noise": spans,
+        "contributions": None if parts is None else parts.tolist(),
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(numbers) + "\n")
