@@ -109,7 +109,7 @@ def whiten(vectors: np.ndarray, train: np.ndarray, num_dims: int | None = None) 
     mean = train.mean(axis=0)
     _, lengths, axes = np.linalg.svd(train - mean, full_matrices=False)
     deviations = lengths[:num_dims] / np.sqrt(len(train) - 1)
-    if deviations[-1] <= np.finfo(train.dtype).eps * lengths[0]:
+    if deviations[-1] <= 10 * np.finfo(train.dtype).eps * np.abs(train).max():
         raise InputError(
             f"num_dims={num_dims}: train varies along fewer axes than that. Ask for fewer."
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,11 @@ MAX_SECONDS = 600
 # Linear magnitudes of 25 ms every 10 ms: what is drawn, whatever the encoder looks at.
 DRAWN = FrontEnd(num_mels=0)
 RANGE_DB = 70
+# Okabe and Ito's colours without black, and Tol's.
+CLUSTER_COLOURS = (
+    *(colour for colour in COLOURS if colour != "#000000"),
+    *("#882255", "#44AA99", "#332288", "#DDCC77", "#AA4499"),
+)
 GHOST_COLOURS = ("0.15", "0.4", "0.6", "0.75")
 
 
@@ -244,8 +250,8 @@ def _draw_spectrogram(axes: Axes, each: Explanation, name: str) -> None:
 
 def _draw_bands(axes: Axes, each: Explanation) -> None:
     num_ghosts = len(each.shares) - each.num_clusters
-    colours = [cluster_colour(k) for k in range(each.num_clusters)]
-    colours += [GHOST_COLOURS[g % len(GHOST_COLOURS)] for g in range(num_ghosts)]
+    colours = [*islice(cycle(CLUSTER_COLOURS), each.num_clusters)]
+    colours += islice(cycle(GHOST_COLOURS), num_ghosts)
     labels = [f"cluster {k + 1}" for k in range(each.num_clusters)]
     labels += [f"ghost {g + 1}" for g in range(num_ghosts)]
     if len(labels) > 20:
@@ -256,18 +262,9 @@ def _draw_bands(axes: Axes, each: Explanation) -> None:
 
 def _draw_contributions(axes: Axes, parts: np.ndarray) -> None:
     count = len(parts) - 1
-    colours = [*map(cluster_colour, range(count)), "0.8"]
+    colours = [*islice(cycle(CLUSTER_COLOURS), count), "0.8"]
     axes.bar(range(count + 1), parts, color=colours)
     axes.axhline(0, color="0.2", lw=0.8)
     axes.set_xticks(range(count + 1), [*map(str, range(1, count + 1)), "rest"], fontsize=8)
     axes.set(xlabel="cluster", ylabel="adds to the cosine")
     axes.set_title(f"cosine {parts.sum():.4f}", fontsize=9)
-
-
-def cluster_colour(number: int) -> Any:  # noqa: ANN401 - matplotlib takes names and tuples
-    """The colour of a cluster, counted from 0; of the first eight, told apart by everyone."""
-    if number < len(COLOURS) - 2:
-        return COLOURS[number]
-    from matplotlib import colormaps
-
-    return colormaps["tab20b"]((number - len(COLOURS) + 2) % 20)

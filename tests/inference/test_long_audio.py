@@ -23,7 +23,7 @@ from speakervlad.inference.waves import (
     open_wave,
 )
 from speakervlad.models.folder import build_encoder, save_encoder
-from speakervlad.models.pooling import NetVLAD, StatisticsPooling, TemporalAveragePooling
+from speakervlad.models.pooling import GlobalAveragePooling, NetVLAD, StatisticsPooling
 from speakervlad.models.sums import PoolingSums, VladState
 
 
@@ -50,7 +50,7 @@ def test_five_minutes_equal_one_pass_at_full_width(make_waveform):
     "pooling",
     [
         NetVLAD(6, num_clusters=3, num_ghosts=2, vector_norm=True),
-        TemporalAveragePooling(6),
+        GlobalAveragePooling(6),
         StatisticsPooling(6),
     ],
     ids=lambda pooling: type(pooling).__name__,
@@ -79,7 +79,7 @@ def test_empty_sums_have_no_vector():
 
 
 def test_sums_of_different_poolings_are_not_merged():
-    one = PoolingSums.empty(TemporalAveragePooling(4).finish()).add(np.ones((4, 3)))
+    one = PoolingSums.empty(GlobalAveragePooling(4).finish()).add(np.ones((4, 3)))
     other = PoolingSums.empty(StatisticsPooling(4).finish()).add(np.ones((4, 3)))
     with pytest.raises(ValueError, match="different encoders"):
         one.merge(other)

@@ -7,11 +7,13 @@ import torch.nn.functional as F
 
 from speakervlad.models.pooling import (
     POOLINGS,
+    ActionVLAD,
     AttentiveStatisticsPooling,
+    GhostVLAD,
+    GlobalAveragePooling,
     NetVLAD,
     StatisticsPooling,
     SuperVLAD,
-    TemporalAveragePooling,
 )
 
 
@@ -143,24 +145,6 @@ def test_supervlad_is_netvlad_with_centres_of_zero():
     torch.testing.assert_close(layer(frames), netvlad(frames))
 
 
-def test_sharp_assignment_is_hard_vlad():
-    layer = vlad(intra_norm=False)
-    centers = layer.centers.detach()
-    alpha = 1e4
-    layer.assignment.weight.data = (2 * alpha * centers)[:, :, None]
-    layer.assignment.bias.data = -alpha * centers.square().sum(dim=1)
-    frames = torch.randn(1, 6, 40)
-
-    points = frames[0].T.numpy()
-    distances = np.linalg.norm(points[:, None] - centers.numpy(), axis=-1)
-    nearest = distances.argmin(axis=1)
-    hard = [(points[nearest == k] - centers.numpy()[k]).sum(axis=0) for k in range(4)]
-
-    np.testing.assert_allclose(
-        layer(frames).detach().numpy().reshape(4, 6), hard, atol=1e-4, rtol=1e-4
-    )
-
-
 @pytest.mark.parametrize("guide_dim", [None, 5])
 def test_gradients_equal_finite_differences(guide_dim):
     layer = vlad(3, num_clusters=2, num_ghosts=1, guide_dim=guide_dim, vector_norm=True).double()
@@ -209,8 +193,49 @@ def test_netvlad_of_the_paper_on_a_vgg_feature_map():
     vector = layer(feature_map)
     assert vector.shape == (2, 16 * 512)
     torch.testing.assert_close(vector.double(), expected, atol=1e-6, rtol=1e-4)
-    average = TemporalAveragePooling(512)(feature_map)
+    average = GlobalAveragePooling(512)(feature_map)
     torch.testing.assert_close(average, F.adaptive_avg_pool2d(feature_map, 1).flatten(1))
+
+
+def test_ghostvlad_is_netvlad_with_ghosts():
+    torch.manual_seed(0)
+    ghostvlad = GhostVLAD(6, num_clusters=3, num_ghosts=2, vector_norm=True)
+    netvlad = NetVLAD(6, num_clusters=3, num_ghosts=2, vector_norm=True)
+    netvlad.load_state_dict(ghostvlad.state_dict())
+    frames = torch.randn(2, 6, 20)
+    assert torch.equal(ghostvlad(frames), netvlad(frames))
+
+
+def test_actionvlad_is_the_sum_over_time_and_space():
+    """V_k = sum_t sum_i a_k(x_it) (x_it - c_k), one frame of the clip after another."""
+    torch.manual_seed(0)
+    layer = ActionVLAD(6, num_clusters=4, vector_norm=True).double()
+    clips = torch.randn(2, 6, 5, 3, 4).double()
+    sums = sum(naive_vlad(layer, clips[:, :, t]) for t in range(5))
+    expected = F.normalize(F.normalize(sums, dim=2).flatten(1))
+    torch.testing.assert_close(layer(clips), expected)
+    later = clips.flip(2)
+    torch.testing.assert_close(layer(later), expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "words"),
+    [
+        (
+            NetVLAD(6),
+            (2, 5, 9),
+            r"NetVLAD: frames of shape \(2, 5, 9\); expected \(batch, 6, \.\.\.\)",
+        ),
+        (GhostVLAD(6), (2, 6, 0), r"GhostVLAD: frames of shape \(2, 6, 0\).*at least one position"),
+        (GlobalAveragePooling(6), (2, 6, 3, 0), r"shape \(2, 6, 3, 0\).*at least one position"),
+        (SuperVLAD(6), (2, 6), r"SuperVLAD: frames of shape \(2, 6\)"),
+        (ActionVLAD(6), (2, 6, 0, 3, 3), r"shape \(2, 6, 0, 3, 3\).*at least one position"),
+        (ActionVLAD(6), (2, 6, 3, 3), r"shape \(2, 6, 3, 3\).*\(batch, 6, time, height, width\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(layer, shape, words):
+    with pytest.raises(ValueError, match=words):
+        layer(torch.zeros(shape))
 
 
 def test_statistics_are_mean_and_population_deviation():
@@ -336,3 +361,5 @@ def test_init_from_names_what_it_lacks():
         vlad(guide_dim=9).init_from(frames)
     with pytest.raises(ValueError, match="ghost_frames"):
         vlad(num_ghosts=1).init_from(frames)
+    with pytest.raises(ValueError, match=r"num_clusters=4: .* shape is \(3, 6\)"):
+        vlad().init_from(frames[:3])
