@@ -8,6 +8,7 @@ from .evaluation.calibration import fuse as fuse
 from .evaluation.calibration import load_calibration as load_calibration
 from .evaluation.checks import check_trials as check_trials
 from .evaluation.checks import make_trials as make_trials
+from .evaluation.decision import Verification as Verification
 from .evaluation.diarization_errors import diarization_errors as diarization_errors
 from .evaluation.embeddings import Embeddings as Embeddings
 from .evaluation.embeddings import load_embeddings as load_embeddings
@@ -21,6 +22,7 @@ from .evaluation.lists import read_enrolment as read_enrolment
 from .evaluation.lists import read_scores as read_scores
 from .evaluation.lists import read_trials as read_trials
 from .evaluation.lists import write_scores as write_scores
+from .evaluation.metrics import OperatingPoint as OperatingPoint
 from .evaluation.metrics import VerificationReport as VerificationReport
 from .evaluation.metrics import equal_error_rate as equal_error_rate
 from .evaluation.metrics import min_dcf as min_dcf

@@ -9,7 +9,6 @@ import typer
 from speakervlad.cli.console import console, track, training_line
 from speakervlad.errors import InputError
 from speakervlad.extras import require
-from speakervlad.inference.card import DEFAULT, find_encoder
 
 # Two sessions of one generated speaker, and another speaker.
 GENERATED = ("test000/session0/000.wav", "test000/session1/000.wav", "test001/session0/000.wav")
@@ -67,17 +66,16 @@ def check_recordings(paths: list[Path]) -> None:
 
 def print_pairs(paths: list[Path]) -> None:
     """What the default encoder makes of every two recordings."""
-    from speakervlad.inference.card import read_threshold
     from speakervlad.inference.engine import load_encoder
 
     embedder = load_encoder()
-    threshold = read_threshold(find_encoder(DEFAULT), embedder.backend.notes)
+    rule = embedder.rule()
     vectors = embedder.embed_files(paths, track=track)
     for one, other in combinations(range(len(paths)), 2):
-        score = float(vectors[one] @ vectors[other])
-        decision = "same speaker" if score >= threshold else "different speakers"
+        answer = rule.judge(float(vectors[one] @ vectors[other]))
+        decision = "same speaker" if answer.same else "different speakers"
         names = f"{short(paths[one])}  {short(paths[other])}"
-        console.print(f"  {score:6.3f}  {decision:19} {names}", markup=False, soft_wrap=True)
+        console.print(f"  {answer.score:6.3f}  {decision:19} {names}", markup=False, soft_wrap=True)
 
 
 def short(path: Path) -> str:

@@ -1,13 +1,15 @@
 """The command that compares two recordings: ``verify``."""
 
-import logging
-import math
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console
+from speakervlad.cli.console import console, track
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -19,106 +21,164 @@ from speakervlad.cli.options import (
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.evaluation.calibration import Calibration
+    from speakervlad.evaluation.decision import Verification
+    from speakervlad.evaluation.metrics import OperatingPoint
+    from speakervlad.inference.waves import Audio
 
-logger = logging.getLogger(__name__)
-
-CALIBRATION_NAME = "calibration.json"
-# What the model card calls too short to be fit for.
-SHORT_SECONDS = 2.0
+STANDARD_INPUT = "-"
+Names = tuple[str, str]
 
 
 def verify(
-    first: Annotated[Path, typer.Argument(help="A recording.")],
-    second: Annotated[Path, typer.Argument(help="Another recording.")],
+    first: Annotated[
+        str | None, typer.Argument(help="A recording; `call.wav:1` is its second channel.")
+    ] = None,
+    second: Annotated[
+        str | None, typer.Argument(help="Another. `-` in place of one: standard input.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Compare the pairs of this list instead: two names in every line."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the list's names, if not that of the list.")
+    ] = None,
     encoder: EncoderOption = DEFAULT_ENCODER,
     threshold: Annotated[
-        float | None, typer.Option(help="Decide here instead of at the encoder's EER threshold.")
+        float | None, typer.Option(help="Decide at this cosine, not by the calibration.")
     ] = None,
     far: Annotated[
         float | None,
         typer.Option(help="Decide at the encoder's threshold for this false-acceptance rate."),
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Decide by this calibration.json, not by the encoder's.")
+    ] = None,
     p_target: Annotated[
-        float, typer.Option(help="Prior of the probability that a calibrated encoder states.")
-    ] = 0.5,
+        float | None, typer.Option(help="Prior that the calibration decides at.  [default: 0.5]")
+    ] = None,
+    c_miss: Annotated[
+        float | None, typer.Option(help="Cost of taking one speaker for two.  [default: 1]")
+    ] = None,
+    c_fa: Annotated[
+        float | None, typer.Option(help="Cost of taking two speakers for one.  [default: 1]")
+    ] = None,
     channel: ChannelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     backend: BackendOption = "auto",
+    json_out: Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing: exit code only.")] = False,
 ) -> None:
     """Say whether two recordings are of one speaker: exit code 0 same, 1 different, 2 error.
 
-    With the file that `calibrate` writes beside the encoder, also how likely that is.
+    The encoder's calibration decides, at a prior and costs, or a threshold if one is asked for.
     """
-    from speakervlad.inference.card import read_threshold
+    from speakervlad.evaluation.calibration import load_calibration
     from speakervlad.inference.engine import load_encoder
 
-    check_options(threshold, far, p_target)
+    names = pairs_of(first, second, pairs)
+    point = operating_point(p_target, c_miss, c_fa)
+    own = None if calibration is None else load_calibration(calibration)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
-    folder = embedder.folder or encoder
-    if threshold is None:
-        threshold = read_threshold(folder, embedder.backend.notes, far)
-    calibration = find_calibration(folder)
-    paths = (first, second)
-    one, other = (embedder.embed_each([path], channel=channel)[0] for path in paths)
-    score = float(one.vectors[0] @ other.vectors[0])
-    said = [] if calibration is None else describe_calibrated(calibration, score, p_target)
-    warn_of_short(dict(zip(paths, (one.seconds, other.seconds), strict=True)))
-    same = score >= threshold
-    console.print(f"score      {score:.4f}")
-    console.print(f"threshold  {threshold:.4f}")
-    console.print(f"decision   {'same speaker' if same else 'different speakers'}")
-    for line in said:
-        console.print(line)
-    raise typer.Exit(0 if same else 1)
+    rule = embedder.rule(threshold=threshold, far=far, point=point, calibration=own)
+    folder = (root or pairs.parent) if pairs is not None else None
+    recordings = [(place(one, folder), place(other, folder)) for one, other in names]
+    answers = list(embedder.verify_pairs(recordings, rule, channel=channel, track=track))
+    if pairs is None and isinstance(answers[0], InputError):
+        raise answers[0]
+    if not quiet:
+        show(names, answers, as_json=json_out, in_list=pairs is not None)
+    raise typer.Exit(exit_code(answers))
 
 
-def check_options(threshold: float | None, far: float | None, p_target: float) -> None:
-    """Refuse what no decision can be made by.
+def pairs_of(first: str | None, second: str | None, listed: Path | None) -> list[Names]:
+    """The names of the recordings to compare.
 
     Raises:
-        InputError: two thresholds, one that is no number, or an impossible prior.
+        InputError: not two recordings or a list, or standard input twice.
+    """
+    from speakervlad.evaluation.lists import read_pairs
+
+    if listed is not None:
+        if first is not None:
+            raise InputError(f"{first}: give two recordings, or --pairs alone.")
+        return read_pairs(listed)
+    if first is None or second is None:
+        raise InputError("give two recordings to compare, or --pairs with a list of them.")
+    if first == second == STANDARD_INPUT:
+        raise InputError("standard input holds one recording. Give a file for the other.")
+    return [(first, second)]
+
+
+def operating_point(
+    p_target: float | None, c_miss: float | None, c_fa: float | None
+) -> "OperatingPoint | None":
+    """Prior and costs, where any of them is given.
+
+    Raises:
+        InputError: impossible ones.
     """
     from speakervlad.evaluation.metrics import OperatingPoint
 
-    if threshold is not None and far is not None:
-        raise InputError("--threshold and --far both say where to decide. Give one of them.")
-    if threshold is not None and not math.isfinite(threshold):
-        raise InputError(f"--threshold {threshold}: is not finite. Give a cosine, such as 0.5.")
-    OperatingPoint(p_target)
+    given = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa}
+    given = {name: value for name, value in given.items() if value is not None}
+    return OperatingPoint(**({"p_target": 0.5} | given)) if given else None
 
 
-def find_calibration(encoder: Path) -> "Calibration | None":
-    """The calibration that lies beside an encoder, if there is one.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    from speakervlad.evaluation.calibration import load_calibration
-    from speakervlad.inference.card import companion
-
-    path = companion(encoder, CALIBRATION_NAME)
-    return load_calibration(path) if path.is_file() else None
+def place(name: str, folder: Path | None) -> "Audio":
+    """Where a name's recording is: in the list's folder, or, for ``-``, in standard input."""
+    if folder is None and name == STANDARD_INPUT:
+        return sys.stdin.buffer.read()
+    return name if folder is None else str(folder / name)
 
 
-def describe_calibrated(calibration: "Calibration", score: float, p_target: float) -> list[str]:
-    """What a calibration makes of one score."""
-    ratio = float(calibration.log_likelihood_ratio(score))
-    probability = float(calibration.probability(ratio, p_target))
-    return [
-        f"log-likelihood ratio {ratio:.3f} (natural logarithm)",
-        f"probability {probability:.2%} of the same speaker, at a prior of {p_target:g}",
+def show(
+    names: Sequence[Names],
+    answers: "Iterable[Verification | InputError]",
+    *,
+    as_json: bool,
+    in_list: bool,
+) -> None:
+    """Print the answers: as JSON, one a line, or at length where there is one."""
+    for (one, other), answer in zip(names, answers, strict=True):
+        if as_json:
+            found = {"error": str(answer)} if isinstance(answer, InputError) else asdict(answer)
+            typer.echo(json.dumps({"first": one, "second": other} | found, ensure_ascii=False))
+        elif in_list:
+            reason = [str(answer)] if isinstance(answer, InputError) else []
+            typer.echo("\t".join([*columns(answer), one, other, *reason]))
+        elif not isinstance(answer, InputError):
+            for line in describe(answer):
+                console.print(line)
+
+
+def columns(answer: "Verification | InputError") -> list[str]:
+    """Decision, score, and probability if there is one."""
+    if isinstance(answer, InputError):
+        return ["error", "", ""]
+    chance = "" if answer.probability is None else f"{answer.probability:.2%}"
+    return ["same" if answer.same else "different", f"{answer.score:.4f}", chance]
+
+
+def describe(answer: "Verification") -> list[str]:
+    """What is known of one pair, and what decided."""
+    lines = [
+        f"score       {answer.score:.4f}",
+        f"threshold   {answer.threshold:.4f}",
+        f"decision    {'same speaker' if answer.same else 'different speakers'}",
     ]
+    if answer.probability is not None:
+        lines.append(f"probability {answer.probability:.2%} of the same speaker")
+    if answer.log_likelihood_ratio is not None:
+        lines.append(
+            f"evidence    {answer.log_likelihood_ratio:.3f} (log-likelihood ratio, natural)"
+        )
+    return [*lines, f"decided by  {answer.rule}"]
 
 
-def warn_of_short(seconds: dict[Path, float]) -> None:
-    """A warning for every recording that is too short to tell much."""
-    for path, length in seconds.items():
-        if length < SHORT_SECONDS:
-            logger.warning(
-                "%s: %.2f s of audio: below %g s, errors are far more frequent than it seems.",
-                path,
-                length,
-                SHORT_SECONDS,
-            )
+def exit_code(answers: "Sequence[Verification | InputError]") -> int:
+    """2 if some have no answer, 1 if some are of different speakers, else 0."""
+    if any(isinstance(answer, InputError) for answer in answers):
+        return 2
+    return 0 if all(answer.same for answer in answers if not isinstance(answer, InputError)) else 1

@@ -117,19 +117,36 @@ def load_calibration(path: str | Path) -> Calibration:
         InputError: no such file contents.
     """
     path = Path(path)
+    size = path.stat().st_size
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        if size > MAX_FILE_BYTES:
             raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
-        found = _from_json(json.loads(path.read_text(encoding="utf-8")))
+        return parse_calibration(path.read_text(encoding="utf-8"), str(path))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise _no_calibration(str(path), error) from error
+
+
+def parse_calibration(text: str, where: str) -> Calibration:
+    """What ``Calibration.save`` wrote.
+
+    Raises:
+        InputError: the text is no calibration; ``where`` says whose it is.
+    """
+    try:
+        found = _from_json(json.loads(text))
     # RecursionError: nested too deep. OverflowError: a number beyond all floats.
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: no calibration ({reason}). Make one with `speakervlad calibrate`."
-        ) from error
+        raise _no_calibration(where, error) from error
     if not np.isfinite([*found.weights, found.bias]).all():
-        raise InputError(f"{path}: weights are not finite. Train the calibration again.")
+        raise InputError(f"{where}: weights are not finite. Train the calibration again.")
     return found
+
+
+def _no_calibration(where: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:200]
+    return InputError(f"{where}: no calibration ({reason}). Make one with `speakervlad calibrate`.")
 
 
 def _from_json(values: dict[str, Any]) -> Calibration:
@@ -257,6 +274,7 @@ def fit_calibration(
     *,
     quality: dict[str, np.ndarray] | None = None,
     p_target: float = 0.5,
+    shares: np.ndarray | None = None,
 ) -> Calibration:
     """Train calibration, or fusion when there are several systems, by logistic regression.
 
@@ -270,6 +288,7 @@ def fit_calibration(
         is_target: (num_trials,) bool.
         quality: (num_trials,) measures by name.
         p_target: prior to train for.
+        shares: (num_trials,) of each trial in its class, up to a factor; all alike by default.
 
     Raises:
         InputError: scores that are not finite, one class only, or a score that never varies.
@@ -285,7 +304,9 @@ def fit_calibration(
     prior = OperatingPoint(p_target).p_target
     num_target = int(labels.sum())
     num_nontarget = len(labels) - num_target
-    weights = np.where(labels, prior / num_target, (1 - prior) / num_nontarget)
+    shares = np.ones(len(labels)) if shares is None else shares
+    of_class = np.where(labels, shares[labels].sum(), shares[~labels].sum())
+    weights = np.where(labels, prior, 1 - prior) * shares / of_class
     slopes, intercept = fit_logistic((features - centre) / spread, labels, weights, REGULARISATION)
     slopes = slopes / spread
     if slopes[: systems.shape[1]].min() < 0:

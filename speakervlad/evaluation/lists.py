@@ -1,5 +1,6 @@
 """Every text list: trials, score files, enrolment lists, of this and of other toolkits."""
 
+import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ NIST_MODEL, NIST_SEGMENT, NIST_SIDE, NIST_SCORE = "modelid", "segmentid", "side"
 ASCII_SPACE = re.compile(r"[ \t\n\r\x0b\x0c]")
 INTEGER = re.compile(r"[+-]?\d+")
 PLAIN_NAME = re.compile(r"[\w./@:+=#~,()\-]+")
+PAIR_HEADERS = (("first", "second"), ("enrol", "test"), ("enroll", "test"))
 NIST_LABELS = ("targettype", "targettrial", "target", "label", "key")
 
 
@@ -215,6 +217,33 @@ def read_trials(path: str | Path) -> Trials:
         f"{table.width} columns make no trial list; expected `label enrol test`, "
         "`enrol test label` or `enrol test`. A file with scores goes to `metrics`.",
     )
+
+
+def read_pairs(path: str | Path) -> list[tuple[str, str]]:
+    """The two names of every trial of a list, or of every row of a ``.csv`` of two columns.
+
+    A first row of ``first,second`` or ``enrol,test`` is a header.
+
+    Raises:
+        InputError: as ``read_trials``, or rows of another number of columns.
+    """
+    if Path(path).suffix.lower() != ".csv":
+        trials = read_trials(path)
+        return list(zip(trials.enrol_ids.tolist(), trials.test_ids.tolist(), strict=True))
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: no CSV in UTF-8 ({error}). Save it as one.") from error
+    if rows and tuple(rows[0]) in PAIR_HEADERS:
+        rows = rows[1:]
+    wrong = [",".join(row) for row in rows if len(row) != 2 or not all(row)]
+    if wrong or not rows:
+        which = (
+            f"{len(wrong)} rows are no pair of names, first {wrong[0]!r}" if wrong else "no rows"
+        )
+        raise InputError(f"{path}: {which}. Write one pair a line: a.wav,b.wav")
+    return [(one, other) for one, other in rows]
 
 
 def _labelled_trials(table: TextTable) -> Trials:

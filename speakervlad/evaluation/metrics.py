@@ -1,6 +1,6 @@
 """The judgement of a scored list: the error curve, every figure that it yields, their report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
@@ -71,6 +71,14 @@ def error_curve(scores: np.ndarray, is_target: np.ndarray) -> ErrorCurve:
         ),
         np.append(1.0, np.searchsorted(targets, thresholds) / len(targets)),
     )
+
+
+def mean_curve(curves: Sequence[ErrorCurve]) -> ErrorCurve:
+    """The curve of lists that count equally: at every threshold the mean of their error rates."""
+    thresholds = np.unique(np.concatenate([curve.thresholds for curve in curves]))[::-1]
+    rates = [_errors_at(curve, thresholds) for curve in curves]
+    false_accept, miss = (np.mean(kind, axis=0) for kind in zip(*rates, strict=True))
+    return ErrorCurve(thresholds, false_accept, miss)
 
 
 def convex_hull(curve: ErrorCurve) -> ErrorCurve:
@@ -258,9 +266,14 @@ def miss_at_false_accept(curve: ErrorCurve, rate: float) -> tuple[float, float]:
 
 def errors_at(curve: ErrorCurve, threshold: float) -> tuple[float, float]:
     """False-acceptance and false-rejection rate where scores >= ``threshold`` are accepted."""
-    from_below = np.searchsorted(curve.thresholds[::-1], threshold, side="left")
-    accepted = len(curve.thresholds) - int(from_below) - 1
-    return float(curve.false_accept[accepted]), float(curve.miss[accepted])
+    false_accept, miss = _errors_at(curve, np.asarray(threshold))
+    return float(false_accept), float(miss)
+
+
+def _errors_at(curve: ErrorCurve, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from_below = np.searchsorted(curve.thresholds[::-1], thresholds, side="left")
+    accepted = len(curve.thresholds) - 1 - from_below
+    return curve.false_accept[accepted], curve.miss[accepted]
 
 
 def measurable_rates(num_nontarget: int) -> tuple[float, ...]:

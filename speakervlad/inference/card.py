@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,26 +10,18 @@ from speakervlad.errors import InputError, first_few
 
 if TYPE_CHECKING:
     from speakervlad.config import EncoderConfig
+    from speakervlad.evaluation.calibration import Calibration
+    from speakervlad.evaluation.decision import Thresholds
     from speakervlad.schema import Part
 
 THRESHOLDS_NAME = "thresholds.json"
+CALIBRATION_NAME = "calibration.json"
+# Of which `info` tells the thresholds.
+TOLD_RATES = (0.01, 0.001, 0.0001)
 DEFAULT = "default"
 # The better one on the development lists is the default; names stay when weights improve.
 PRETRAINED = {DEFAULT: "small", "small": "small"}
 FOLDER = Path(__file__).parent.parent / "pretrained"
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Cosines from which on to accept.
-
-    Attributes:
-        eer: where misses and false alarms balanced on the encoder's validation trials.
-        false_accept_rate: by false-acceptance rate on them, a fraction; often none is known.
-    """
-
-    eer: float
-    false_accept_rate: dict[float, float]
 
 
 def find_encoder(name: str | Path) -> Path:
@@ -67,8 +58,9 @@ def describe_encoder(path: Path) -> dict[str, str]:
     if known is not None:
         lines["threshold"] = f"{known.eer:.4f} at the equal error rate"
         lines |= {
-            f"FAR {100 * rate:g} %": f"accept from {value:.4f}"
-            for rate, value in known.false_accept_rate.items()
+            f"FAR {100 * rate:g} %": f"accept from {known.at(rate):.4f}"
+            for rate in TOLD_RATES
+            if rate in known.false_accept_rate
         }
     return {"encoder": str(path)} | lines
 
@@ -144,38 +136,56 @@ def _check_fit(path: Path, config: "EncoderConfig", shapes: Mapping[str, tuple[i
         raise InputError(f"{path}: does not fit its config: {first_few(wrong)}.")
 
 
-def read_thresholds(encoder: Path, notes: Mapping[str, str]) -> Thresholds | None:
+def read_thresholds(encoder: Path | None, notes: Mapping[str, str]) -> "Thresholds | None":
     """What an encoder knows about where to decide; None if it was never validated.
 
     Args:
-        encoder: a folder, or a file that ``export`` wrote.
+        encoder: a folder, or a file that ``export`` wrote; None for one that is only in memory.
         notes: what the file carries, as its backend read it; a ``thresholds.json`` beside the file
             comes first.
 
     Raises:
         InputError: the thresholds are damaged.
     """
-    path = companion(encoder, THRESHOLDS_NAME)
+    from speakervlad.evaluation.decision import Thresholds
+
+    path = None if encoder is None else companion(encoder, THRESHOLDS_NAME)
     try:
-        is_beside = path.is_file()
-        text = path.read_text(encoding="utf-8") if is_beside else notes.get(THRESHOLDS_NAME)
-        return None if text is None else _parse(text)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        text = notes.get(THRESHOLDS_NAME)
+        if path is not None and path.is_file():
+            text = path.read_text(encoding="utf-8")
+        return None if text is None else Thresholds.from_json(text)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{encoder}: its {THRESHOLDS_NAME} holds no thresholds ({error}). "
             "Restore it. Until then, pass --threshold."
         ) from error
 
 
+def read_calibration(encoder: Path | None, notes: Mapping[str, str]) -> "Calibration | None":
+    """The calibration of an encoder, if there is one; looked for as ``read_thresholds`` does.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    from speakervlad.evaluation.calibration import load_calibration, parse_calibration
+
+    path = None if encoder is None else companion(encoder, CALIBRATION_NAME)
+    if path is not None and path.is_file():
+        return load_calibration(path)
+    text = notes.get(CALIBRATION_NAME)
+    return None if text is None else parse_calibration(text, f"{encoder}: its {CALIBRATION_NAME}")
+
+
 def read_threshold(
-    encoder: Path, notes: Mapping[str, str], false_accept_rate: float | None = None
+    encoder: Path | None, notes: Mapping[str, str], false_accept_rate: float | None = None
 ) -> float:
     """The cosine from which on to accept: at the equal error rate, or at a false-acceptance rate.
 
     Args:
         encoder: as ``read_thresholds``.
         notes: as ``read_thresholds``.
-        false_accept_rate: one of those that the encoder has a threshold for.
+        false_accept_rate: any that its development recordings can tell of.
 
     Raises:
         InputError: the encoder was never validated, its thresholds are damaged, or it has none for
@@ -183,30 +193,13 @@ def read_threshold(
     """
     known = read_thresholds(encoder, notes)
     if known is None:
-        raise InputError(f"{encoder}: holds no {THRESHOLDS_NAME}. Pass --threshold.")
-    if false_accept_rate is None:
-        return known.eer
-    if false_accept_rate not in known.false_accept_rate:
-        rates = ", ".join(f"{rate:g}" for rate in known.false_accept_rate)
-        way_out = f"Choose {rates}, or" if rates else "It has none at all;"
         raise InputError(
-            f"{encoder}: has no threshold for a false-acceptance rate of {false_accept_rate:g}. "
-            f"{way_out} pass --threshold."
+            f"{encoder}: holds no {THRESHOLDS_NAME}. Pass --threshold, or learn them with "
+            "`speakervlad calibrate-encoder`."
         )
-    return known.false_accept_rate[false_accept_rate]
+    return known.eer if false_accept_rate is None else known.at(false_accept_rate)
 
 
 def companion(encoder: Path, name: str) -> Path:
     """A file that goes with an encoder: in its folder, or beside its exported file."""
     return (encoder if encoder.is_dir() else encoder.parent) / name
-
-
-def _parse(text: str) -> Thresholds:
-    values = json.loads(text)
-    rates = values.get("false_accept_rate", {})
-    found = Thresholds(
-        float(values["eer"]), {float(rate): float(value) for rate, value in rates.items()}
-    )
-    if not all(map(math.isfinite, (found.eer, *found.false_accept_rate.values()))):
-        raise ValueError("not all are finite numbers")
-    return found

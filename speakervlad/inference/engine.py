@@ -3,26 +3,37 @@
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError, first_few
+from speakervlad.evaluation.calibration import Calibration
+from speakervlad.evaluation.decision import Rule, Thresholds, Verification, choose_rule
+from speakervlad.evaluation.metrics import OperatingPoint
 from speakervlad.inference.backends import AUTO, Backend, open_backend, weights_digest
-from speakervlad.inference.card import DEFAULT, find_encoder
+from speakervlad.inference.card import (
+    DEFAULT,
+    find_encoder,
+    read_calibration,
+    read_threshold,
+    read_thresholds,
+)
 from speakervlad.inference.frames import FrameEncoder
-from speakervlad.inference.waves import Audio, Wave, open_wave
+from speakervlad.inference.waves import Audio, Wave, name_of, open_wave
 from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent
 
 logger = logging.getLogger(__name__)
 
+# What the model card of the encoder that ships calls too short to be fit for.
+SHORT_SECONDS = 2.0
 READERS = 2
 READ_AHEAD = 8
 Item = TypeVar("Item")
@@ -79,6 +90,134 @@ class Embedder:
         """
         own = None if self.folder is None else weights_digest(self.folder)
         return own or self.backend.notes.get("weights") or None
+
+    @cached_property
+    def thresholds(self) -> Thresholds | None:
+        """Where to decide, as the encoder's development recordings have taught; None if unknown.
+
+        Raises:
+            InputError: its ``thresholds.json`` is damaged.
+        """
+        return read_thresholds(*self._companions)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What turns this encoder's scores into log-likelihood ratios; None if unknown.
+
+        Raises:
+            InputError: its ``calibration.json`` is damaged.
+        """
+        return read_calibration(*self._companions)
+
+    @property
+    def _companions(self) -> tuple[Path | None, Mapping[str, str]]:
+        return self.folder, self.backend.notes
+
+    def threshold(self, far: float | None = None) -> float:
+        """The cosine from which on to accept: at the equal error rate, or at a false-accept rate.
+
+        Args:
+            far: any false-acceptance rate, a fraction, that the development recordings can tell of.
+
+        Raises:
+            InputError: the encoder has no thresholds, or none for that rate.
+        """
+        return read_threshold(*self._companions, far)
+
+    def rule(
+        self,
+        *,
+        threshold: float | None = None,
+        far: float | None = None,
+        point: OperatingPoint | None = None,
+        calibration: Calibration | None = None,
+    ) -> Rule:
+        """By what ``verify`` decides: ``rule.judge(score)`` is its answer to a cosine.
+
+        Args:
+            threshold: decide at this cosine.
+            far: decide at the encoder's threshold for this false-acceptance rate.
+            point: decide by the calibration at this prior and these costs, not at 0.5 and 1.
+            calibration: another one than the encoder's own.
+
+        Raises:
+            InputError: as ``choose_rule``.
+        """
+        known = None if threshold is not None else self.thresholds
+        return choose_rule(
+            known, calibration or self.calibration, threshold=threshold, far=far, point=point
+        )
+
+    def verify(
+        self,
+        one: Audio,
+        other: Audio,
+        *,
+        threshold: float | None = None,
+        far: float | None = None,
+        point: OperatingPoint | None = None,
+        calibration: Calibration | None = None,
+        channel: int | None = None,
+        sample_rate: float = SAMPLE_RATE,
+    ) -> Verification:
+        """Say whether two recordings are of one speaker.
+
+        The calibration decides, at a prior of 0.5 and equal costs or at ``point``, unless a
+        ``threshold`` or ``far`` is given; without a calibration, the threshold of the equal error
+        rate does.
+
+        Args:
+            one: as for ``embed``.
+            other: as for ``embed``.
+            threshold: as for ``rule``.
+            far: as for ``rule``.
+            point: as for ``rule``.
+            calibration: as for ``rule``.
+            channel: as for ``embed``, of both recordings.
+            sample_rate: as for ``embed``, of both recordings.
+
+        Raises:
+            InputError: as ``embed`` and ``rule``.
+        """
+        rule = self.rule(threshold=threshold, far=far, point=point, calibration=calibration)
+        answer = next(
+            self.verify_pairs([(one, other)], rule, channel=channel, sample_rate=sample_rate)
+        )
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
+
+    def verify_pairs(
+        self,
+        pairs: Sequence[tuple[Audio, Audio]],
+        rule: Rule | None = None,
+        *,
+        channel: int | None = None,
+        sample_rate: float = SAMPLE_RATE,
+        track: Track = silent,
+    ) -> Iterator[Verification | InputError]:
+        """Yield the answer for every pair, in order, or why there is none.
+
+        A recording that is named several times is embedded once, and all before the first answer.
+        """
+        rule = rule or self.rule()
+        recordings = {_key(audio): audio for pair in pairs for audio in pair}
+        stream = self.embed_stream(
+            list(recordings.values()),
+            self.streams_for(len(recordings)),
+            channel=channel,
+            sample_rate=sample_rate,
+        )
+        items = track(stream, "embedding", len(recordings))
+        found = dict(zip(recordings, items, strict=True))
+        for item, audio in zip(found.values(), recordings.values(), strict=True):
+            _warn_of_short(item, audio)
+        for pair in pairs:
+            one, other = (found[_key(audio)] for audio in pair)
+            if isinstance(one, InputError) or isinstance(other, InputError):
+                yield one if isinstance(one, InputError) else cast(InputError, other)
+            else:
+                yield rule.judge(float(one.vectors[0] @ other.vectors[0]))
 
     def embed(
         self, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
@@ -179,45 +318,61 @@ class Embedder:
         return _finite(self.frames.finish(sums))
 
     def embed_files(
-        self, paths: Sequence[str | Path], *, channel: int | None = None, track: Track = silent
+        self,
+        recordings: Sequence[Audio],
+        *,
+        channel: int | None = None,
+        sample_rate: float = SAMPLE_RATE,
+        track: Track = silent,
     ) -> np.ndarray:
-        """Embed many files, reading ahead while computing.
+        """Embed many recordings, reading ahead while computing.
+
+        Args:
+            recordings: each as for ``embed``.
+            channel: as for ``embed``.
+            sample_rate: as for ``embed``.
+            track: progress.
 
         Returns:
-            float32 unit vectors of shape ``(files, dim)``, in the order of ``paths``.
+            float32 unit vectors of shape ``(recordings, dim)``, in their order.
 
         Raises:
-            InputError: some files cannot be embedded; all are tried, counted, the first few named.
+            InputError: some cannot be embedded; all are tried, counted, the first few named.
         """
-        files = [Path(path) for path in paths]
+        items = self.embed_each(recordings, channel=channel, sample_rate=sample_rate, track=track)
         return np.concatenate(
-            [item.vectors for item in self.embed_each(files, channel=channel, track=track)]
-            or [np.empty((0, self.dim), np.float32)]
+            [item.vectors for item in items] or [np.empty((0, self.dim), np.float32)]
         )
 
     def embed_each(
         self,
-        paths: Sequence[Path],
+        recordings: Sequence[Audio],
         *,
         windows: Windows | None = None,
         channel: int | None = None,
+        sample_rate: float = SAMPLE_RATE,
         track: Track = silent,
     ) -> list[Embedded]:
-        """Embed many files or their windows, in the order of ``paths``.
+        """Embed many recordings or their windows, in their order.
 
-        As many files as there are cores are computed at once, one on each; fewer files get all
+        As many recordings as there are cores are computed at once, one on each; fewer get all
         cores one after the other.
 
         Raises:
             InputError: as ``embed_files``.
         """
+        total = len(recordings)
         stream = self.embed_stream(
-            paths, self.streams_for(len(paths)), windows=windows, channel=channel
+            recordings,
+            self.streams_for(total),
+            windows=windows,
+            channel=channel,
+            sample_rate=sample_rate,
         )
-        items = list(track(stream, "embedding", len(paths)))
+        items = list(track(stream, "embedding", total))
         failures = [item for item in items if isinstance(item, InputError)]
         if failures:
-            raise InputError(describe_failures(failures, len(paths)))
+            raise InputError(describe_failures(failures, total))
         return [item for item in items if isinstance(item, Embedded)]
 
     def streams_for(self, num_files: int) -> int:
@@ -226,19 +381,24 @@ class Embedder:
 
     def embed_stream(
         self,
-        paths: Sequence[Path],
+        recordings: Sequence[Audio],
         count: int,
         *,
         windows: Windows | None = None,
         channel: int | None = None,
+        sample_rate: float = SAMPLE_RATE,
     ) -> Iterator[Embedded | InputError]:
-        """Yield what becomes of each file, in order; ``count`` of them are computed at once.
+        """Yield what becomes of each recording, in order; ``count`` are computed at once.
 
         With ``count > 1`` each is computed on one core, so its bits do not depend on the others.
         """
 
-        def read(path: Path) -> Wave | InputError:
-            return _or_error(lambda: open_wave(path, channel))
+        def read(numbered: tuple[int, Audio]) -> Wave | InputError:
+            number, audio = numbered
+            wave = _or_error(lambda: open_wave(audio, channel, sample_rate=sample_rate))
+            if isinstance(wave, InputError) and len(recordings) > 1:
+                return wave if isinstance(audio, str | Path) else _numbered(wave, number)
+            return wave
 
         def compute(wave: Wave | InputError) -> Embedded | InputError:
             if isinstance(wave, InputError):
@@ -246,7 +406,7 @@ class Embedder:
             return _or_error(lambda: self._embed_wave(wave, windows))
 
         with ThreadPoolExecutor(READERS) as readers, self.backend.streams(count) as streams:
-            waves = _map_ahead(readers, read, paths, READ_AHEAD)
+            waves = _map_ahead(readers, read, enumerate(recordings, 1), READ_AHEAD)
             yield from _map_ahead(streams, compute, waves, 4 * count)
 
     def _embed_wave(self, wave: Wave, windows: Windows | None) -> Embedded:
@@ -324,6 +484,27 @@ def _map_ahead(
     while pending:
         yield pending.popleft().result()
         pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
+
+
+def _numbered(error: InputError, number: int) -> InputError:
+    """Which of several recordings that have no names it was."""
+    return InputError(f"recording {number}: {error}")
+
+
+def _key(audio: Audio) -> str | int:
+    """What tells recordings apart that are in memory together."""
+    return str(audio) if isinstance(audio, str | Path) else id(audio)
+
+
+def _warn_of_short(item: Embedded | InputError, audio: Audio) -> None:
+    """Warn of a recording that is too short to tell much."""
+    if isinstance(item, Embedded) and item.seconds < SHORT_SECONDS:
+        logger.warning(
+            "%s: %.2f s of audio: below %g s, errors are far more frequent than it seems.",
+            name_of(audio),
+            item.seconds,
+            SHORT_SECONDS,
+        )
 
 
 def _or_error(function: Callable[[], Result]) -> Result | InputError:

@@ -25,7 +25,7 @@ from speakervlad.inference.backends import (
     probe_waveform,
     weights_digest,
 )
-from speakervlad.inference.card import THRESHOLDS_NAME
+from speakervlad.inference.card import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.inference.frames import Ends, FrameEncoder
 from speakervlad.inference.network import Network
 from speakervlad.inference.waves import SampleWave
@@ -85,8 +85,9 @@ def export_onnx(
         "weights": weights_digest(folder) or "",
         "check": json.dumps(reference.embed(SampleWave(probe_waveform(1.0))).tolist()),
     }
-    if (folder / THRESHOLDS_NAME).is_file():
-        notes[THRESHOLDS_NAME] = (folder / THRESHOLDS_NAME).read_text(encoding="utf-8")
+    for name in (THRESHOLDS_NAME, CALIBRATION_NAME):
+        if (folder / name).is_file():
+            notes[name] = (folder / name).read_text(encoding="utf-8")
     helper.set_model_props(model, notes)
     onnx.checker.check_model(model)
     with atomic_path(out) as temporary:

@@ -1,5 +1,7 @@
 """Recordings as something to read spans from, so that hours of audio need not fit into memory."""
 
+import logging
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,8 @@ from speakervlad.data.audio import (
 from speakervlad.data.decoding import MAX_RATE, MIN_RATE
 from speakervlad.data.speech import Span, check_spoken, speech_spans
 from speakervlad.errors import InputError, check_range
+
+logger = logging.getLogger(__name__)
 
 # Longer files stay on disk: as they are where a span is one seek, else their decoded samples.
 MEMORY_SECONDS = 300
@@ -177,10 +181,10 @@ def open_wave(
     """A wave from a file or from samples; hours of audio stay on disk.
 
     Args:
-        audio: The path of a file; the content of one as bytes or as a binary file object; or mono
-            samples (samples,) as an array, a list or a torch tensor: floats in [-1, 1], or
-            integers of at most 32 bits, which become such floats.
-        channel: Of a file with several; their mean by default.
+        audio: The path of a file, as ``split_channel`` reads it; the content of one as bytes or as
+            a binary file object; or mono samples (samples,) as an array, a list or a torch tensor:
+            floats in [-1, 1], or integers of at most 32 bits, which become such floats.
+        channel: Of a file with several, if its name does not say it; their mean by default.
         sample_rate: Of samples, in Hz; a file states its own.
         speech_only: Leave out where nobody speaks.
 
@@ -188,7 +192,7 @@ def open_wave(
         InputError: the audio is missing, damaged, empty, without sound or shorter than 25 ms, or
             the samples are none; or hardly any of it is speech and only that is wanted.
     """
-    source = _resolved(audio)
+    source, channel = _resolved(audio, channel)
     if isinstance(source, Path):
         wave = _open_file(source, channel)
     elif isinstance(source, bytes):
@@ -228,7 +232,7 @@ def blocks_of(
     Raises:
         InputError: as ``open_wave``, but for sound and shortness; some only after the last block.
     """
-    source = _resolved(audio)
+    source, channel = _resolved(audio, channel)
     if isinstance(source, Path):
         yield from audio_blocks(source, channel=channel)
     elif isinstance(source, bytes):
@@ -243,21 +247,40 @@ def name_of(audio: Audio) -> str:
     return str(audio) if isinstance(audio, str | Path) else "audio"
 
 
-def _resolved(audio: Audio) -> Path | bytes | Samples:
-    """A path, the content of a file, or samples.
+def _resolved(audio: Audio, channel: int | None) -> tuple[Path | bytes | Samples, int | None]:
+    """A path, the content of a file, or samples; and the channel to take.
 
     Raises:
         InputError: a file object in text mode.
     """
     if isinstance(audio, str | Path):
-        return Path(audio)
+        path, named = split_channel(audio)
+        return path, channel if named is None else named
     read = getattr(audio, "read", None)
     if read is None:
-        return cast(bytes | Samples, audio)
+        return cast(bytes | Samples, audio), channel
     content = read()
     if not isinstance(content, bytes):
         raise InputError("audio: a file that was opened as text. Open it with mode 'rb'.")
-    return content
+    return content, channel
+
+
+def split_channel(name: str | Path) -> tuple[Path, int | None]:
+    """``call.wav:1`` is channel 1 of ``call.wav``, the second; a file of that very name wins.
+
+    Returns:
+        The path of the file, and the channel if the name says one.
+    """
+    path = Path(name)
+    found = re.fullmatch(r"(.+):(\d{1,4})", str(path), re.DOTALL)
+    if found is None:
+        return path, None
+    file, channel = Path(found[1]), int(found[2])
+    if not path.exists():
+        return file, channel
+    if file.exists():
+        logger.warning("%s: taken for the file of that name, not for a channel of %s", path, file)
+    return path, None
 
 
 def as_waveform(samples: Samples, sample_rate: float = SAMPLE_RATE) -> np.ndarray:

@@ -119,10 +119,15 @@ def test_verify_uses_the_encoders_own_threshold_and_calibration(chain, capsys):
     one = next(chain.glob("wav/*/*/*.wav"))
     assert call("verify", one, one, "--encoder", encoder, "--device", "cpu") == 0
     shown = capsys.readouterr().out
+    assert "probability" in shown
+    assert "decided by  the calibration, at a prior of 0.5" in shown
+    (encoder / "calibration.json").unlink()
+    assert call("verify", one, one, "--encoder", encoder, "--device", "cpu") == 0
     threshold = json.loads((encoder / "thresholds.json").read_text())["eer"]
-    assert f"threshold  {threshold:.4f}" in shown
-    assert "log-likelihood ratio" in shown
-    assert "prior of 0.5" in shown
+    shown = capsys.readouterr().out
+    assert f"threshold   {threshold:.4f}" in shown
+    assert "decided by  the threshold of the equal error rate" in shown
+    assert "probability" not in shown
 
 
 def refusal(capsys, *arguments):

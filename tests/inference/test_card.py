@@ -3,12 +3,8 @@ import json
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.inference.card import (
-    THRESHOLDS_NAME,
-    Thresholds,
-    read_threshold,
-    read_thresholds,
-)
+from speakervlad.evaluation.decision import Thresholds
+from speakervlad.inference.card import THRESHOLDS_NAME, read_threshold, read_thresholds
 
 KNOWN = {"eer": 0.5, "false_accept_rate": {"0.01": 0.6, "0.0001": 0.8}, "eer_by_list": {"a": 1}}
 
@@ -20,7 +16,7 @@ def encoder(tmp_path):
 
 
 def test_rates_are_numbers(encoder):
-    assert read_thresholds(encoder, {}) == Thresholds(0.5, {0.01: 0.6, 0.0001: 0.8})
+    assert read_thresholds(encoder, {}) == Thresholds(0.5, {0.01: 0.6, 0.0001: 0.8}, {"a": 1})
     assert read_thresholds(encoder / "absent" / "e.onnx", {}) is None
 
 
@@ -29,10 +25,12 @@ def test_a_threshold_by_its_rate(encoder):
     assert read_threshold(encoder, {}, 1e-4) == 0.8
 
 
-def test_an_unknown_rate_names_the_known(encoder, tmp_path):
-    with pytest.raises(InputError, match=r"rate of 0\.02\. Choose 0\.01, 0\.0001, or pass"):
-        read_threshold(encoder, {}, 0.02)
-    with pytest.raises(InputError, match=r"It has none at all; pass --threshold"):
+def test_a_rate_that_no_impostor_can_tell_of_is_refused(encoder, tmp_path):
+    assert 0.6 < read_threshold(encoder, {}, 0.002) < 0.8
+    for rate in (0.02, 0.00005, 0, -1, float("nan")):
+        with pytest.raises(InputError, match=r"known from 0\.0001 to 0\.01\. Choose one of these"):
+            read_threshold(encoder, {}, rate)
+    with pytest.raises(InputError, match=r"none is known for any\. .* or pass --threshold"):
         read_threshold(tmp_path / "none" / "e.onnx", {THRESHOLDS_NAME: '{"eer": 0.5}'}, 0.01)
 
 
@@ -49,6 +47,9 @@ def test_an_unknown_rate_names_the_known(encoder, tmp_path):
         '{"eer": 0.5, "false_accept_rate": {"low": 0.5}}',
         '{"eer": 0.5, "false_accept_rate": {"0.01": Infinity}}',
         '{"eer": 0.5, "false_accept_rate": [0.5]}',
+        '{"eer": 0.5, "false_accept_rate": {"0.01": 0.5, "0.001": 0.4}}',
+        '{"eer": 0.5, "false_accept_rate": {"1.5": 0.5}}',
+        '{"eer": 0.5, "num_impostors": 1e999}',
     ],
 )
 def test_damaged_thresholds_are_refused(encoder, text):
