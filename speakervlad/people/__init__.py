@@ -1,0 +1,1 @@
+"""Who is enrolled, and whose voice a recording is: a lasting store, open-set identification."""

@@ -1,0 +1,219 @@
+"""What the stores in SQL databases share: tables, statements, one transaction a command."""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from speakervlad.errors import InputError
+from speakervlad.models.sums import Finish
+from speakervlad.people.records import (
+    Change,
+    Header,
+    Match,
+    Person,
+    PersonSummary,
+    Recording,
+    pack_sums,
+    unpack_sums,
+)
+
+SUMMARIES = """
+SELECT p.name, COUNT(r.id), (SELECT COUNT(*) FROM voices v WHERE v.person = p.id),
+       COALESCE(SUM(r.seconds), 0), COALESCE(MIN(r.added), ''), COALESCE(MAX(r.added), '')
+FROM people p LEFT JOIN recordings r ON r.person = p.id GROUP BY p.id, p.name ORDER BY p.name
+"""
+
+
+class SqlStore(ABC):
+    """People in a SQL database; a subclass says how it is opened and searched.
+
+    Five things are asked of a store: ``header``, ``summaries``, ``people``, ``owners`` and
+    ``nearest``; and ``change`` is the only one that writes, all in one transaction.
+
+    Args:
+        where: what users call the store.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.lock = threading.RLock()
+
+    @abstractmethod
+    def run(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows that a statement gives; ``?`` stands for a value."""
+
+    @abstractmethod
+    def run_each(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
+        """A statement once for each row of values."""
+
+    @abstractmethod
+    def transaction(self, *, write: bool) -> AbstractContextManager[None]:
+        """All or nothing of what is run inside; errors of the database become ``InputError``."""
+
+    @abstractmethod
+    def nearest(self, vectors: np.ndarray, count: int) -> list[list[Match]]:
+        """The ``count`` voices of the highest cosine to each of (queries, dim) unit vectors."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the database."""
+
+    def encode_vector(self, vector: np.ndarray) -> object:
+        """A voice as the database takes it."""
+        return np.ascontiguousarray(vector, np.float32).tobytes()
+
+    def decode_vector(self, value: Any) -> np.ndarray:  # noqa: ANN401 - the database's own type
+        """The inverse of ``encode_vector``."""
+        return np.frombuffer(value, np.float32)
+
+    def cleaned(self) -> None:  # noqa: B027 - what most databases need not do
+        """After people were removed: overwrite what is left of them."""
+
+    def header(self) -> Header:
+        """What the store says of itself."""
+        with self.transaction(write=False):
+            return self._header()
+
+    def summaries(self) -> list[PersonSummary]:
+        """All people by name."""
+        with self.transaction(write=False):
+            return [PersonSummary(*row) for row in self.run(SUMMARIES)]
+
+    def people(self, pooling: Finish, names: Sequence[str] | None = None) -> list[Person]:
+        """People with all their recordings, in the order of ``names``; all of them by default.
+
+        Names that nobody has are left out.
+        """
+        with self.transaction(write=False):
+            return self._people(pooling, names)
+
+    def owners(self, digests: Sequence[str]) -> dict[str, list[str]]:
+        """The names of those who have a recording, by its digest."""
+        found: dict[str, list[str]] = {}
+        statement = (
+            "SELECT DISTINCT p.name FROM recordings r JOIN people p ON p.id = r.person "
+            "WHERE r.digest = ? ORDER BY p.name"
+        )
+        with self.transaction(write=False):
+            for digest in digests:
+                if names := [name for (name,) in self.run(statement, (digest,))]:
+                    found[digest] = names
+        return found
+
+    def change(
+        self,
+        names: Sequence[str] | None,
+        pooling: Finish,
+        function: Callable[[Header, list[Person]], Change],
+        encoder: tuple[str, str, int] | None = None,
+    ) -> Change:
+        """Read some people, decide what becomes of them, write it: one transaction.
+
+        Args:
+            names: of those that are read; None for all.
+            pooling: of the encoder.
+            function: from the header and the people who are there to what is written. Whatever it
+                raises leaves the store as it was.
+            encoder: fingerprint, name and dimensions, which an empty store takes over.
+
+        Returns:
+            What was written.
+        """
+        with self.transaction(write=True):
+            header = self._header()
+            change = function(header, self._people(pooling, names))
+            revision = header.revision + 1
+            if header.encoder is None and encoder is not None:
+                self._note(zip(("encoder", "encoder_name", "dim"), encoder, strict=True))
+            self._write(change, revision)
+        if change.remove:
+            self.cleaned()
+        return change
+
+    def _header(self) -> Header:
+        notes = dict(self.run("SELECT name, value FROM notes"))
+        (count,) = self.run("SELECT COUNT(*) FROM voices")[0]
+        try:
+            return Header(
+                notes.get("encoder"),
+                notes.get("encoder_name", ""),
+                int(notes.get("dim", 0)),
+                int(notes.get("revision", 0)),
+                count,
+            )
+        except ValueError as error:
+            raise InputError(f"{self.where}: its notes are damaged ({error}).") from error
+
+    def _note(self, notes: Iterable[tuple[str, object]]) -> None:
+        self.run_each(
+            "INSERT INTO notes (name, value) VALUES (?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            [(name, str(value)) for name, value in notes],
+        )
+
+    def _people(self, pooling: Finish, names: Sequence[str] | None) -> list[Person]:
+        if names is None:
+            rows = self.run("SELECT id, name FROM people ORDER BY name")
+        else:
+            statement = "SELECT id, name FROM people WHERE name = ?"
+            rows = [row for name in dict.fromkeys(names) for row in self.run(statement, (name,))]
+        return [self._person(pooling, row, name) for row, name in rows]
+
+    def _person(self, pooling: Finish, row: int, name: str) -> Person:
+        recordings = self.run(
+            "SELECT digest, sums, seconds, added, note, voice, id FROM recordings "
+            "WHERE person = ? ORDER BY id",
+            (row,),
+        )
+        voices = self.run("SELECT vector FROM voices WHERE person = ? ORDER BY number", (row,))
+        try:
+            return Person(
+                name,
+                tuple(
+                    Recording(digest, unpack_sums(bytes(sums), pooling), *rest)
+                    for digest, sums, *rest in recordings
+                ),
+                np.stack([self.decode_vector(vector) for (vector,) in voices])
+                if voices
+                else np.empty((0, 0), np.float32),
+                row,
+            )
+        except (InputError, ValueError) as error:
+            raise InputError(f"{self.where}: {name}: {error}") from error
+
+    def _write(self, change: Change, revision: int) -> None:
+        self.run_each("DELETE FROM people WHERE id = ?", [(each.row,) for each in change.remove])
+        for person in change.save:
+            self._save(person, revision)
+        self._note([("revision", revision)] + ([("removed", revision)] if change.remove else []))
+
+    def _save(self, person: Person, revision: int) -> None:
+        row = person.row
+        if row is None:
+            statement = "INSERT INTO people (name, revision) VALUES (?, ?) RETURNING id"
+            ((row,),) = self.run(statement, (person.name, revision))
+        else:
+            statement = "UPDATE people SET name = ?, revision = ? WHERE id = ?"
+            self.run_each(statement, [(person.name, revision, row)])
+        new = [each for each in person.recordings if each.row is None]
+        self.run_each(
+            "INSERT INTO recordings (person, digest, sums, seconds, added, note, voice) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (row, each.digest, pack_sums(each.sums), each.seconds, each.date, each.note,
+                 each.voice)
+                for each in new
+            ],
+        )  # fmt: skip
+        stored = [(each.voice, each.row) for each in person.recordings if each.row is not None]
+        self.run_each("UPDATE recordings SET voice = ? WHERE id = ?", stored)
+        self.run_each("DELETE FROM voices WHERE person = ?", [(row,)])
+        self.run_each(
+            "INSERT INTO voices (person, number, vector) VALUES (?, ?, ?)",
+            [(row, number, self.encode_vector(each)) for number, each in enumerate(person.voices)],
+        )
+
