@@ -52,6 +52,7 @@ from .models.sums import PoolingSums as PoolingSums
 from .models.sums import VladState as VladState
 from .models.vlad import fit_centers as fit_centers
 from .models.vlad import vlad as vlad
+from .people.people import PeopleStore as PeopleStore
 from .training.run import train as train
 
 __version__: str

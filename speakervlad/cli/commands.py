@@ -16,6 +16,7 @@ from speakervlad.cli import (
     explain,
     export,
     info,
+    people,
     quickstart,
     rooms,
     speech,
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 COMMANDS = {
     "First steps": (quickstart.quickstart, verify.verify, info.info),
+    "People": (people.identify,),
     "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack, rooms.rooms),
     "Training": (train.train, bench.bench_data, train.average, convert.convert, export.export),
     "Embeddings": (embed.embed, explain.explain, calibration.convert_embeddings),
@@ -48,12 +50,25 @@ COMMANDS = {
     ),
     "Who speaks when": (diarization.der,),
 }
+people_app = typer.Typer(help="Who is enrolled.", no_args_is_help=True)
+PEOPLE = {
+    "add": people.add,
+    "list": people.list_people,
+    "show": people.show,
+    "rename": people.rename,
+    "forget": people.forget,
+    "export": people.export_people,
+    "import": people.import_people,
+}
 trials_app = typer.Typer(help="Check and make trial lists.", no_args_is_help=True)
 for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 for command in (trials.check, trials.make):
     trials_app.command()(command)
+for name, command in PEOPLE.items():
+    people_app.command(name)(command)
+app.add_typer(people_app, name="people", rich_help_panel="People")
 app.add_typer(trials_app, name="trials", rich_help_panel="Trials and scores")
 
 

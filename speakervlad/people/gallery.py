@@ -48,13 +48,14 @@ class Gallery:
     def nearest(self, vectors: np.ndarray, count: int) -> list[list[Found]]:
         """The ``count`` voices of the highest cosine to each of (queries, dim), highest first."""
         count = min(count, self._count)
-        gallery, found = self._vectors[: self._count], []
+        owners, gallery = self._owners, self._vectors[: self._count]
+        found = []
         for start in range(0, len(vectors), QUERIES):
             for cosines in vectors[start : start + QUERIES] @ gallery.T if count else ():
                 top = np.argpartition(-cosines, count - 1)[:count]
                 top = top[np.argsort(-cosines[top], kind="stable")]
                 found.append(
-                    [Found(int(self._owners[row]), float(cosines[row]), gallery[row]) for row in top]
+                    [Found(int(owners[row]), float(cosines[row]), gallery[row]) for row in top]
                 )
         return found if count else [[] for _ in vectors]
 

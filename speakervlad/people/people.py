@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -13,8 +14,11 @@ from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.inference.card import DEFAULT, read_thresholds
 from speakervlad.inference.engine import Embedder, load_encoder
-from speakervlad.inference.waves import Audio, Wave, open_wave
+from speakervlad.inference.waves import Audio, blocks_of_wave, name_of, open_wave, spoken
 from speakervlad.models.sums import PoolingSums
+from speakervlad.people.cohort import load_cohort
+from speakervlad.people.exchange import read_people, write_people
+from speakervlad.people.matching import Identification, Matcher
 from speakervlad.people.records import (
     Change,
     Header,
@@ -23,13 +27,13 @@ from speakervlad.people.records import (
     Recording,
     check_name,
     check_note,
+    pack_sums,
+    unpack_sums,
     with_voices,
 )
 from speakervlad.people.stores import open_store
 from speakervlad.people.voices import group
 from speakervlad.progress import Track, silent
-
-DIGEST_SECONDS = 30
 
 
 class Added(NamedTuple):
@@ -49,8 +53,8 @@ class Added(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Summed:
-    """A recording that is ready to be stored, and how users call it."""
+class Heard:
+    """A recording that was read: how messages call it, its digest, sums and seconds."""
 
     name: str
     digest: str
@@ -110,6 +114,7 @@ class PeopleStore:
         *,
         note: str = "",
         again: bool = False,
+        speech_only: bool = False,
         channel: int | None = None,
         track: Track = silent,
     ) -> Added:
@@ -120,6 +125,7 @@ class PeopleStore:
             recordings: of that person alone.
             note: kept with each of them.
             again: whether recordings that the person has already are added once more.
+            speech_only: whether silence is left out first.
             channel: of files with several; their mean by default.
             track: progress.
 
@@ -127,30 +133,51 @@ class PeopleStore:
             InputError: a bad name, no recording, one that cannot be embedded, or the store is of
                 another encoder or cannot be written. Nothing is stored then.
         """
-        name, note = check_name(name), check_note(note)
-        if not recordings:
-            raise InputError(f"{name}: no recording was given. Name one or more files.")
+        check_name(name)
         self._check_encoder(self.store.header())
-        summed = [
-            self._sum(audio, channel) for audio in track(recordings, "enrolling", len(recordings))
+        heard = [
+            self.hear(audio, speech_only=speech_only, channel=channel)
+            for audio in track(recordings, "enrolling", len(recordings))
         ]
+        return self.enrol(name, heard, note=note, again=again)
+
+    def enrol(
+        self, name: str, heard: Sequence[Heard], *, note: str = "", again: bool = False
+    ) -> Added:
+        """As ``add``, of what ``hear`` made of recordings.
+
+        Raises:
+            InputError: as ``add``, and all recordings are there already.
+        """
+        name, note = check_name(name), check_note(note)
+        if not heard:
+            raise InputError(f"{name}: no recording was given. Name one or more files.")
         date = datetime.now(UTC).isoformat(timespec="seconds")
         known: list[str] = []
+        others: set[str] = set()
 
         def change(header: Header, people: list[Person]) -> Change:
             self._check_encoder(header)
             person = people[0] if people else Person(name)
-            fresh, old = (summed, []) if again else _unknown(person, summed)
+            fresh, old = (heard, []) if again else _unknown(person, heard)
+            if not fresh:
+                raise InputError(
+                    f"{first_few(each.name for each in old)}: {name} has this recording already. "
+                    "Pass --again to add it once more."
+                )
             known.extend(each.name for each in old)
-            new = (Recording(each.digest, each.sums, each.seconds, date, note) for each in fresh)
+            owners = self.store.owners([each.digest for each in fresh])
+            others.update(owner for names in owners.values() for owner in names if owner != name)
+            new = (
+                Recording(each.digest, pack_sums(each.sums), each.seconds, date, note)
+                for each in fresh
+            )
             return Change((self._grouped(replace(person, recordings=(*person.recordings, *new))),))
 
-        before = self.store.owners([each.digest for each in summed])
-        saved = self._change([name], change).save[0]
-        others = sorted({owner for owners in before.values() for owner in owners} - {name})
-        return Added(saved, len(summed) - len(known), known, others)
+        saved = self.store.change([name], change, self._identity()).save[0]
+        return Added(saved, len(heard) - len(known), known, sorted(others))
 
-    def list(self) -> list[PersonSummary]:
+    def people(self) -> list[PersonSummary]:
         """All people by name, without their voices."""
         return self.store.summaries()
 
@@ -160,7 +187,7 @@ class PeopleStore:
         Raises:
             InputError: nobody of that name.
         """
-        return self._known([name], self.store.people(self._pooling(), [check_name(name)]))[0]
+        return self._known([name], self.store.people([check_name(name)]))[0]
 
     def rename(self, name: str, new: str) -> None:
         """Give a person another name.
@@ -177,7 +204,7 @@ class PeopleStore:
             found = self._known([name], [person] if person else [])
             return Change((replace(found[0], name=new),))
 
-        self._change([name, new], change)
+        self.store.change([name, new], change)
 
     def forget(self, names: Sequence[str]) -> None:
         """Remove people, and every byte of them from the store's file.
@@ -186,7 +213,172 @@ class PeopleStore:
             InputError: nobody of one of the names; nobody is removed then.
         """
         wanted = [check_name(name) for name in names]
-        self._change(wanted, lambda _, people: Change(remove=tuple(self._known(wanted, people))))
+        self.store.change(
+            wanted, lambda _, people: Change(remove=tuple(self._known(wanted, people)))
+        )
+
+    def export(self, path: str | Path) -> int:
+        """Write everybody into one file, from which ``import_`` makes the same store.
+
+        Returns:
+            How many people were written.
+
+        Raises:
+            InputError: nobody is enrolled, or the file cannot be written.
+        """
+        header, people = self.store.header(), self.store.people()
+        if header.encoder is None:
+            raise InputError(
+                f"{self.store.where}: nobody is enrolled, so there is nothing to write."
+            )
+        write_people(path, header, people)
+        return len(people)
+
+    def import_(self, path: str | Path) -> tuple[int, int]:
+        """Add everybody of a file that ``export`` wrote, in one transaction.
+
+        Recordings that a person of the same name has already are not added again, so that the same
+        file may be imported twice.
+
+        Returns:
+            How many people have new recordings, and how many recordings those are.
+
+        Raises:
+            InputError: no such file, damaged, or of another encoder. Nothing is stored then.
+        """
+        encoder, given = read_people(path)
+        if encoder != self.encoder.fingerprint:
+            raise InputError(
+                f"{path}: was made by the encoder {encoder[:12]}, not by "
+                f"{str(self.encoder.fingerprint)[:12]}. Name that one with --encoder."
+            )
+        names = [check_name(person.name) for person in given]
+        counts: list[int] = []
+
+        def change(header: Header, people: list[Person]) -> Change:
+            self._check_encoder(header)
+            stored = {person.name: person for person in people}
+            merged = []
+            for name, person in zip(names, given, strict=True):
+                old = stored.get(name, Person(name))
+                have = {recording.digest for recording in old.recordings}
+                new = [each for each in person.recordings if each.digest not in have]
+                if new:
+                    recordings = (*old.recordings, *new)
+                    merged.append(self._grouped(replace(old, recordings=recordings)))
+                    counts.append(len(new))
+            return Change(tuple(merged))
+
+        self.store.change(names, change, self._identity())
+        return len(counts), sum(counts)
+
+    def identify(
+        self,
+        recordings: Sequence[Audio],
+        *,
+        fpir: float = 0.01,
+        top: int = 3,
+        speech_only: bool = False,
+        channel: int | None = None,
+        track: Track = silent,
+    ) -> list[Identification]:
+        """Say of each recording who of the people it is, or nobody.
+
+        Args:
+            recordings: each of one voice.
+            fpir: share of recordings of others that may be taken for somebody of the store.
+            top: how many people are named for each at most.
+            speech_only: whether silence is left out first.
+            channel: of files with several; their mean by default.
+            track: progress.
+
+        Raises:
+            InputError: a recording that cannot be embedded or without speech, an empty store, a
+                store of another encoder, or an encoder without a cohort.
+        """
+        answers = []
+        for audio in track(recordings, "identifying", len(recordings)):
+            heard = self.hear(audio, speech_only=speech_only, channel=channel)
+            (answer,) = self.match(self.encoder.finish(heard.sums)[None], fpir=fpir, top=top)
+            answers.append(answer._replace(seconds=heard.seconds))
+        return answers
+
+    def threshold(self, fpir: float = 0.01) -> float:
+        """The score from which on somebody is named, at the present size of the store.
+
+        Raises:
+            InputError: as ``match``.
+        """
+        self._check_encoder(self.store.header())
+        return self._matcher.threshold(fpir)
+
+    def match(
+        self, vectors: np.ndarray, *, fpir: float = 0.01, top: int = 3
+    ) -> list[Identification]:
+        """As ``identify``, of embeddings: (recordings, dim) float32 unit vectors.
+
+        Raises:
+            InputError: as ``identify``, but for recordings.
+        """
+        self._check_encoder(self.store.header())
+        return self._matcher.identify(vectors, fpir, top)
+
+    @cached_property
+    def _matcher(self) -> Matcher:
+        encoder = self.encoder
+        assert encoder.fingerprint is not None
+        if encoder.folder is None:
+            raise InputError("the encoder has no folder, so no cohort beside it.")
+        return Matcher(self.store, load_cohort(encoder.folder, encoder.fingerprint))
+
+    def hear(self, audio: Audio, *, speech_only: bool = False, channel: int | None = None) -> Heard:
+        """The sums of a recording, and the digest that recognises it.
+
+        Raises:
+            InputError: it cannot be embedded, or hardly anybody speaks in it.
+        """
+        name, wave = name_of(audio), open_wave(audio, channel)
+        digest = hashlib.sha256()
+        for block in blocks_of_wave(wave):
+            digest.update(np.ascontiguousarray(block, "<f4").data)
+        speech = spoken(wave, name)
+        heard = speech if speech_only else wave
+        sums = self.encoder.frames.sums(heard)
+        return Heard(name, digest.hexdigest(), sums, heard.num_samples / SAMPLE_RATE)
+
+    def _check_encoder(self, header: Header) -> None:
+        """Refuse a store that another encoder made."""
+        if header.encoder not in (None, self.encoder.fingerprint):
+            raise InputError(
+                f"{self.store.where}: was made by the encoder {header.encoder[:12]} "
+                f"({header.encoder_name}), not by {str(self.encoder.fingerprint)[:12]}. Name that "
+                "one with --encoder, or enrol anew: speakervlad people add NAME FILE... "
+                "--store NEW.db"
+            )
+
+    def _grouped(self, person: Person) -> Person:
+        """The person with voices made of all recordings."""
+        encoder = self.encoder
+        pooling = encoder.backend.ends.pooling
+        try:
+            sums = [unpack_sums(each.sums, pooling) for each in person.recordings]
+            groups, voices = group(sums, encoder.finish, self._apart)
+        except InputError as error:
+            raise InputError(f"{self.store.where}: {person.name}: {error}") from error
+        return with_voices(person, groups, voices)
+
+    @cached_property
+    def _apart(self) -> float:
+        encoder = self.encoder
+        if encoder.folder is None:
+            return -1.0
+        known = read_thresholds(encoder.folder, encoder.backend.notes)
+        return -1.0 if known is None else known.eer
+
+    def _identity(self) -> tuple[str, str, int]:
+        encoder = self.encoder
+        assert encoder.fingerprint is not None
+        return encoder.fingerprint, str(encoder.folder or "in memory"), encoder.dim
 
     def _known(self, names: Sequence[str], people: list[Person]) -> list[Person]:
         missing = [name for name in names if name not in {person.name for person in people}]
@@ -195,3 +387,16 @@ class PeopleStore:
             hint = did_you_mean(missing[0], known) if known else "Nobody is enrolled."
             raise InputError(f"{first_few(missing)}: nobody of that name. {hint}")
         return people
+
+
+def _unknown(person: Person, heard: Sequence[Heard]) -> tuple[list[Heard], list[Heard]]:
+    """Recordings that the person does not have yet, each once, and the others."""
+    digests = {recording.digest for recording in person.recordings}
+    fresh: dict[str, Heard] = {}
+    known = []
+    for each in heard:
+        if each.digest in digests or each.digest in fresh:
+            known.append(each)
+        else:
+            fresh[each.digest] = each
+    return list(fresh.values()), known

@@ -1,6 +1,5 @@
 """What is kept of enrolled people: names, sums of recordings, voices; never audio."""
 
-import math
 import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -20,7 +19,7 @@ class Recording:
 
     Attributes:
         digest: SHA-256 of its samples, which recognises it when it comes again.
-        sums: what its frames add up to.
+        sums: what its frames add up to, as ``pack_sums`` writes it.
         seconds: of audio, or of speech where only speech was summed.
         date: when it was added, ISO 8601 in UTC.
         note: free text.
@@ -29,7 +28,7 @@ class Recording:
     """
 
     digest: str
-    sums: PoolingSums
+    sums: bytes
     seconds: float
     date: str
     note: str = ""
@@ -142,7 +141,9 @@ def pack_sums(sums: PoolingSums) -> bytes:
 def arrays_of(sums: PoolingSums) -> dict[str, np.ndarray]:
     """The moments by name, float64; ``num_frames`` int64."""
     known = {"weight": sums.weight, "first": sums.first, "second": sums.second}
-    arrays = {name: np.ascontiguousarray(array) for name, array in known.items() if array is not None}
+    arrays = {
+        name: np.ascontiguousarray(array) for name, array in known.items() if array is not None
+    }
     return arrays | {"num_frames": np.array([sums.num_frames], np.int64)}
 
 
@@ -191,8 +192,3 @@ def with_voices(person: Person, groups: list[list[int]], voices: np.ndarray) -> 
         replace(recording, voice=number[row]) for row, recording in enumerate(person.recordings)
     )
     return replace(person, recordings=recordings, voices=voices)
-
-
-def total_seconds(person: Person) -> float:
-    """Seconds of all recordings of a person."""
-    return math.fsum(recording.seconds for recording in person.recordings)

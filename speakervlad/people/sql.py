@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.models.sums import Finish
 from speakervlad.people.records import (
     Change,
     Header,
@@ -17,8 +16,6 @@ from speakervlad.people.records import (
     Person,
     PersonSummary,
     Recording,
-    pack_sums,
-    unpack_sums,
 )
 
 SUMMARIES = """
@@ -83,13 +80,13 @@ class SqlStore(ABC):
         with self.transaction(write=False):
             return [PersonSummary(*row) for row in self.run(SUMMARIES)]
 
-    def people(self, pooling: Finish, names: Sequence[str] | None = None) -> list[Person]:
+    def people(self, names: Sequence[str] | None = None) -> list[Person]:
         """People with all their recordings, in the order of ``names``; all of them by default.
 
         Names that nobody has are left out.
         """
         with self.transaction(write=False):
-            return self._people(pooling, names)
+            return self._people(names)
 
     def owners(self, digests: Sequence[str]) -> dict[str, list[str]]:
         """The names of those who have a recording, by its digest."""
@@ -107,7 +104,6 @@ class SqlStore(ABC):
     def change(
         self,
         names: Sequence[str] | None,
-        pooling: Finish,
         function: Callable[[Header, list[Person]], Change],
         encoder: tuple[str, str, int] | None = None,
     ) -> Change:
@@ -115,7 +111,6 @@ class SqlStore(ABC):
 
         Args:
             names: of those that are read; None for all.
-            pooling: of the encoder.
             function: from the header and the people who are there to what is written. Whatever it
                 raises leaves the store as it was.
             encoder: fingerprint, name and dimensions, which an empty store takes over.
@@ -125,7 +120,7 @@ class SqlStore(ABC):
         """
         with self.transaction(write=True):
             header = self._header()
-            change = function(header, self._people(pooling, names))
+            change = function(header, self._people(names))
             revision = header.revision + 1
             if header.encoder is None and encoder is not None:
                 self._note(zip(("encoder", "encoder_name", "dim"), encoder, strict=True))
@@ -155,15 +150,15 @@ class SqlStore(ABC):
             [(name, str(value)) for name, value in notes],
         )
 
-    def _people(self, pooling: Finish, names: Sequence[str] | None) -> list[Person]:
+    def _people(self, names: Sequence[str] | None) -> list[Person]:
         if names is None:
             rows = self.run("SELECT id, name FROM people ORDER BY name")
         else:
             statement = "SELECT id, name FROM people WHERE name = ?"
             rows = [row for name in dict.fromkeys(names) for row in self.run(statement, (name,))]
-        return [self._person(pooling, row, name) for row, name in rows]
+        return [self._person(row, name) for row, name in rows]
 
-    def _person(self, pooling: Finish, row: int, name: str) -> Person:
+    def _person(self, row: int, name: str) -> Person:
         recordings = self.run(
             "SELECT digest, sums, seconds, added, note, voice, id FROM recordings "
             "WHERE person = ? ORDER BY id",
@@ -173,17 +168,14 @@ class SqlStore(ABC):
         try:
             return Person(
                 name,
-                tuple(
-                    Recording(digest, unpack_sums(bytes(sums), pooling), *rest)
-                    for digest, sums, *rest in recordings
-                ),
+                tuple(Recording(digest, bytes(sums), *rest) for digest, sums, *rest in recordings),
                 np.stack([self.decode_vector(vector) for (vector,) in voices])
                 if voices
                 else np.empty((0, 0), np.float32),
                 row,
             )
-        except (InputError, ValueError) as error:
-            raise InputError(f"{self.where}: {name}: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{self.where}: {name}: damaged ({error}). Restore a copy.") from error
 
     def _write(self, change: Change, revision: int) -> None:
         self.run_each("DELETE FROM people WHERE id = ?", [(each.row,) for each in change.remove])
@@ -204,8 +196,7 @@ class SqlStore(ABC):
             "INSERT INTO recordings (person, digest, sums, seconds, added, note, voice) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                (row, each.digest, pack_sums(each.sums), each.seconds, each.date, each.note,
-                 each.voice)
+                (row, each.digest, each.sums, each.seconds, each.date, each.note, each.voice)
                 for each in new
             ],
         )  # fmt: skip
@@ -216,4 +207,3 @@ class SqlStore(ABC):
             "INSERT INTO voices (person, number, vector) VALUES (?, ?, ?)",
             [(row, number, self.encode_vector(each)) for number, each in enumerate(person.voices)],
         )
-

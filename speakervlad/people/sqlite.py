@@ -21,7 +21,9 @@ BUSY_SECONDS = 60.0
 MIGRATIONS = (
     """
     CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-    CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL);
+    CREATE TABLE people (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL
+    );
     CREATE TABLE recordings (
         id INTEGER PRIMARY KEY,
         person INTEGER NOT NULL REFERENCES people ON DELETE CASCADE,
@@ -85,6 +87,9 @@ class SqliteStore(SqlStore):
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[None]:
         with self.lock, self._naming():
+            if self._connection.in_transaction:  # of a read within a change
+                yield
+                return
             self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield
@@ -175,7 +180,7 @@ class SqliteStore(SqlStore):
         if version > len(MIGRATIONS):
             raise InputError(
                 f"{self.where}: its tables are of version {version}, written by a newer "
-                f"speakervlad; this one knows {len(MIGRATIONS)}. Upgrade: pip install -U speakervlad."
+                f"speakervlad; this one knows {len(MIGRATIONS)}. Upgrade it."
             )
         return version
 

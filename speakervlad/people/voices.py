@@ -27,10 +27,8 @@ def group(
         Rows of recordings by voice, those with the first recordings first; unit vectors (voices,
         dim), float32.
     """
-    if apart <= -1:
-        groups = [list(range(len(sums)))]
-    else:
-        groups = _merge_near(list(sums), finish, apart)
+    everything = [list(range(len(sums)))]
+    groups = everything if apart <= -1 else _merge_near(list(sums), finish, apart)
     return groups, np.stack([finish(_total([sums[row] for row in rows])) for rows in groups])
 
 

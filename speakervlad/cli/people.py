@@ -1,0 +1,253 @@
+"""The commands about who is enrolled: ``people ...`` and ``identify``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from speakervlad.cli.console import console, errors, track
+from speakervlad.cli.options import (
+    DEFAULT_ENCODER,
+    BackendOption,
+    ChannelOption,
+    DeviceOption,
+    EncoderOption,
+    PrecisionOption,
+)
+from speakervlad.errors import InputError
+
+if TYPE_CHECKING:
+    from speakervlad.inference.engine import Embedder
+    from speakervlad.people.matching import Identification
+    from speakervlad.people.people import PeopleStore
+    from speakervlad.people.records import Person
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        help="File of people, or postgresql:// URL; people.db in your data folder by default.",
+        envvar="SPEAKERVLAD_STORE",
+        show_envvar=True,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NameArgument = Annotated[str, typer.Argument(help="Of the person.")]
+SpeechOnlyOption = Annotated[
+    bool, typer.Option("--speech-only", help="Leave out where nobody speaks.")
+]
+
+
+def add(
+    name: NameArgument,
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Recordings or folders of that person.")
+    ],
+    store: StoreOption = None,
+    note: Annotated[str, typer.Option(help="Kept with each recording.")] = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="Add recordings once more that are there already.")
+    ] = False,
+    speech_only: SpeechOnlyOption = False,
+    encoder: EncoderOption = DEFAULT_ENCODER,
+    channel: ChannelOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
+    backend: BackendOption = "auto",
+) -> None:
+    """Enrol a person by recordings, or add recordings to one who is enrolled.
+
+    The store keeps sums of them, never audio: docs/privacy.md.
+    """
+    from speakervlad.inference.engine import load_encoder
+
+    embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
+    with open_people(store, embedder, create=True) as people:
+        done = people.add(
+            name,
+            find_files(inputs),
+            note=note,
+            again=again,
+            speech_only=speech_only,
+            channel=channel,
+            track=track,
+        )
+    for known in done.known:
+        errors.print(f"{known}: is there already, not added again (--again adds it)")
+    for other in done.elsewhere:
+        errors.print(f"a recording of {done.person.name} is enrolled as {other} too")
+    console.print(describe_person(done.person.name, done.new, done.person))
+
+
+def list_people(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Everybody who is enrolled."""
+    with open_people(store) as people:
+        summaries = people.people()
+    if as_json:
+        console.print_json(json.dumps([each._asdict() for each in summaries]))
+        return
+    if not summaries:
+        raise InputError("the store is empty. `speakervlad people add NAME FILE` enrols somebody.")
+    width = max(len(each.name) for each in summaries)
+    for each in summaries:
+        console.print(
+            f"{each.name:{width}}  {each.num_recordings:4d} recordings  "
+            f"{each.num_voices:2d} voices  {each.seconds:8.1f} s  {each.last_date[:10]}"
+        )
+
+
+def show(name: NameArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """What is stored of a person: each recording's seconds, date, voice, digest and note."""
+    with open_people(store) as people:
+        person = people.show(name)
+    rows = [
+        {"seconds": each.seconds, "date": each.date, "voice": each.voice, "digest": each.digest,
+         "note": each.note}
+        for each in person.recordings
+    ]  # fmt: skip
+    if as_json:
+        console.print_json(json.dumps({"name": person.name, "recordings": rows}))
+        return
+    for row in rows:
+        console.print(
+            f"{row['date']}  {row['seconds']:8.1f} s  voice {row['voice'] + 1}  "
+            f"{row['digest'][:12]}  {row['note']}".rstrip()
+        )
+
+
+def rename(
+    name: NameArgument,
+    new: Annotated[str, typer.Argument(help="The new name.")],
+    store: StoreOption = None,
+) -> None:
+    """Give a person another name."""
+    with open_people(store) as people:
+        people.rename(name, new)
+    console.print(f"{name} is called {new} now")
+
+
+def forget(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Of the people.")],
+    store: StoreOption = None,
+) -> None:
+    """Remove people from the store, and every byte of them from its file."""
+    with open_people(store) as people:
+        people.forget(names)
+    console.print(f"forgotten: {', '.join(names)}")
+
+
+def export_people(
+    out: Annotated[Path, typer.Argument(help="File to write (.safetensors).")],
+    store: StoreOption = None,
+) -> None:
+    """Write everybody into one file that any language reads."""
+    with open_people(store) as people:
+        count = people.export(out)
+    console.print(f"{count} people: {out}")
+
+
+def import_people(
+    file: Annotated[Path, typer.Argument(help="File that `people export` wrote.")],
+    store: StoreOption = None,
+    encoder: EncoderOption = DEFAULT_ENCODER,
+) -> None:
+    """Add everybody of an exported file; what is there already is not added again."""
+    with open_people(store, encoder, create=True) as people:
+        num_people, num_recordings = people.import_(file)
+    console.print(f"{num_recordings} new recordings of {num_people} people")
+
+
+def identify(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Recordings, or folders of them.")
+    ],
+    store: StoreOption = None,
+    fpir: Annotated[
+        float, typer.Option(help="Share of recordings of others that may be given a name.")
+    ] = 0.01,
+    top: Annotated[int, typer.Option(min=1, help="How many people to name.")] = 3,
+    as_json: JsonOption = False,
+    speech_only: SpeechOnlyOption = False,
+    encoder: EncoderOption = DEFAULT_ENCODER,
+    channel: ChannelOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
+    backend: BackendOption = "auto",
+) -> None:
+    """Say whose voice each recording is: exit code 0 all known, 1 some unknown, 2 error."""
+    from speakervlad.inference.engine import load_encoder
+
+    files = find_files(inputs)
+    embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
+    answers, failures = [], []
+    with open_people(store, embedder) as people:
+        people.threshold(fpir)
+        for path in track(files, "identifying", len(files)):
+            try:
+                (answer,) = people.identify(
+                    [path], fpir=fpir, top=top, speech_only=speech_only, channel=channel
+                )
+            except InputError as error:
+                failures.append(error)
+                errors.print(f"error: {error}")
+                continue
+            answers.append(answer)
+            print_answer(path, answer, as_json=as_json)
+    if failures:
+        raise typer.Exit(2)
+    raise typer.Exit(0 if all(answer.name for answer in answers) else 1)
+
+
+def open_people(
+    store: str | None,
+    encoder: "Path | Embedder" = DEFAULT_ENCODER,
+    *,
+    create: bool = False,
+) -> "PeopleStore":
+    """The store that an option names."""
+    from speakervlad.people.people import PeopleStore
+
+    return PeopleStore(store, encoder, create=create)
+
+
+def find_files(inputs: list[Path]) -> list[Path]:
+    """Audio files, and those below folders.
+
+    Raises:
+        InputError: something is missing.
+    """
+    from speakervlad.inference.recordings import from_folder
+
+    files = []
+    for path in inputs:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder.")
+        files += from_folder(path).paths if path.is_dir() else [path]
+    return files
+
+
+def describe_person(name: str, new: int, person: "Person") -> str:
+    """What is stored of somebody, in a line."""
+    seconds = sum(each.seconds for each in person.recordings)
+    voices = len(person.voices)
+    apart = "" if voices == 1 else f", {voices} voices far apart"
+    return (
+        f"{name}: {new} recordings added, {len(person.recordings)} in all, {seconds:.1f} s{apart}"
+    )
+
+
+def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None:
+    """One line for one recording, or one JSON object."""
+    if as_json:
+        values = answer._asdict() | {
+            "file": str(path),
+            "candidates": [each._asdict() for each in answer.candidates],
+        }
+        console.print(json.dumps(values))
+        return
+    people = ", ".join(
+        f"{each.name} {each.score:.2f}"
+        + ("" if each.probability is None else f" ({each.probability:.1%})")
+        for each in answer.candidates
+    )
+    console.print(f"{path}  {answer.name or 'unknown'}  [{people}; from {answer.threshold:.2f} on]")
