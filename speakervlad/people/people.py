@@ -35,6 +35,9 @@ from speakervlad.people.stores import open_store
 from speakervlad.people.voices import group
 from speakervlad.progress import Track, silent
 
+# So many people are named in a message at most.
+MOST_NAMED = 20
+
 
 class Added(NamedTuple):
     """What ``add`` did.
@@ -384,7 +387,8 @@ class PeopleStore:
         missing = [name for name in names if name not in {person.name for person in people}]
         if missing:
             known = [summary.name for summary in self.store.summaries()]
-            hint = did_you_mean(missing[0], known) if known else "Nobody is enrolled."
+            few = 0 < len(known) <= MOST_NAMED
+            hint = did_you_mean(missing[0], known) if few else f"{len(known)} are enrolled."
             raise InputError(f"{first_few(missing)}: nobody of that name. {hint}")
         return people
 

@@ -1,0 +1,81 @@
+"""What the verbs of the store do, against the definition: sums of frames, kept by name."""
+
+import numpy as np
+import pytest
+
+from speakervlad.errors import InputError
+from speakervlad.people.people import PeopleStore
+
+
+def merged(encoder, *heard):
+    total = heard[0].sums
+    for other in heard[1:]:
+        total = total.merge(other.sums)
+    return encoder.finish(total)
+
+
+def test_sessions_one_by_one_equal_one_enrolment_of_all(store, encoder, hear):
+    takes = [hear(0, take) for take in range(3)]
+    for take in takes:
+        last = store.enrol("one by one", [take]).person
+    at_once = store.enrol("at once", takes).person
+    np.testing.assert_array_equal(last.voices, at_once.voices)
+    np.testing.assert_array_equal(last.voices[0], merged(encoder, *takes))
+
+
+def test_store_is_there_when_it_is_opened_again(path, store, encoder, hear):
+    voices = store.enrol("Ada", [hear(0)], note="headset").person.voices
+    with PeopleStore(path, encoder, create=False) as again:
+        person = again.show("Ada")
+    np.testing.assert_array_equal(person.voices, voices)
+    assert [each.note for each in person.recordings] == ["headset"]
+    assert person.recordings[0].seconds == 3.0
+
+
+def test_people_are_listed_by_name(store, hear):
+    store.enrol("Bob", [hear(1)])
+    store.enrol("Ada", [hear(0), hear(0, 1)])
+    assert [(each.name, each.num_recordings, each.seconds) for each in store.people()] == [
+        ("Ada", 2, 6.0),
+        ("Bob", 1, 3.0),
+    ]
+
+
+def test_rename_keeps_everything_else(store, hear):
+    before = store.enrol("Ada", [hear(0)]).person
+    store.enrol("Bob", [hear(1)])
+    store.rename("Ada", "Ada Lovelace")
+    after = store.show("Ada Lovelace")
+    np.testing.assert_array_equal(after.voices, before.voices)
+    with pytest.raises(InputError, match="Ada: nobody of that name"):
+        store.show("Ada")
+    with pytest.raises(InputError, match="Bob: is in the store already"):
+        store.rename("Ada Lovelace", "Bob")
+
+
+def test_people_are_known_by_their_voices_and_others_are_not(store, hear, encoder):
+    for speaker in range(4):
+        store.enrol(f"person {speaker}", [hear(speaker), hear(speaker, 1)])
+    probes = np.stack([encoder.finish(hear(speaker, 7).sums) for speaker in range(4)])
+    answers = store.match(probes, fpir=0.1, top=2)
+    assert [answer.candidates[0].name for answer in answers] == [f"person {k}" for k in range(4)]
+    assert all(len(answer.candidates) == 2 for answer in answers)
+    others = -probes
+    assert [answer.name for answer in store.match(others)] == [None] * 4
+
+
+def test_export_and_import_give_the_same_store(store, tmp_path, encoder, hear):
+    store.enrol("Ada", [hear(0), hear(0, 1)], note="büro")
+    store.enrol("Bob", [hear(1)])
+    out = tmp_path / "people.safetensors"
+    assert store.export(out) == 2
+    with PeopleStore(tmp_path / "other.db", encoder) as other:
+        assert other.import_(out) == (2, 3)
+        assert other.people() == store.people()
+        for name in ("Ada", "Bob"):
+            np.testing.assert_array_equal(other.show(name).voices, store.show(name).voices)
+            ours, theirs = store.show(name).recordings, other.show(name).recordings
+            assert [each.digest for each in ours] == [each.digest for each in theirs]
+            assert [each.sums for each in ours] == [each.sums for each in theirs]
+            assert [each.note for each in ours] == [each.note for each in theirs]
+        assert other.import_(out) == (0, 0)
