@@ -114,6 +114,24 @@ def test_the_page_of_commands_lists_every_command():
     assert set(listed) == COMMAND.commands.keys()
 
 
+def every_command(command, *names):
+    for name, below in getattr(command, "commands", {}).items():
+        yield from every_command(below, *names, name)
+    if not hasattr(command, "commands"):
+        yield names, command
+
+
+@pytest.mark.parametrize(("names", "command"), [*every_command(COMMAND)], ids=str)
+def test_the_help_of_every_command_ends_with_an_example_that_can_be_typed(names, command):
+    example = command.help.splitlines()[-1]
+    start, *words = shlex.split(example.removeprefix("Example: "))
+    assert start == "speakervlad"
+    assert tuple(words[: len(names)]) == names
+    assert command.make_context(names[-1], words[len(names) :])
+    assert len(example) <= 78
+    assert {"--quiet", "-q"} <= {name for option in command.params for name in option.opts}
+
+
 def test_mistakes_in_a_table_are_found():
     text = (
         "| command | what it does |\n|---|---|\n"

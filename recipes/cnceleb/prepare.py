@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from speakervlad.cli.console import console
+from speakervlad.cli.console import notes
 from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.data.layouts import Rows, audio_below, read_speaker_folders
@@ -46,7 +46,7 @@ def main(
     evaluation = look_at(eval_rows, str(source / "eval")).manifest
     evaluation.save(out / "eval.csv")
     single_enrolment(source, others, evaluation).save(out / "eval_single.csv")
-    console.print(
+    notes.print(
         f"{len(train)} training utterances of {len(train.speaker_names)} speakers, "
         f"{len(evaluation)} evaluation files, {len(others)} single utterances to enrol with"
     )

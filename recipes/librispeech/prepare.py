@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import typer
 
-from speakervlad.cli.console import console
+from speakervlad.cli.console import notes
 from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.data.layouts import audio_below
@@ -50,7 +50,7 @@ def main(
         if parts:
             manifest = join(source, chosen, parts, readers)
             manifest.save(out / f"{split}.csv")
-            console.print(
+            notes.print(
                 f"{split}: {len(manifest)} utterances of {len(manifest.speaker_names)} speakers"
             )
 

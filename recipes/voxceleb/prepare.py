@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import notes, track
 from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.data.work import BadList, Work
@@ -180,7 +180,7 @@ def write_manifest(out: Path, name: str, work: Work) -> None:
     manifest = prepare(out / name, layout="voxceleb", work=work).manifest
     check_counts(name, len(manifest), len(manifest.speaker_names), work.max_bad)
     manifest.save(out / f"{name}.csv")
-    console.print(f"{name}: {len(manifest)} utterances: {out / name}.csv")
+    notes.print(f"{name}: {len(manifest)} utterances: {out / name}.csv")
 
 
 def check_pieces(archives: Path, name: str, pieces: dict[str, str]) -> None:

@@ -15,7 +15,10 @@ def bench_data(
     ] = None,
     batches: Annotated[int, typer.Option(min=1, help="Batches per stage.")] = 10,
 ) -> None:
-    """Say where the time of training goes, and name the bottleneck."""
+    """Say where the time of training goes, and name the bottleneck.
+
+    Example: speakervlad bench-data mine.yaml data.num_workers=2
+    """
     from speakervlad.config import load_config
     from speakervlad.extras import require
 

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import notes, track
 from speakervlad.cli.options import (
-    FormOption,
+    FormatOption,
     KeyOption,
     ManifestOption,
     PartialOption,
+    SourceFormatOption,
     read_key,
     read_manifest,
 )
@@ -25,10 +26,6 @@ ScoresArgument = Annotated[
 EmbeddingsOption = Annotated[
     Path | None, typer.Option(help="Embeddings, for the measures magnitude and cohort.")
 ]
-SourceFormOption = Annotated[
-    str | None,
-    typer.Option(help="How to read score files that fit two forms; names as for --form."),
-]
 CohortOption = Annotated[Path | None, typer.Option(help="Cohort embeddings, for cohort.")]
 
 
@@ -36,7 +33,7 @@ def calibrate(
     scores: ScoresArgument,
     out: Annotated[Path, typer.Option(help="The calibration, e.g. ENCODER/calibration.json.")],
     trials: KeyOption = None,
-    form: FormOption = None,
+    form: SourceFormatOption = None,
     partial: PartialOption = False,
     quality: Annotated[
         list[str] | None, typer.Option(help="Quality measure: duration, magnitude, cohort.")
@@ -46,7 +43,10 @@ def calibrate(
     cohort: CohortOption = None,
     p_target: Annotated[float, typer.Option(help="Prior to train for.")] = 0.5,
 ) -> None:
-    """Learn to turn scores into log-likelihood ratios; several systems are fused."""
+    """Learn to turn scores into log-likelihood ratios; several systems are fused.
+
+    Example: speakervlad calibrate S.txt --out calibration.json
+    """
     from speakervlad.evaluation import calibration
     from speakervlad.evaluation.judge import read_systems
     from speakervlad.evaluation.metrics import cllr, min_cllr
@@ -65,8 +65,8 @@ def calibrate(
     )
     found.save(out)
     labels = pairs.labels()
-    console.print(f"{len(pairs)} trials, weights {', '.join(f'{w:.4g}' for w in found.weights)}")
-    console.print(f"Cllr {cllr(ratios, labels):.4f} bits, minimum {min_cllr(ratios, labels):.4f}")
+    notes.print(f"{len(pairs)} trials, weights {', '.join(f'{w:.4g}' for w in found.weights)}")
+    notes.print(f"Cllr {cllr(ratios, labels):.4f} bits, minimum {min_cllr(ratios, labels):.4f}")
 
 
 def fuse(
@@ -76,10 +76,13 @@ def fuse(
     manifest: ManifestOption = None,
     embeddings: EmbeddingsOption = None,
     cohort: CohortOption = None,
-    source_form: SourceFormOption = None,
-    form: Annotated[str, typer.Option(help="speakervlad, kaldi or voxsrc.")] = "speakervlad",
+    source_form: SourceFormatOption = None,
+    form: FormatOption = "speakervlad",
 ) -> None:
-    """Apply a calibration to the scores of one or several systems."""
+    """Apply a calibration to the scores of one or several systems.
+
+    Example: speakervlad fuse A.txt B.txt --calibration AB.json --out AB.txt
+    """
     from speakervlad.evaluation.calibration import fuse, load_calibration
     from speakervlad.evaluation.judge import read_systems
     from speakervlad.evaluation.lists import write_scores
@@ -97,36 +100,42 @@ def fuse(
         track=track,
     )
     write_scores(out, pairs, ratios, form)
-    console.print(f"{len(pairs)} trials: {out}")
+    notes.print(f"{len(pairs)} trials: {out}")
 
 
 def convert_embeddings(
     source: Annotated[Path, typer.Argument(help=".npz, .ark, .scp or .parquet.")],
     out: Annotated[Path, typer.Argument(help="Another of these.")],
 ) -> None:
-    """Bring embeddings into the form of another toolkit, told by the suffix."""
+    """Bring embeddings into the form of another toolkit, told by the suffix.
+
+    Example: speakervlad convert-embeddings E.npz E.ark
+    """
     from speakervlad.evaluation.embeddings import load_embeddings, save_embeddings
 
     table = load_embeddings(source)
     save_embeddings(out, table)
-    console.print(f"{len(table)} embeddings of {table.dim}: {out}")
+    notes.print(f"{len(table)} embeddings of {table.dim}: {out}")
 
 
 def convert_scores(
     source: Annotated[Path, typer.Argument(help="Score file of any toolkit, or .npy.")],
     out: Annotated[Path, typer.Argument(help="Score file.")],
     trials: KeyOption = None,
-    source_form: SourceFormOption = None,
+    source_form: SourceFormatOption = None,
     partial: PartialOption = False,
-    form: Annotated[str, typer.Option(help="speakervlad, kaldi or voxsrc.")] = "speakervlad",
+    form: FormatOption = "speakervlad",
 ) -> None:
-    """Bring scores into the form of another toolkit."""
+    """Bring scores into the form of another toolkit.
+
+    Example: speakervlad convert-scores S.txt K.txt --format kaldi
+    """
     from speakervlad.evaluation.judge import read_scored
     from speakervlad.evaluation.lists import write_scores
 
     pairs, values = read_scored(source, read_key(trials), form=source_form, partial=partial)
     write_scores(out, pairs, values, form)
-    console.print(f"{len(pairs)} trials: {out}")
+    notes.print(f"{len(pairs)} trials: {out}")
 
 
 def read_embeddings(path: Path | None) -> "Embeddings | None":

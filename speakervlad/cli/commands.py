@@ -1,8 +1,12 @@
 """Every command in the order of the work: each reads, calls one library function, writes."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from typer.models import ArgumentInfo
 
 from speakervlad import __version__
 from speakervlad.cli import (
@@ -24,7 +28,7 @@ from speakervlad.cli import (
     trials,
     verify,
 )
-from speakervlad.cli.console import run
+from speakervlad.cli.console import be_quiet, run
 
 app = typer.Typer(
     name="speakervlad",
@@ -61,13 +65,41 @@ PEOPLE = {
     "import": people.import_people,
 }
 trials_app = typer.Typer(help="Check and make trial lists.", no_args_is_help=True)
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors alone.")
+]
+
+
+def presentable(command: Callable[..., None]) -> Callable[..., None]:
+    """The same command with ``--quiet``, if it has none of its own, and arguments in capitals."""
+    signature = inspect.signature(command)
+    given = list(signature.parameters.values())
+    for parameter in given:
+        for described in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(described, ArgumentInfo):
+                described.metavar = parameter.name.upper()
+    if "quiet" in signature.parameters:
+        return command
+
+    @functools.wraps(command)
+    def called(*, quiet: bool, **values: object) -> None:
+        be_quiet(quiet)
+        command(**values)
+
+    quiet = inspect.Parameter(
+        "quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet
+    )
+    vars(called)["__signature__"] = signature.replace(parameters=[*given, quiet])
+    return called
+
+
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        app.command(rich_help_panel=panel)(presentable(command))
 for command in (trials.check, trials.make):
-    trials_app.command()(command)
+    trials_app.command()(presentable(command))
 for name, command in PEOPLE.items():
-    people_app.command(name)(command)
+    people_app.command(name)(presentable(command))
 app.add_typer(people_app, name="people", rich_help_panel="People")
 app.add_typer(trials_app, name="trials", rich_help_panel="Trials and scores")
 
@@ -88,8 +120,10 @@ def options_of_all(
     debug: Annotated[
         bool, typer.Option("--debug", help="Print the traceback of an error too.")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Options that come before any command."""
+    be_quiet(quiet)
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ Show = Callable[[int, int, str], None]
 # Names of files and people are printed as they are, whatever rich would make of [x] and :x:.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+# What a command has done, and how far it is: apart from its results, and silent with --quiet.
+notes = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
@@ -81,11 +83,11 @@ def training_line(*, enabled: bool = True) -> Iterator[Show]:
         nonlocal next_line
         if not enabled:
             return
-        if errors.is_terminal:
+        if notes.is_terminal:
             progress.update(task, completed=step, total=total, description=line)
             progress.start()
         elif step == total or time.monotonic() >= next_line:
-            errors.print(f"training  {step}/{total}  {line}", markup=False)
+            notes.print(f"training  {step}/{total}  {line}")
             next_line = time.monotonic() + SECONDS_BETWEEN_LINES
 
     try:
@@ -111,8 +113,15 @@ def _on_terminal(*columns: "ProgressColumn", transient: bool) -> "Progress":
     """A bar on stderr; none where nobody watches, so that logs stay readable."""
     from rich.progress import Progress
 
-    disable = not errors.is_terminal
-    return Progress(*columns, console=errors, transient=transient, disable=disable)
+    disable = notes.quiet or not notes.is_terminal
+    return Progress(*columns, console=notes, transient=transient, disable=disable)
+
+
+def be_quiet(wanted: bool) -> None:
+    """Print results, warnings and errors alone: no progress, no notes."""
+    if wanted:
+        notes.quiet = True
+        logging.getLogger("speakervlad").setLevel(logging.WARNING)
 
 
 def set_up_logging(level: int = logging.INFO) -> None:
@@ -142,6 +151,7 @@ def run(app: Callable[[], object]) -> None:
     Exit code 1 is an answer of some commands, so no failure may look like it.
     """
     set_up_logging()
+    notes.quiet = False
     handler = signal.signal(signal.SIGINT, interrupted)
     try:
         app()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli.console import console
+from speakervlad.cli.console import notes
 from speakervlad.extras import require
 
 
@@ -16,7 +16,10 @@ def convert(
     ],
     out: Annotated[Path, typer.Option(help="Encoder folder to write.")],
 ) -> None:
-    """Turn the published GhostVLAD weights (Keras, .h5) into an encoder folder."""
+    """Turn the published GhostVLAD weights (Keras, .h5) into an encoder folder.
+
+    Example: speakervlad convert weights.h5 --out ghostvlad/
+    """
     require("torch", "train", "convert")
     require("h5py", "convert", "convert")
     from speakervlad.inference.keras import convert_keras
@@ -27,7 +30,7 @@ def convert(
     if pooling.kind == "netvlad":
         clusters = f", {pooling.num_clusters}+{pooling.num_ghosts} clusters"
     classes = f", classifier of {model.num_classes} classes kept" if model.num_classes else ""
-    console.print(
+    notes.print(
         f"{config.trunk.kind}, {model.aggregation}{clusters}, "
         f"{config.embedding_dim} dimensions{classes}: {out}"
     )

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import notes, track
 from speakervlad.cli.options import BadListPath, MaxBad, parse_fraction
-from speakervlad.files import check_writable, remove_stale
+from speakervlad.files import check_writable
 
 if TYPE_CHECKING:
     from speakervlad.data.work import BadList, Work
@@ -28,19 +28,21 @@ def prepare(
     bad_list: BadListPath = None,
     workers: Workers = None,
 ) -> None:
-    """Make the manifest of a corpus: one row per utterance, with its length."""
+    """Make the manifest of a corpus: one row per utterance, with its length.
+
+    Example: speakervlad prepare recordings/ train.csv
+    """
     from speakervlad.data.work import BadList
 
     work = work_of(max_bad, BadList(bad_list), workers)
     check_writable(out)
-    remove_stale(out)
     from speakervlad.data.prepare import prepare as prepare_manifest
 
     preparation = prepare_manifest(source, layout=layout, decode=decode, work=work)
     manifest = preparation.manifest
     manifest.save(out)
     hours = manifest.num_samples.sum() / 16000 / 3600
-    console.print(
+    notes.print(
         f"{len(manifest)} utterances of {len(manifest.speaker_names)} speakers, {hours:.2f} h, "
         f"{len(preparation.bad_files)} bad files left out: {out}"
     )
@@ -54,14 +56,17 @@ def convert_audio(
     bad_list: BadListPath = None,
     workers: Workers = None,
 ) -> None:
-    """Decode a folder once to 16 kHz mono flac or wav; run again to continue."""
+    """Decode a folder once to 16 kHz mono flac or wav; run again to continue.
+
+    Example: speakervlad convert-audio recordings/ flac/
+    """
     from speakervlad.data.work import BadList
 
     work = work_of(max_bad, BadList(bad_list, column="file"), workers)
     from speakervlad.data.prepare import convert_folder
 
     done = convert_folder(source, out, file_format=file_format, work=work)
-    console.print(
+    notes.print(
         f"{done.num_written} files converted, {done.num_skipped} were there already, "
         f"{len(done.bad_files)} cannot be read: {out}"
     )
@@ -78,7 +83,10 @@ def pack(
     bad_list: BadListPath = None,
     workers: Workers = None,
 ) -> None:
-    """Copy a corpus into a few large files, for network storage; run again to continue."""
+    """Copy a corpus into a few large files, for network storage; run again to continue.
+
+    Example: speakervlad pack train.csv packed/
+    """
     from speakervlad.data.work import BadList
 
     work = work_of(max_bad, BadList(bad_list), workers)
@@ -90,7 +98,7 @@ def pack(
     shard_samples = round(shard_hours * 3600 * 16000)
     packed = pack_manifest(utterances, out, shard_samples=shard_samples, work=work)
     packed.save(out / "manifest.csv")
-    console.print(f"{len(packed)} utterances packed: {out / 'manifest.csv'}")
+    notes.print(f"{len(packed)} utterances packed: {out / 'manifest.csv'}")
 
 
 def work_of(max_bad: str, bad_list: "BadList", workers: int | None) -> "Work":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, describe_speed, track_audio
+from speakervlad.cli.console import describe_speed, notes, track_audio
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -53,7 +53,10 @@ def embed(
     max_bad: MaxBad = "0%",
     bad_list: BadListPath = None,
 ) -> None:
-    """Write one embedding per recording, or per sliding window of it."""
+    """Write one embedding per recording, or per sliding window of it.
+
+    Example: speakervlad embed recordings/ --out E.npz
+    """
     import time
 
     from speakervlad.inference.engine import load_encoder
@@ -86,7 +89,7 @@ def embed(
     embeddings = replace(table, encoder=embedder.fingerprint)
     embeddings.save(out)
     parts.remove()
-    console.print(f"{len(embeddings)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
+    notes.print(f"{len(embeddings)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
 
 
 def tolerance(max_bad: str, bad_list: Path | None, source: Path) -> "Tolerate | None":

@@ -6,23 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import notes, track
 from speakervlad.cli.figures_table import print_comparison, print_report
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     ByOption,
-    FormOption,
+    FormatOption,
     KeyOption,
     ManifestOption,
     PartialOption,
     PointOption,
     ResamplesOption,
+    SourceFormatOption,
     parse_points,
     read_key,
     read_manifest,
 )
 from speakervlad.errors import InputError
-from speakervlad.files import atomic_path, check_writable
+from speakervlad.files import STANDARD_OUTPUT, atomic_path, check_writable
 
 if TYPE_CHECKING:
     from speakervlad.evaluation.embeddings import Embeddings
@@ -61,9 +62,12 @@ def score(
     calibration: Annotated[
         Path | None, typer.Option(help="calibration.json: write log-likelihood ratios.")
     ] = None,
-    form: Annotated[str, typer.Option(help="speakervlad, kaldi or voxsrc.")] = "speakervlad",
+    form: FormatOption = "speakervlad",
 ) -> None:
-    """Score a trial list by cosine similarity, normalised and calibrated if asked."""
+    """Score a trial list by cosine similarity, normalised and calibrated if asked.
+
+    Example: speakervlad score list.trials --embeddings E.npz --out S.txt
+    """
     from speakervlad.evaluation import lists, scoring
     from speakervlad.evaluation.calibration import load_calibration
     from speakervlad.evaluation.embeddings import load_embeddings
@@ -90,7 +94,7 @@ def score(
         track=track,
     )
     lists.write_scores(out, pairs, values, form)
-    console.print(f"{len(pairs)} trials scored: {out}")
+    notes.print(f"{len(pairs)} trials scored: {out}")
 
 
 def check_sources(
@@ -124,7 +128,7 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddin
 def metrics(
     scores: Annotated[Path, typer.Argument(help="Score file of any toolkit, or .npy.")],
     trials: KeyOption = None,
-    form: FormOption = None,
+    form: SourceFormatOption = None,
     partial: PartialOption = False,
     manifest: ManifestOption = None,
     by: ByOption = None,
@@ -144,7 +148,10 @@ def metrics(
     bars: Annotated[Path | None, typer.Option(help="Draw the EERs of the --by groups.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the numbers.")] = None,
 ) -> None:
-    """Judge scored trials: EER, detection costs, Cllr, fixed false-acceptance rates."""
+    """Judge scored trials: EER, detection costs, Cllr, fixed false-acceptance rates.
+
+    Example: speakervlad metrics S.txt --det det.png
+    """
     from speakervlad.evaluation.judge import judge, read_scored
     from speakervlad.evaluation.lists import read_long_scores
     from speakervlad.evaluation.metrics import verification_report
@@ -158,7 +165,7 @@ def metrics(
         raise InputError("--bars draws one breakdown. Give one --by.")
     points, place = parse_points(point), decision_threshold(threshold, encoder, far)
     if trials is None and scores.suffix != ".npy" and scores.stat().st_size > STREAM_BYTES:
-        console.print("a large file: read as a stream, without names, intervals and breakdown")
+        notes.print("a large file: read as a stream, without names, intervals and breakdown")
         values, labels = read_long_scores(scores, form)
         report = verification_report(values, labels, points, place)
     else:
@@ -175,7 +182,8 @@ def metrics(
             track=track,
         )
     pictures.draw(scores.stem, values, labels, report, points[0])
-    print_report(report)
+    if json_out != STANDARD_OUTPUT:
+        print_report(report)
     if json_out is not None:
         with atomic_path(json_out) as temporary:
             text = json.dumps(report.to_json(), indent=2)
@@ -205,13 +213,16 @@ def compare(
     first: Annotated[Path, typer.Argument(help="Scores of system A.")],
     second: Annotated[Path, typer.Argument(help="Scores of system B, on the same trials.")],
     trials: KeyOption = None,
-    form: FormOption = None,
+    form: SourceFormatOption = None,
     partial: PartialOption = False,
     manifest: ManifestOption = None,
     point: PointOption = None,
     resamples: ResamplesOption = 1000,
 ) -> None:
-    """Compare two systems on one list: differences, intervals and p-values, paired by speakers."""
+    """Compare two systems on one list: differences, intervals and p-values, paired by speakers.
+
+    Example: speakervlad compare A.txt B.txt
+    """
     from speakervlad.evaluation import judge
 
     pairs, systems = judge.read_systems(
@@ -232,7 +243,7 @@ def report(
     scores: Annotated[list[Path], typer.Argument(help="Score files of one or many systems.")],
     out: Annotated[Path, typer.Option(help="The page, e.g. report.html.")],
     trials: KeyOption = None,
-    form: FormOption = None,
+    form: SourceFormatOption = None,
     partial: PartialOption = False,
     manifest: ManifestOption = None,
     by: ByOption = None,
@@ -240,7 +251,10 @@ def report(
     resamples: ResamplesOption = 1000,
     title: Annotated[str, typer.Option(help="Heading.")] = "Speaker verification",
 ) -> None:
-    """Write one self-contained HTML page that compares systems on one list."""
+    """Write one self-contained HTML page that compares systems on one list.
+
+    Example: speakervlad report A.txt B.txt --out report.html
+    """
     from speakervlad.evaluation.judge import judge_systems, read_systems
     from speakervlad.evaluation.plots import check_drawable
     from speakervlad.evaluation.report import write_report
@@ -258,4 +272,4 @@ def report(
         track=track,
     )
     write_report(out, pairs, results, title=title)
-    console.print(f"{len(systems)} systems on {len(pairs)} trials: {out}")
+    notes.print(f"{len(systems)} systems on {len(pairs)} trials: {out}")

@@ -15,7 +15,7 @@ from speakervlad.cli.options import (
     EncoderOption,
 )
 from speakervlad.errors import InputError
-from speakervlad.files import atomic_path, check_writable
+from speakervlad.files import STANDARD_OUTPUT, atomic_path, check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,9 +65,10 @@ def explain(
     parts = None
     if other is not None:
         parts = library.contributions(embedder, *map(embedder.sums, audio))
-    print_shares(list(zip(paths, explained, strict=True)), spans)
-    if parts is not None:
-        print_parts(parts)
+    if json_out != STANDARD_OUTPUT:
+        print_shares(list(zip(paths, explained, strict=True)), spans)
+        if parts is not None:
+            print_parts(parts)
     if json_out is not None:
         write_numbers(json_out, dict(zip(map(str, paths), explained, strict=True)), parts, spans)
     if out is not None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import console, notes, track
 from speakervlad.cli.embed import find_recordings
 from speakervlad.cli.evaluation import embed_trials
 from speakervlad.errors import InputError
@@ -33,7 +33,10 @@ def export(
         typer.Option(help="With --int8: measure the EER before and after on these lists."),
     ] = None,
 ) -> None:
-    """Write an encoder as one ONNX file that `embed` and `verify` run without torch."""
+    """Write an encoder as one ONNX file that `embed` and `verify` run without torch.
+
+    Example: speakervlad export runs/mine/encoder mine.onnx
+    """
     require("torch", "train", "export")
     require("onnx", "export", "export")
     from speakervlad.files import check_writable
@@ -48,7 +51,7 @@ def export(
     waveforms = None if int8 is None else calibration_waveforms(int8)
     worst = export_onnx(find_encoder(encoder), out, calibration=waveforms)
     says = "equals torch within {:.1e}" if int8 is None else "at most {:.1e} away from torch"
-    console.print(
+    notes.print(
         f"{out}: {says.format(worst)} at {len(CHECK_SECONDS)} lengths "
         f"from {CHECK_SECONDS[0]:g} to {CHECK_SECONDS[-1]:g} s"
     )

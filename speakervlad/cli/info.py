@@ -16,7 +16,10 @@ def info(
     ] = Path("default"),
     card: Annotated[bool, typer.Option(help="Print the whole model card, if there is one.")] = True,
 ) -> None:
-    """Print an encoder's parts, size, thresholds and model card."""
+    """Print an encoder's parts, size, thresholds and model card.
+
+    Example: speakervlad info runs/mine/encoder
+    """
     from speakervlad.inference.card import describe_encoder, find_encoder
 
     path = find_encoder(encoder)

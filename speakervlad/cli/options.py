@@ -41,12 +41,14 @@ KeyOption = Annotated[
 ManifestOption = Annotated[
     Path | None, typer.Option(help="Manifest of the recordings: speakers, columns, durations.")
 ]
-FormOption = Annotated[
+SourceFormatOption = Annotated[
     str | None,
     typer.Option(
-        help="How to read score files that fit two forms: speakervlad, kaldi, voxsrc, 3d-speaker."
+        "--source-format",
+        help="How to read score files that fit two: speakervlad, kaldi, voxsrc, 3d-speaker.",
     ),
 ]
+FormatOption = Annotated[str, typer.Option("--format", help="speakervlad, kaldi or voxsrc.")]
 PartialOption = Annotated[
     bool, typer.Option("--partial", help="Let trials of --trials have no score.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli.console import console, track, training_line
+from speakervlad.cli.console import console, notes, track, training_line
 from speakervlad.errors import InputError
 from speakervlad.extras import require
 
@@ -26,6 +26,8 @@ def quickstart(
     """Generate voices, train a small GhostVLAD encoder on them, judge it on unseen ones.
 
     Ends by comparing recordings with the encoder that ships: generated ones, and yours.
+
+    Example: speakervlad quickstart
     """
     check_recordings(recordings or [])
     require("torch", "train", "quickstart")
@@ -35,7 +37,7 @@ def quickstart(
     with training_line() as show:
         result = run_quickstart(out, track=track, show=show)
     if result is None:
-        console.print("stopped early and saved; the same command goes on")
+        notes.print("stopped early and saved; the same command goes on")
         return
     for name, report in (("before training", result.before), ("after training", result.after)):
         costs = "  ".join(f"minDCF({prior}) {cost:.3f}" for prior, cost in report.min_dcf.items())

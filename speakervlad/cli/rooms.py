@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import notes, track
 
 
 def rooms(
@@ -16,7 +16,10 @@ def rooms(
         int | None, typer.Option(min=0, help="Processes; one per core by default.")
     ] = None,
 ) -> None:
-    """Simulate room impulse responses, for augment.rir_manifest."""
+    """Simulate room impulse responses, for augment.rir_manifest.
+
+    Example: speakervlad rooms rooms/ --count 500
+    """
     from speakervlad.extras import require
 
     require("torch", "train", "augmentation")
@@ -24,4 +27,4 @@ def rooms(
 
     manifest = simulate_rooms(out, num_rooms=count, seed=seed, num_workers=workers, track=track)
     manifest.save(out / "manifest.csv")
-    console.print(f"{len(manifest)} rooms: {out / 'manifest.csv'}")
+    notes.print(f"{len(manifest)} rooms: {out / 'manifest.csv'}")

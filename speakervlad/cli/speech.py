@@ -24,7 +24,10 @@ def speech(
     ] = False,
     channel: ChannelOption = None,
 ) -> None:
-    """Find where somebody speaks: begin and end of every segment, in seconds."""
+    """Find where somebody speaks: begin and end of every segment, in seconds.
+
+    Example: speakervlad speech call.wav --json
+    """
     from speakervlad.inference.speech import find_speech
 
     if as_json + rttm + labels > 1:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli.console import console, set_up_logging, training_line
+from speakervlad.cli.console import notes, set_up_logging, training_line
 
 
 def train(
@@ -18,6 +18,8 @@ def train(
     """Train an encoder; under torchrun, on all its processes.
 
     Ctrl-C saves and leaves; resume=true goes on, past the end with a larger train.steps.
+
+    Example: speakervlad train mine.yaml train.steps=2000 run_dir=runs/mine
     """
     import logging
 
@@ -34,20 +36,23 @@ def train(
     with training_line(enabled=is_main) as show:
         folder = run(experiment, show)
     if is_main and folder:
-        console.print(f"encoder: {folder}")
+        notes.print(f"encoder: {folder}")
     elif is_main:
-        console.print("stopped early and saved; the same command with resume=true goes on")
+        notes.print("stopped early and saved; the same command with resume=true goes on")
 
 
 def average(
     out: Annotated[Path, typer.Argument(help="Encoder folder to write.")],
     encoders: Annotated[list[Path], typer.Argument(help="Encoder folders of one run.")],
 ) -> None:
-    """Average the weights of several encoders of one run."""
+    """Average the weights of several encoders of one run.
+
+    Example: speakervlad average mean/ encoders/one encoders/two
+    """
     from speakervlad.extras import require
 
     require("torch", "train", "averaging")
     from speakervlad.training.run_folder import average_encoders
 
     average_encoders(encoders, out)
-    console.print(f"mean of {len(encoders)} encoders: {out}")
+    notes.print(f"mean of {len(encoders)} encoders: {out}")

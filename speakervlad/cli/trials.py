@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli.console import console
+from speakervlad.cli.console import console, notes
 
 
 def check(
@@ -17,7 +17,10 @@ def check(
         Path | None, typer.Option(help="Manifest of the training set, to find leaks.")
     ] = None,
 ) -> None:
-    """Count and name what is in a list and what is wrong with it; exit code 1 for problems."""
+    """Count and name what is in a list and what is wrong with it; exit code 1 for problems.
+
+    Example: speakervlad trials check list.trials --manifest dev.csv
+    """
     from speakervlad.data.manifest import Manifest
     from speakervlad.evaluation.checks import check_trials
     from speakervlad.evaluation.lists import read_trials
@@ -54,7 +57,10 @@ def make(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
 ) -> None:
-    """Draw a balanced trial list: sessions differ, impostors share columns, no pair twice."""
+    """Draw a balanced trial list: sessions differ, impostors share columns, no pair twice.
+
+    Example: speakervlad trials make dev.csv --out dev.trials
+    """
     from speakervlad.data.manifest import Manifest
     from speakervlad.evaluation.checks import make_trials
     from speakervlad.files import check_writable
@@ -68,4 +74,4 @@ def make(
         seed=seed,
     )
     trials.write(out)
-    console.print(f"{len(trials)} trials: {out}")
+    notes.print(f"{len(trials)} trials: {out}")

@@ -68,11 +68,15 @@ def verify(
     precision: PrecisionOption = "float32",
     backend: BackendOption = "auto",
     json_out: Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing: exit code only.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing: exit code only.")
+    ] = False,
 ) -> None:
     """Say whether two recordings are of one speaker: exit code 0 same, 1 different, 2 error.
 
     The encoder's calibration decides, at a prior and costs, or a threshold if one is asked for.
+
+    Example: speakervlad verify a.wav b.wav --far 0.001
     """
     from speakervlad.evaluation.calibration import load_calibration
     from speakervlad.inference.engine import load_encoder

@@ -307,7 +307,7 @@ def write_audio(
     """
     blocks = [samples] if isinstance(samples, np.ndarray) else samples
     form = path.suffix[1:]
-    with atomic_path(path) as temporary, _Sink(temporary, "r+") as sink:
+    with atomic_path(path, sync=False) as temporary, _Sink(temporary, "r+") as sink:
         with soundfile.SoundFile(
             sink, "w", SAMPLE_RATE, 1, format=form, subtype=subtype
         ) as encoder:

@@ -191,7 +191,8 @@ def convert_folder(
     work = work or Work()
     with alone_in(out):
         remove_stale(*(job[2] for job in jobs))
-        waiting = [job for job in jobs if not job[2].exists()]
+        # A power cut may leave an empty file.
+        waiting = [job for job in jobs if not job[2].exists() or not job[2].stat().st_size]
         problems = work.over(waiting, _convert, "Converting")
     bad_files = [
         BadFile(job[0], problem) for job, problem in zip(waiting, problems, strict=True) if problem

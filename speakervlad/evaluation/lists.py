@@ -444,7 +444,7 @@ def score_layout(table: TextTable, form: str | None = None) -> ScoreLayout:
         InputError: no score file, or one that could be read in two ways.
     """
     if form is not None and form not in READ_FORMS:
-        raise InputError(f"unknown score form {form!r}. {did_you_mean(form, READ_FORMS)}")
+        raise InputError(f"unknown score format {form!r}. {did_you_mean(form, READ_FORMS)}")
     forms = ["speakervlad", "voxsrc", "3d-speaker"] if form is None else [form]
     width = min(table.width, 4)
     known = {name: READ_FORMS[name][width] for name in forms if width in READ_FORMS[name]}
@@ -464,7 +464,7 @@ def score_layout(table: TextTable, form: str | None = None) -> ScoreLayout:
     if not fitting:
         raise _not_scores(table)
     if len(fitting) > 1:
-        choices = " or ".join(f"--form {name}" for name in fitting)
+        choices = " or ".join(f"--source-format {name}" for name in fitting)
         raise table.error(0, f"can be read in two ways. Say which is meant: {choices}.")
     return next(iter(fitting.values()))
 
@@ -499,7 +499,7 @@ def write_scores(
         InputError: another number of scores, or an unknown form.
     """
     if form not in WRITTEN_FORMS:
-        raise InputError(f"unknown score form {form!r}. {did_you_mean(form, WRITTEN_FORMS)}")
+        raise InputError(f"unknown score format {form!r}. {did_you_mean(form, WRITTEN_FORMS)}")
     if len(trials) != len(scores):
         raise InputError(f"{len(scores)} scores for {len(trials)} trials do not fit.")
     if form != "speakervlad" and trials.is_target is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from speakervlad.config import (
@@ -187,13 +187,10 @@ def _write_weights(
     path: Path, state: dict[str, torch.Tensor], notes: dict[str, str] | None = None
 ) -> None:
     state = {name: value.contiguous() for name, value in state.items()}
-    try:
-        with atomic_path(path) as temporary:
-            save_file(state, temporary, metadata=notes)
-    except SafetensorError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error}). Make room or choose another path."
-        ) from error
+    # `save_file` would rename a file of its own over the temporary one, and leave it when killed.
+    content = save(state, metadata=notes)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -76,7 +76,7 @@ def test_score_with_models_of_several_recordings(run, folder):
 
 
 def test_metrics_with_labels_from_a_list_and_intervals(run, folder, capsys):
-    assert run("convert-scores", "A.txt", "K.txt", "--form", "kaldi") == 0
+    assert run("convert-scores", "A.txt", "K.txt", "--format", "kaldi") == 0
     assert run("metrics", "K.txt") == 2
     arguments = [
         "--trials",
@@ -135,7 +135,7 @@ def test_a_fusion_takes_its_systems_by_name(run, folder):
 
 def test_brackets_and_colons_in_names_are_printed_as_they_are(run, folder, capsys):
     assert run("score", "list.txt", "--embeddings", "E.npz", "--out", "x[/a]:x:.txt") == 0
-    assert "x[/a]:x:.txt" in capsys.readouterr().out
+    assert "x[/a]:x:.txt" in capsys.readouterr().err
     assert run("score", "list.txt", "--embeddings", "no[/a]:x:.npz", "--out", "y.txt") == 2
     assert "no[/a]:x:.npz" in capsys.readouterr().err
 
@@ -174,7 +174,7 @@ def test_large_files_are_streamed(run, folder, monkeypatch, capsys):
     assert run("metrics", "A.txt", "--resamples", 0, "--json", "small.json") == 0
     monkeypatch.setattr("speakervlad.cli.evaluation.STREAM_BYTES", 10)
     assert run("metrics", "A.txt", "--json", "large.json") == 0
-    assert "read as a stream" in capsys.readouterr().out
+    assert "read as a stream" in capsys.readouterr().err
     small, large = (
         json.loads((folder / f"{name}.json").read_text()) for name in ("small", "large")
     )
@@ -193,7 +193,7 @@ def test_large_files_are_streamed(run, folder, monkeypatch, capsys):
         (["compare", "A.txt", "other.txt"], "disagree about 1 of 1128 labels, first that of s00/0"),
         (["fuse", "A.txt", "--calibration", "E.npz", "--out", "x.txt"], "E.npz: no calibration"),
         (["score", "list.txt", "--embeddings", "E.h5", "--out", "x.txt"], "unknown kind"),
-        (["convert-scores", "A.txt", "x.txt", "--form", "kaldy"], "Did you mean 'kaldi'"),
+        (["convert-scores", "A.txt", "x.txt", "--format", "kaldy"], "Did you mean 'kaldi'"),
         (
             ["score", "list.txt", "--embeddings", "E.npz", "--cohort", "C.npz", "--out", "x.txt"],
             "top 300 of a cohort of 40",

@@ -17,6 +17,7 @@ def drawn(monkeypatch):
     def make(is_terminal):
         shown = Console(file=io.StringIO(), force_terminal=is_terminal, width=120)
         monkeypatch.setattr("speakervlad.cli.console.errors", shown)
+        monkeypatch.setattr("speakervlad.cli.console.notes", shown)
         return shown.file
 
     return make

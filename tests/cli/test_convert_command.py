@@ -30,7 +30,7 @@ def test_a_head_replaces_layers_and_the_folder_loads(shared_reference, tmp_path)
     weights = (shared_reference / f"weights/{name}.h5" for name in ("gvlad_k8_g2_b512", "avg_b512"))
     done = run(*weights, "--out", tmp_path / "encoder")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"thin_resnet34, avg, 512 dimensions: {tmp_path / 'encoder'}\n"
+    assert done.stderr == f"thin_resnet34, avg, 512 dimensions: {tmp_path / 'encoder'}\n"
     from speakervlad.inference.engine import load_encoder
 
     vector = load_encoder(tmp_path / "encoder", device="cpu").embed(

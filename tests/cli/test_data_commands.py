@@ -36,7 +36,7 @@ def test_prepare(run, corpus, tmp_path, out, capsys):
     manifest = Manifest.load(tmp_path / out)
     assert len(manifest) == 3
     assert manifest.path(1).samefile(corpus / "speaker0" / "s" / "2.wav")
-    assert "3 utterances of 2 speakers" in capsys.readouterr().out
+    assert "3 utterances of 2 speakers" in capsys.readouterr().err
 
 
 def test_help_is_quick_complete_and_imports_nothing_heavy():
@@ -69,7 +69,7 @@ def test_bad_files_stop_or_are_listed(run, corpus, tmp_path, capsys):
     assert bad_list.read_text() == refused
     assert len(Manifest.load(out)) == 3
     assert bad_list.read_text().splitlines()[1].startswith("speaker0/s/bad,")
-    assert "1 bad files left out" in capsys.readouterr().out
+    assert "1 bad files left out" in capsys.readouterr().err
 
 
 def test_decode_option(run, corpus, tmp_path):
@@ -112,7 +112,7 @@ def test_pack(run, corpus, tmp_path, capsys):
     assert names == ["manifest.csv", "shard-00000.pcm16", "shards.json"]
     packed = Manifest.load(tmp_path / "packed" / "manifest.csv")
     assert packed.path(0).name == "shard-00000.pcm16@0+8000"
-    assert "3 utterances packed" in capsys.readouterr().out
+    assert "3 utterances packed" in capsys.readouterr().err
 
 
 def test_pack_with_an_unreadable_file(run, corpus, tmp_path, capsys):
@@ -142,9 +142,9 @@ def test_pack_and_convert_on_a_full_disk(run, corpus, tmp_path, capsys, full_dis
 
 def test_convert(run, corpus, tmp_path, capsys):
     assert run("convert-audio", corpus, tmp_path / "flac") == 0
-    assert "3 files converted, 0 were there already" in capsys.readouterr().out
+    assert "3 files converted, 0 were there already" in capsys.readouterr().err
     assert run("convert-audio", corpus, tmp_path / "flac") == 0
-    assert "0 files converted, 3 were there already" in capsys.readouterr().out
+    assert "0 files converted, 3 were there already" in capsys.readouterr().err
     assert run("convert-audio", tmp_path / "nowhere", tmp_path / "flac") == 2
     assert "nowhere: no such folder" in capsys.readouterr().err
 
@@ -153,7 +153,7 @@ def test_convert_lists_bad_files(run, corpus, tmp_path, capsys):
     (corpus / "speaker0" / "s" / "bad.wav").write_text("text")
     arguments = ("convert-audio", corpus, tmp_path / "flac", "--bad-list", tmp_path / "bad.csv")
     assert run(*arguments, "--max-bad", "25%") == 0
-    assert "1 cannot be read" in capsys.readouterr().out
+    assert "1 cannot be read" in capsys.readouterr().err
     header, row = (tmp_path / "bad.csv").read_text().splitlines()
     assert header == "file,reason"
     assert row.startswith("speaker0/s/bad.wav,")

@@ -30,15 +30,15 @@ def folder(make_wav, tmp_path):
 
 def test_last_line_tells_the_speed(run, capsys, encoder, folder, tmp_path):
     assert run("embed", folder, "--encoder", encoder, "--out", tmp_path / "e.npz") == 0
-    out = capsys.readouterr().out
-    assert "3 embeddings of 12 dimensions" in out
-    assert "files/s" in out
-    assert "x real time" in out
+    noted = capsys.readouterr().err
+    assert "3 embeddings of 12 dimensions" in noted
+    assert "files/s" in noted
+    assert "x real time" in noted
 
 
 def test_bar_shows_the_speed(monkeypatch):
     shown = Console(file=io.StringIO(), force_terminal=True, width=120)
-    monkeypatch.setattr("speakervlad.cli.console.errors", shown)
+    monkeypatch.setattr("speakervlad.cli.console.notes", shown)
     items = [SimpleNamespace(seconds=2.0), InputError("damaged")]
     assert list(track_audio(items, "embedding", 2)) == items
     for words in ("2/2", "files/s", "x real time"):
@@ -139,8 +139,9 @@ def test_int8_export_says_what_it_costs(run, capsys, encoder, folder, tmp_path):
     trials.write_text("1 a.wav a.wav\n1 b.wav b.wav\n0 a.wav b.wav\n0 b.wav c.wav\n")
     model = tmp_path / "e.onnx"
     assert run("export", encoder, model, "--int8", folder, "--trials", trials) == 0
-    out = " ".join(capsys.readouterr().out.split())
-    assert "away from torch" in out
+    shown = capsys.readouterr()
+    assert "away from torch" in shown.err
+    out = " ".join(shown.out.split())
     assert "list.trials: EER 0.000% in float32, 0.000% in int8" in out
     assert run("embed", folder, "--encoder", model, "--out", tmp_path / "e.npz") == 0
 

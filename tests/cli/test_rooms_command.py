@@ -14,5 +14,5 @@ def test_rooms_writes_a_bank_and_its_manifest(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as done:
         main()
     assert not done.value.code
-    assert "2 rooms" in capsys.readouterr().out
+    assert "2 rooms" in capsys.readouterr().err
     assert len(Manifest.load(tmp_path / "bank/manifest.csv")) == 2

@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch):
         ["metrics", "A.txt", "--resamples", 5],
         ["compare", "A.txt", "B.txt", "--resamples", 5],
         ["calibrate", "A.txt", "B.txt", "--out", "c.json"],
-        ["convert-scores", "A.txt", "K.txt", "--form", "voxsrc"],
+        ["convert-scores", "A.txt", "K.txt", "--format", "voxsrc"],
         ["convert-embeddings", "E.npz", "E.ark"],
         ["convert-embeddings", "E.npz", "E.scp"],
         ["trials", "make", "m.csv", "--out", "made.txt"],

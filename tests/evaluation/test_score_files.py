@@ -110,9 +110,12 @@ def test_numeric_names(tmp_path, text, form, score):
 @pytest.mark.parametrize(
     ("text", "forms"),
     [
-        ("3 1001 2002\n-2 1001 2003\n", "--form speakervlad or --form voxsrc"),
-        ("0.5 1001 2.5\n0.25 1001 3.5\n", "--form speakervlad or --form voxsrc"),
-        ("1001 2002 1 0\n1001 2003 0 0\n", "--form speakervlad or --form 3d-speaker"),
+        ("3 1001 2002\n-2 1001 2003\n", "--source-format speakervlad or --source-format voxsrc"),
+        ("0.5 1001 2.5\n0.25 1001 3.5\n", "--source-format speakervlad or --source-format voxsrc"),
+        (
+            "1001 2002 1 0\n1001 2003 0 0\n",
+            "--source-format speakervlad or --source-format 3d-speaker",
+        ),
     ],
 )
 def test_ambiguous_forms_are_asked_about(tmp_path, text, forms):
