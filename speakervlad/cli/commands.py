@@ -77,7 +77,7 @@ def presentable(command: Callable[..., None]) -> Callable[..., None]:
     for parameter in given:
         for described in getattr(parameter.annotation, "__metadata__", ()):
             if isinstance(described, ArgumentInfo):
-                described.metavar = parameter.name.upper()
+                described.metavar = described.metavar or parameter.name.upper()
     if "quiet" in signature.parameters:
         return command
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, errors, track
+from speakervlad.cli.console import console, errors, notes, track
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -58,6 +58,8 @@ def add(
     """Enrol a person by recordings, or add recordings to one who is enrolled.
 
     The store keeps sums of them, never audio: docs/privacy.md.
+
+    Example: speakervlad people add "Ada Lovelace" ada1.wav ada2.wav
     """
     from speakervlad.inference.engine import load_encoder
 
@@ -73,14 +75,17 @@ def add(
             track=track,
         )
     for known in done.known:
-        errors.print(f"{known}: is there already, not added again (--again adds it)")
+        notes.print(f"{known}: is there already, not added again (--again adds it)")
     for other in done.elsewhere:
-        errors.print(f"a recording of {done.person.name} is enrolled as {other} too")
-    console.print(describe_person(done.person.name, done.new, done.person))
+        notes.print(f"a recording of {done.person.name} is enrolled as {other} too")
+    notes.print(describe_person(done.person.name, done.new, done.person))
 
 
 def list_people(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Everybody who is enrolled."""
+    """Everybody who is enrolled.
+
+    Example: speakervlad people list
+    """
     with open_people(store) as people:
         summaries = people.people()
     if as_json:
@@ -97,7 +102,10 @@ def list_people(store: StoreOption = None, as_json: JsonOption = False) -> None:
 
 
 def show(name: NameArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """What is stored of a person: each recording's seconds, date, voice, digest and note."""
+    """What is stored of a person: each recording's seconds, date, voice, digest and note.
+
+    Example: speakervlad people show "Ada Lovelace"
+    """
     with open_people(store) as people:
         person = people.show(name)
     rows = [
@@ -120,30 +128,39 @@ def rename(
     new: Annotated[str, typer.Argument(help="The new name.")],
     store: StoreOption = None,
 ) -> None:
-    """Give a person another name."""
+    """Give a person another name.
+
+    Example: speakervlad people rename Ada "Ada Lovelace"
+    """
     with open_people(store) as people:
         people.rename(name, new)
-    console.print(f"{name} is called {new} now")
+    notes.print(f"{name} is called {new} now")
 
 
 def forget(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Of the people.")],
     store: StoreOption = None,
 ) -> None:
-    """Remove people from the store, and every byte of them from its file."""
+    """Remove people from the store, and every byte of them from its file.
+
+    Example: speakervlad people forget "Ada Lovelace"
+    """
     with open_people(store) as people:
         people.forget(names)
-    console.print(f"forgotten: {', '.join(names)}")
+    notes.print(f"forgotten: {', '.join(names)}")
 
 
 def export_people(
     out: Annotated[Path, typer.Argument(help="File to write (.safetensors).")],
     store: StoreOption = None,
 ) -> None:
-    """Write everybody into one file that any language reads."""
+    """Write everybody into one file that any language reads.
+
+    Example: speakervlad people export people.safetensors
+    """
     with open_people(store) as people:
         count = people.export(out)
-    console.print(f"{count} people: {out}")
+    notes.print(f"{count} people: {out}")
 
 
 def import_people(
@@ -151,10 +168,13 @@ def import_people(
     store: StoreOption = None,
     encoder: EncoderOption = DEFAULT_ENCODER,
 ) -> None:
-    """Add everybody of an exported file; what is there already is not added again."""
+    """Add everybody of an exported file; what is there already is not added again.
+
+    Example: speakervlad people import people.safetensors
+    """
     with open_people(store, encoder, create=True) as people:
         num_people, num_recordings = people.import_(file)
-    console.print(f"{num_recordings} new recordings of {num_people} people")
+    notes.print(f"{num_recordings} new recordings of {num_people} people")
 
 
 def identify(
@@ -174,7 +194,10 @@ def identify(
     precision: PrecisionOption = "float32",
     backend: BackendOption = "auto",
 ) -> None:
-    """Say whose voice each recording is: exit code 0 all known, 1 some unknown, 2 error."""
+    """Say whose voice each recording is: exit code 0 all known, 1 some unknown, 2 error.
+
+    Example: speakervlad identify call.wav
+    """
     from speakervlad.inference.engine import load_encoder
 
     files = find_files(inputs)
