@@ -87,6 +87,8 @@ def test_audio_to_error_rates(bare, folder, make_wav, tmp_path):
     assert len(Embeddings.load(tmp_path / "e.npz")) == 3
     succeed(bare("speakervlad", "score", "list.txt", "--embeddings", "e.npz", "--out", "s.txt"))
     assert "EER" in succeed(bare("speakervlad", "metrics", "s.txt"))
+    calibrating = ("calibrate-encoder", folder.with_suffix(".onnx"), "list.txt", "--root", "audio")
+    assert "encoder" in succeed(bare("speakervlad", *calibrating, "--out", "mine"))
     pair = ("audio/0.wav", "audio/1.wav", "--threshold=-1")
     assert "same speaker" in succeed(bare("speakervlad", "verify", *pair, *model))
 

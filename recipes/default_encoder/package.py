@@ -20,7 +20,7 @@ from speakervlad.data.audio import SAMPLE_RATE, read_audio
 from speakervlad.data.manifest import Manifest
 from speakervlad.data.work import map_parallel
 from speakervlad.errors import InputError
-from speakervlad.evaluation.calibration import fit_calibration
+from speakervlad.evaluation.decision import learn_calibration, learn_thresholds
 from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.evaluation.judge import judge
 from speakervlad.evaluation.lists import Trials, read_trials
@@ -30,6 +30,7 @@ from speakervlad.evaluation.scoring import cosine_scores
 from speakervlad.files import atomic_path
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.export import export_onnx
+from speakervlad.inference.listed import save_decisions
 from speakervlad.models.folder import WEIGHTS_NAME
 
 SECONDS = (1.0, 2.0, 3.0, 5.0)
@@ -75,7 +76,8 @@ def main() -> None:
         results[HELD] = judge_lists(table, held, known, arguments.resamples)
         scores |= {name: cosine_scores(table, trials) for name, trials in held.items()}
         lists |= held
-    write_thresholds(out, scores, lists)
+    learnt = labelled(scores, lists)
+    save_decisions(out, learn_thresholds(learnt), learn_calibration(learnt))
     write_json(out / "evaluation.json", to_json(results))
     write_json(out / "operating.json", {"rates": operating(scores, lists), QUIET: levels})
     with atomic_path(out / "MODEL_CARD.md") as path:
@@ -190,19 +192,6 @@ def judge_known(
     return judge(kept, scores, manifest=manifest, num_resamples=resamples)
 
 
-def pooled(
-    scores: dict[str, np.ndarray], lists: dict[str, Trials]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and labels of all lists together, as many draws from each."""
-    size = max(len(values) for values in scores.values())
-    rng = np.random.default_rng(0)
-    picks = {name: rng.choice(len(values), size) for name, values in scores.items()}
-    return (
-        np.concatenate([values[picks[name]] for name, values in scores.items()]),
-        np.concatenate([lists[name].labels()[picks[name]] for name in scores]),
-    )
-
-
 def operating(
     scores: dict[str, np.ndarray], lists: dict[str, Trials]
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -222,31 +211,21 @@ def operating(
 
 
 def threshold_at(scores: dict[str, np.ndarray], lists: dict[str, Trials], rate: float) -> float:
-    """The cosine that this share of the pooled impostors reaches."""
-    report = verification_report(*pooled(scores, lists))
-    return report.frr_at_far[f"{rate:g}"]["threshold"]
+    """The cosine that this share of the lists' impostors reaches."""
+    return learn_thresholds(labelled(scores, lists)).at(rate)
+
+
+def labelled(
+    scores: dict[str, np.ndarray], lists: dict[str, Trials]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Scores and labels by list."""
+    return {name: (values, lists[name].labels()) for name, values in scores.items()}
 
 
 def errors_at(scores: np.ndarray, labels: np.ndarray, threshold: float) -> list[float]:
     """False-acceptance and false-rejection rate."""
     accepted = scores >= threshold
     return [float(accepted[~labels].mean()), float((~accepted[labels]).mean())]
-
-
-def write_thresholds(out: Path, scores: dict[str, np.ndarray], lists: dict[str, Trials]) -> None:
-    """Thresholds and calibration of all lists together, each with the same weight."""
-    values, labels = pooled(scores, lists)
-    report = verification_report(values, labels)
-    single = {
-        name: verification_report(scores[name], trials.labels()).threshold
-        for name, trials in lists.items()
-    }
-    far = {rate: found["threshold"] for rate, found in report.frr_at_far.items()}
-    write_json(
-        out / "thresholds.json",
-        {"eer": report.threshold, "false_accept_rate": far, "eer_by_list": single},
-    )
-    fit_calibration(values, labels).save(out / "calibration.json")
 
 
 def to_json(results: dict[str, dict[str, VerificationReport | None]]) -> dict[str, object]:

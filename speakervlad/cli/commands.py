@@ -11,6 +11,7 @@ from typer.models import ArgumentInfo
 from speakervlad import __version__
 from speakervlad.cli import (
     bench,
+    calibrate_encoder,
     calibration,
     convert,
     data,
@@ -41,7 +42,14 @@ COMMANDS = {
     "First steps": (quickstart.quickstart, verify.verify, info.info),
     "People": (people.identify,),
     "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack, rooms.rooms),
-    "Training": (train.train, bench.bench_data, train.average, convert.convert, export.export),
+    "Training": (
+        train.train,
+        bench.bench_data,
+        train.average,
+        convert.convert,
+        calibrate_encoder.calibrate_encoder,
+        export.export,
+    ),
     "Embeddings": (embed.embed, explain.explain, calibration.convert_embeddings),
     "Trials and scores": (
         evaluation.score,

@@ -44,6 +44,11 @@ def find_encoder(name: str | Path) -> Path:
     return path
 
 
+def ships(encoder: Path) -> bool:
+    """Whether an encoder is part of the package."""
+    return FOLDER.resolve() in encoder.resolve().parents
+
+
 def describe_encoder(path: Path) -> dict[str, str]:
     """Lines of text by name: parts, parameters, notes of the training, thresholds.
 

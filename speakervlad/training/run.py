@@ -1,6 +1,5 @@
 """A training run from config to encoder folder."""
 
-import json
 import logging
 import math
 import time
@@ -14,11 +13,13 @@ from speakervlad.config import Config
 from speakervlad.data.dataset import UtteranceDataset
 from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError, first_few
-from speakervlad.evaluation.metrics import VerificationReport
+from speakervlad.evaluation.decision import LabelledScores, learn_thresholds
+from speakervlad.evaluation.metrics import equal_error_rate
 from speakervlad.files import atomic_path
 from speakervlad.inference.backends import TorchBackend
-from speakervlad.inference.card import THRESHOLDS_NAME
+from speakervlad.inference.card import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.inference.engine import Embedder
+from speakervlad.inference.listed import TrialList, score_lists
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.folder import (
     WEIGHTS_NAME,
@@ -58,13 +59,7 @@ from speakervlad.training.run_folder import (
 from speakervlad.training.state import DataIdentity, TrainingState
 from speakervlad.training.teacher import check_teacher, read_targets
 from speakervlad.training.trainer import build_trainer, check_schedule
-from speakervlad.training.validation import (
-    Interrupted,
-    ValidationList,
-    read_lists,
-    until,
-    validate,
-)
+from speakervlad.training.validation import Interrupted, read_lists, until
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +188,7 @@ class Run:
         config: Config,
         world: World,
         manifest: Manifest,
-        lists: list[ValidationList],
+        lists: list[TrialList],
         show: Show,
     ) -> None:
         self.config, self.world, self.manifest, self.lists = config, world, manifest, lists
@@ -338,20 +333,21 @@ class Run:
         if self.log:
             embedder = Embedder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
             try:
-                self._keep_best(validate(embedder, self.lists, until(asked)), self.log)
+                self._keep_best(score_lists(embedder, self.lists, until(asked)), self.log)
             except Interrupted:
                 is_done = False
         self.window_start = (self.step, time.perf_counter())
         return not self.world.any(not is_done)
 
-    def _keep_best(self, reports: dict[str, VerificationReport], log: RunLog) -> None:
-        eer = sum(report.eer for report in reports.values()) / len(reports)
+    def _keep_best(self, scored: LabelledScores, log: RunLog) -> None:
+        eers = {name: equal_error_rate(*of_list) for name, of_list in scored.items()}
+        eer = sum(eers.values()) / len(eers)
         if eer < self.best_eer:
             self.best_eer = eer
             self._save_encoder("encoder", {"eer": f"{eer:.6f}"})
-            self._save_thresholds(reports)
+            self._save_thresholds(scored)
         # Written last: a resumed run takes it for the sign that all of this was done.
-        log.write(self.step, {"eer": eer} | {f"eer/{k}": r.eer for k, r in reports.items()})
+        log.write(self.step, {"eer": eer} | {f"eer/{name}": one for name, one in eers.items()})
         logger.info("step %d: validation EER %.2f %%", self.step, 100 * eer)
 
     def _save_encoders(self) -> None:
@@ -385,11 +381,12 @@ class Run:
         save_encoder(self.folder / name, model.encoder, self.config.encoder, notes)
         save_classifier(self.folder / name, model.classifier.weight.detach())
 
-    def _save_thresholds(self, reports: dict[str, VerificationReport]) -> None:
-        thresholds = {name: report.threshold for name, report in reports.items()}
-        mean = sum(thresholds.values()) / len(thresholds)
-        with atomic_path(self.folder / "encoder" / THRESHOLDS_NAME) as path:
-            path.write_text(json.dumps({"eer": mean, "eer_by_list": thresholds}, indent=2) + "\n")
+    def _save_thresholds(self, scored: LabelledScores) -> None:
+        folder = self.folder / "encoder"
+        with atomic_path(folder / THRESHOLDS_NAME) as path:
+            path.write_text(learn_thresholds(scored).to_json(), encoding="utf-8")
+        # Of the weights that were here before.
+        (folder / CALIBRATION_NAME).unlink(missing_ok=True)
 
     def _utterance_ids(self, rows: Sequence[int]) -> list[str]:
         return [self.manifest.utterance_ids[row] for row in rows]

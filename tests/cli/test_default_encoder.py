@@ -11,7 +11,7 @@ def test_info_of_the_default_encoder_prints_parts_and_card(run, capsys):
     assert "1.77 million, stored as F16" in printed
     assert "8 clusters, 2 ghosts" in printed
     assert "Proof of identity" in printed
-    assert "\nFAR 0.01 %  accept from 0." in printed
+    assert "\nFAR 0.1 %   accept from 0." in printed
 
 
 def test_info_without_card(run, capsys):
