@@ -210,14 +210,17 @@ class Embedder:
         )
         items = track(stream, "embedding", len(recordings))
         found = dict(zip(recordings, items, strict=True))
-        for item, audio in zip(found.values(), recordings.values(), strict=True):
-            _warn_of_short(item, audio)
+        told: set[str | int] = set()
         for pair in pairs:
-            one, other = (found[_key(audio)] for audio in pair)
+            keys = [_key(audio) for audio in pair]
+            one, other = (found[key] for key in keys)
             if isinstance(one, InputError) or isinstance(other, InputError):
                 yield one if isinstance(one, InputError) else cast(InputError, other)
-            else:
-                yield rule.judge(float(one.vectors[0] @ other.vectors[0]))
+                continue
+            for key in sorted({*keys} - told, key=keys.index):
+                _warn_of_short(cast(Embedded, found[key]), recordings[key])
+            told.update(keys)
+            yield rule.judge(float(one.vectors[0] @ other.vectors[0]))
 
     def embed(
         self, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
@@ -496,9 +499,9 @@ def _key(audio: Audio) -> str | int:
     return str(audio) if isinstance(audio, str | Path) else id(audio)
 
 
-def _warn_of_short(item: Embedded | InputError, audio: Audio) -> None:
+def _warn_of_short(item: Embedded, audio: Audio) -> None:
     """Warn of a recording that is too short to tell much."""
-    if isinstance(item, Embedded) and item.seconds < SHORT_SECONDS:
+    if item.seconds < SHORT_SECONDS:
         logger.warning(
             "%s: %.2f s of audio: below %g s, errors are far more frequent than it seems.",
             name_of(audio),
