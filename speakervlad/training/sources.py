@@ -237,6 +237,16 @@ def _write_room(folder: Path, seed: int, number: int) -> int:
 
 def simulate_room(rng: np.random.Generator) -> np.ndarray:
     """A random room, speaker and microphone: float32 (samples,), peak 1."""
+    return simulate_places(rng, 1)[0]
+
+
+def simulate_places(rng: np.random.Generator, count: int) -> list[np.ndarray]:
+    """A random room and microphone, and ``count`` places of speakers: float32 (samples,), peak 1.
+
+    Raises:
+        InputError: pyroomacoustics is not installed.
+    """
+    require("pyroomacoustics", "rooms", "simulating rooms")
     import pyroomacoustics
 
     size = np.array([*rng.uniform(*FLOOR, 2), rng.uniform(*HEIGHT)])
@@ -250,7 +260,10 @@ def simulate_room(rng: np.random.Generator) -> np.ndarray:
     )
     room.add_source(rng.uniform(WALL_DISTANCE, size - WALL_DISTANCE))
     room.add_microphone(rng.uniform(WALL_DISTANCE, size - WALL_DISTANCE))
+    for _ in range(count - 1):
+        room.add_source(rng.uniform(WALL_DISTANCE, size - WALL_DISTANCE))
     room.compute_rir()
     assert room.rir is not None
-    response = np.asarray(room.rir[0][0])[: int(2 * REVERB_SECONDS[1] * SAMPLE_RATE)]
-    return (response / np.abs(response).max()).astype(np.float32)
+    longest = int(2 * REVERB_SECONDS[1] * SAMPLE_RATE)
+    responses = (np.asarray(response)[:longest] for response in room.rir[0])
+    return [(one / np.abs(one).max()).astype(np.float32) for one in responses]

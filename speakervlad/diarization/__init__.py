@@ -1,0 +1,1 @@
+"""Who speaks when: speech, windows, clusters, turns."""
