@@ -35,7 +35,7 @@ SNR_DB = (10.0, 20.0)
 LEVEL_DB = 3.0
 # A frame is speech above this below the loudest twentieth of its utterance; shorter pauses belong
 # to the speech.
-SPEECH_RANGE_DB, BRIDGED = 30.0, 0.25
+SPEECH_RANGE_DB, BRIDGED = 30.0, 0.5
 HOP = 160
 FADE = 320
 

@@ -1,46 +1,210 @@
 """A recording in, the turns of its speakers out."""
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE, audio_info
-from speakervlad.data.speech import speech_spans
-from speakervlad.diarization.clustering import find_clusters
+from speakervlad.diarization.clustering import Limits, cluster
 from speakervlad.diarization.frames import SpeechFrames, speech_frames
 from speakervlad.diarization.resegmentation import resegment
-from speakervlad.errors import InputError, check_range
+from speakervlad.errors import InputError
 from speakervlad.evaluation.turns import Turn, Turns
 from speakervlad.extras import require
 from speakervlad.inference.engine import Embedder, load_encoder
-from speakervlad.inference.waves import Audio, blocks_of, open_wave
+from speakervlad.inference.speech import find_speech
+from speakervlad.inference.waves import Audio, SpeechWave, name_of, open_wave
 from speakervlad.progress import Track, silent
 
 if TYPE_CHECKING:
-    from speakervlad.people import PeopleStore
+    from speakervlad.people.people import PeopleStore
 
+# Seconds of a window, and from window to window.
+WINDOW, HOP = 1.5, 0.75
+# Shorter windows tell too little to cluster them; their frames are given to speakers afterwards.
+SHORTEST = 0.6
+# How often speakers and frames are found from each other.
+PASSES = 2
 # A speaker's turns with a shorter pause between them are one.
-PAUSE = 0.25
+PAUSE = 0.5
 
 
-@dataclass(frozen=True)
-class Speakers:
-    """How many speakers there may be.
+def diarize(
+    audio: Audio,
+    *,
+    encoder: Embedder | None = None,
+    speakers: int | None = None,
+    min_speakers: int = 1,
+    max_speakers: int = 20,
+    min_seconds: float = 2.0,
+    store: "PeopleStore | None" = None,
+    fpir: float = 0.01,
+    channel: int | None = None,
+    sample_rate: float = SAMPLE_RATE,
+    separate: bool = False,
+    method: str = "agglomerative",
+    track: Track = silent,
+) -> Turns:
+    """Find who speaks when. The same recording gives the same turns, every time.
 
-    Attributes:
-        least: at least so many.
-        most: at most so many.
-        seconds: what one must say in all; shorter sounds are given to others.
+    Args:
+        audio: as for ``Embedder.embed``; hours of it are read piece by piece.
+        encoder: makes the vectors; the one that ships by default.
+        speakers: how many there are, if that is known.
+        min_speakers: else, at least so many.
+        max_speakers: else, at most so many.
+        min_seconds: of speech that somebody must say; shorter sounds make no speaker of their own.
+        store: of people: speakers whom it knows get their names (two who are the same person
+            become one), others ``speaker 1`` and so on, in the order of their first turns.
+        fpir: share of speakers unknown to the store who may get a name of it.
+        channel: of a file with several; their mean by default.
+        sample_rate: of samples, in Hz; files know their own.
+        separate: take each channel of a file for one speaker, as calls are recorded.
+        method: ``agglomerative`` or ``spectral`` clustering.
+        track: reports progress.
+
+    Returns:
+        The turns, none where nobody speaks. At every time one speaker speaks, or nobody; with
+        ``separate`` any number.
+
+    Raises:
+        InputError: the audio is missing, damaged or empty; there is less speech than so many
+            speakers need; scipy or scikit-learn is not installed.
     """
+    limits = Limits(speakers or min_speakers, speakers or max_speakers, min_seconds)
+    encoder = encoder or load_encoder()
+    if separate:
+        return _by_channel(audio, encoder, store, fpir, track)
+    require("scipy", "diarization", "diarization")
+    require("sklearn", "diarization", "diarization")
+    # A file object can be read once only.
+    read = getattr(audio, "read", None)
+    source: Audio = audio if read is None else read()
+    frames, turns = _listen(source, encoder, channel, sample_rate, track)
+    if frames is None:
+        return turns
+    _check_enough(turns.recording, frames, limits)
+    labels = _speakers_of_frames(frames, limits, encoder, method)
+    names = _names(frames, labels, store, fpir)
+    return replace(turns, turns=turns_of(frames, labels, names)).joined(PAUSE)
 
-    least: int = 1
-    most: int = 20
-    seconds: float = 2.0
 
-    def __post_init__(self) -> None:
-        check_range("min_speakers", self.least, at_least=1)
-        check_range("max_speakers", self.most, at_least=self.least)
-        check_range("min_seconds", self.seconds, at_least=0.2)
+def _listen(
+    audio: Audio, encoder: Embedder, channel: int | None, sample_rate: float, track: Track
+) -> tuple[SpeechFrames | None, Turns]:
+    """The frames of all speech, if there is any, and the recording without turns."""
+    found = find_speech(audio, channel=channel, sample_rate=sample_rate)
+    turns = Turns(Path(name_of(audio)).stem, (), found.seconds)
+    if not len(found.segments):
+        return None, turns
+    wave = open_wave(audio, channel, sample_rate=sample_rate)
+    spans = np.rint(found.segments * SAMPLE_RATE).astype(int).clip(0, wave.num_samples)
+    return speech_frames(encoder.frames, SpeechWave(wave, spans.tolist()), track), turns
+
+
+def _check_enough(recording: str, frames: SpeechFrames, limits: Limits) -> None:
+    spoken = frames.joints[-1] / SAMPLE_RATE
+    if limits.least > 1 and spoken < limits.least * limits.seconds:
+        raise InputError(
+            f"{recording}: {spoken:.1f} s of speech are too little for {limits.least} speakers of "
+            f"{limits.seconds:g} s each. Ask for fewer."
+        )
+
+
+def _speakers_of_frames(
+    frames: SpeechFrames, limits: Limits, encoder: Embedder, method: str
+) -> np.ndarray:
+    """(frames,) numbers of speakers from 0."""
+    windows = frames.windows(WINDOW, HOP)
+    sizes = windows[:, 1] - windows[:, 0]
+    long_enough = sizes * frames.seconds >= SHORTEST
+    if long_enough.any():
+        windows, sizes = windows[long_enough], sizes[long_enough]
+    seconds = sizes * frames.seconds * min(1.0, HOP / WINDOW)
+    found = cluster(frames.vectors(windows), seconds, limits, method)
+    labels = _majority(windows, found, len(frames))
+    for _ in range(PASSES):
+        speakers = [frames.vector(labels == label) for label in np.unique(labels[labels >= 0])]
+        labels = resegment(frames, np.stack(speakers))
+        labels = _without_small(labels, frames.seconds, limits)
+    speakers = [frames.vector(labels == label) for label in np.unique(labels[labels >= 0])]
+    return resegment(frames, np.stack(speakers))
+
+
+def _majority(windows: np.ndarray, labels: np.ndarray, num_frames: int) -> np.ndarray:
+    """(frames,) the label of most windows that a frame is in; -1 where they have none."""
+    votes = np.zeros((num_frames, labels.max() + 1), int)
+    for (start, stop), label in zip(windows.tolist(), labels.tolist(), strict=True):
+        if label >= 0:
+            votes[start:stop, label] += 1
+    return np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
+
+
+def _without_small(labels: np.ndarray, seconds: float, limits: Limits) -> np.ndarray:
+    """-1 for the frames of speakers who say too little, but for as many as there must be."""
+    spoken = np.bincount(labels) * seconds
+    ranked = np.argsort(-spoken, kind="stable")
+    kept = [label for label in ranked if spoken[label] >= limits.seconds]
+    kept = ranked[: max(len(kept), limits.least)]
+    return np.where(np.isin(labels, kept), labels, -1)
+
+
+def _names(
+    frames: SpeechFrames, labels: np.ndarray, store: "PeopleStore | None", fpir: float
+) -> dict[int, str]:
+    """A name for each speaker, numbered by their first frames; two may be the same person."""
+    numbers, first = np.unique(labels, return_index=True)
+    order = numbers[np.argsort(first)].tolist()
+    names = {label: f"speaker {number}" for number, label in enumerate(order, 1)}
+    if store is None:
+        return names
+    vectors = np.stack([frames.vector(labels == label) for label in order])
+    answers = store.match(vectors, fpir=fpir, top=1)
+    known = zip(order, answers, strict=True)
+    return names | {label: answer.name for label, answer in known if answer.name is not None}
+
+
+def turns_of(frames: SpeechFrames, labels: np.ndarray, names: dict[int, str]) -> tuple[Turn, ...]:
+    """Runs of one label, cut where the speech was joined, at their times in the recording.
+
+    Args:
+        frames: of the recording.
+        labels: (frames,).
+        names: of the labels.
+    """
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    # A run begins half way between the centres of two frames.
+    cuts = np.maximum(starts * frames.step - frames.step // 2, 0)
+    joints = frames.joints
+    edges = np.union1d(joints, cuts[cuts < joints[-1]])
+    begins, ends = edges[:-1], edges[1:]
+    shifts = (frames.spans[:, 0] - joints[:-1])[np.searchsorted(joints, begins, "right") - 1]
+    said = labels[starts[np.searchsorted(cuts, begins, "right") - 1]]
+    times = np.stack([begins + shifts, ends + shifts], axis=1) / SAMPLE_RATE
+    return tuple(
+        Turn(round(begin, 3), round(end, 3), names[label])
+        for (begin, end), label in zip(times.tolist(), said.tolist(), strict=True)
+        if round(end, 3) > round(begin, 3)
+    )
+
+
+def _by_channel(
+    audio: Audio, encoder: Embedder, store: "PeopleStore | None", fpir: float, track: Track
+) -> Turns:
+    """The speech of each channel as one speaker's."""
+    if not isinstance(audio, str | Path):
+        raise InputError("audio: separate channels are taken from a file. Give its path.")
+    count = audio_info(audio).num_channels
+    turns = Turns(Path(audio).stem)
+    for channel in range(count):
+        found = find_speech(audio, channel=channel)
+        name = f"speaker {channel + 1}"
+        if store is not None and len(found.segments):
+            speech = open_wave(audio, channel, speech_only=True)
+            vector = encoder.finish(encoder.frames.sums(speech))
+            name = store.match(vector[None], fpir=fpir, top=1)[0].name or name
+        said = (Turn(round(a, 3), round(b, 3), name) for a, b in found.segments.tolist())
+        turns = replace(turns, turns=(*turns.turns, *said), seconds=found.seconds)
+    return turns.joined(PAUSE)

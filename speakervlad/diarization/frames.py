@@ -6,36 +6,9 @@ import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.inference.frames import FrameEncoder
-from speakervlad.inference.waves import Wave
+from speakervlad.inference.waves import SpeechWave
 from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent
-
-
-class SpeechWave:
-    """The speech of a wave without what is between.
-
-    Args:
-        wave: the whole recording.
-        spans: (segments, 2) samples, sorted and disjoint.
-    """
-
-    def __init__(self, wave: Wave, spans: np.ndarray) -> None:
-        self.wave = wave
-        self.spans = spans
-        # Where each segment begins once they are joined, and where the last ends.
-        self.joints = np.concatenate([[0], np.cumsum(spans[:, 1] - spans[:, 0])])
-        self.num_samples = int(self.joints[-1])
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        first = int(np.searchsorted(self.joints, start, "right")) - 1
-        last = int(np.searchsorted(self.joints, stop, "left"))
-        parts = [np.zeros(0, np.float32)]
-        for row in range(first, last):
-            shift = int(self.spans[row, 0] - self.joints[row])
-            begin = max(start, int(self.joints[row])) + shift
-            end = min(stop, int(self.joints[row + 1])) + shift
-            parts.append(self.wave.read(begin, end))
-        return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -48,10 +21,8 @@ class SpeechFrames:
         encoder: what they were computed by.
         descriptors: float32 (dim, frames).
         weights: float32 (rows, frames), if the pooling has weights.
-        step: samples from frame to frame; frame n has its centre at ``n * step`` of the joined
-            speech.
+        step: samples from frame to frame; frame n has its centre at ``n * step`` of the speech.
         spans: (segments, 2) samples of the recording that the speech was joined from.
-        joints: (segments + 1,) samples of the joined speech where they begin and the last ends.
     """
 
     encoder: FrameEncoder
@@ -59,7 +30,6 @@ class SpeechFrames:
     weights: np.ndarray | None
     step: int
     spans: np.ndarray
-    joints: np.ndarray
 
     def __len__(self) -> int:
         return self.descriptors.shape[1]
@@ -69,10 +39,38 @@ class SpeechFrames:
         """From frame to frame."""
         return self.step / SAMPLE_RATE
 
-    def frame_spans(self) -> np.ndarray:
+    @property
+    def joints(self) -> np.ndarray:
+        """(segments + 1,) samples of the joined speech where segments begin and the last ends."""
+        return np.concatenate([[0], np.cumsum(self.spans[:, 1] - self.spans[:, 0])])
+
+    def segments(self) -> np.ndarray:
         """(segments, 2) frames whose centres lie in each segment; some have none."""
         edges = np.minimum(-(-self.joints // self.step), len(self))
         return np.stack([edges[:-1], edges[1:]], axis=1)
+
+    def windows(self, length: float, hop: float) -> np.ndarray:
+        """(windows, 2) frames: windows that cover each segment, the last of which ends with it.
+
+        Args:
+            length: seconds of a window; of a shorter segment, all of it is one window.
+            hop: seconds from window to window.
+        """
+        longest, step = (max(1, round(seconds / self.seconds)) for seconds in (length, hop))
+        found = []
+        for first, stop in self.segments().tolist():
+            last = max(first, stop - longest)
+            starts = [*range(first, last, step), last] if stop > first else []
+            found += [(start, min(start + longest, stop)) for start in starts]
+        return np.array(found).reshape(-1, 2)
+
+    def around(self, reach: float) -> np.ndarray:
+        """(frames, 2): the frames within ``reach`` seconds of each that are of its segment."""
+        numbers, reach = np.arange(len(self)), round(reach / self.seconds)
+        first, stop = np.repeat(self.segments(), np.diff(self.segments())[:, 0], axis=0).T
+        return np.stack(
+            [np.maximum(numbers - reach, first), np.minimum(numbers + reach + 1, stop)], axis=1
+        )
 
     def sums(self, which: slice | np.ndarray) -> PoolingSums:
         """The sums of some frames."""
@@ -89,31 +87,24 @@ class SpeechFrames:
         return np.stack([self.vector(slice(start, stop)) for start, stop in spans.tolist()])
 
 
-def speech_frames(
-    encoder: FrameEncoder, wave: Wave, segments: np.ndarray, track: Track = silent
-) -> SpeechFrames:
+def speech_frames(encoder: FrameEncoder, speech: SpeechWave, track: Track = silent) -> SpeechFrames:
     """Run the trunk once over the speech of a recording.
 
     Args:
         encoder: network and what is around it.
-        wave: the recording.
-        segments: (segments, 2) seconds of speech, sorted and disjoint; at least one.
-        track: reports progress.
+        speech: at least one sample of it.
+        track: reports progress, chunk by chunk.
     """
-    spans = np.rint(segments * SAMPLE_RATE).astype(int).clip(0, wave.num_samples)
-    spans = spans[spans[:, 1] > spans[:, 0]]
-    speech = SpeechWave(wave, spans)
     parts = list(track(encoder.frames(speech, mirror=False), "listening"))
     weights = [weights for _, weights in parts if weights is not None]
     grid = encoder.ends.grid
     step = grid.hop * grid.stride
-    # A short recording is repeated to the encoder's least length; what is repeated is no frame.
+    # Speech that is shorter than the encoder takes is repeated; what is repeated is no frame.
     count = max(1, -(-speech.num_samples // step))
     return SpeechFrames(
         encoder,
         np.concatenate([frames for frames, _ in parts], axis=1)[:, :count],
         np.concatenate(weights, axis=1)[:, :count] if weights else None,
         step,
-        spans,
-        speech.joints,
+        speech.spans,
     )
