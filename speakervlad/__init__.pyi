@@ -2,6 +2,7 @@ from .config import Config as Config
 from .config import load_config as load_config
 from .data.audio import read_audio as read_audio
 from .data.manifest import Manifest as Manifest
+from .diarization.diarize import diarize as diarize
 from .errors import InputError as InputError
 from .evaluation.calibration import calibrate as calibrate
 from .evaluation.calibration import fuse as fuse

@@ -60,7 +60,7 @@ COMMANDS = {
         calibration.fuse,
         calibration.convert_scores,
     ),
-    "Who speaks when": (diarization.der,),
+    "Who speaks when": (diarization.diarize, diarization.der),
 }
 people_app = typer.Typer(help="Who is enrolled.", no_args_is_help=True)
 PEOPLE = {

@@ -7,8 +7,11 @@ import numpy as np
 
 from speakervlad.errors import InputError, check_range, did_you_mean
 
+# Share of the mean vector of a recording's windows that is taken from each: half of what they have
+# in common is the room, half may be a single speaker.
+COMMON = 0.5
 # Mean cosine of windows from which on clusters are of one speaker.
-SAME_MEAN = 0.3
+SAME = 0.19
 # Each window is tied to so many nearest ones, or to a share of all if that is more.
 NEAREST, NEAREST_SHARE = 6, 0.03
 
@@ -38,11 +41,11 @@ Cut = Callable[[int], np.ndarray]
 
 
 def agglomerative(vectors: np.ndarray, limits: Limits) -> tuple[Cut, int]:
-    """Average linkage: clusters are joined while their mean cosine reaches ``SAME_MEAN``."""
+    """Average linkage: clusters are joined while their mean cosine reaches ``SAME``."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
     tree = linkage(vectors.astype(np.float64), "average", "cosine")
-    count = 1 + int((tree[:, 2] > 1 - SAME_MEAN).sum())
+    count = 1 + int((tree[:, 2] > 1 - SAME).sum())
     return lambda number: fcluster(tree, number, "maxclust") - 1, count
 
 
@@ -65,7 +68,7 @@ def spectral(vectors: np.ndarray, limits: Limits) -> tuple[Cut, int]:
 
     def cut(number: int) -> np.ndarray:
         number = min(number, most)
-        return KMeans(number, n_init=10, random_state=0).fit_predict(basis[:, :number])
+        return KMeans(number, random_state=0).fit_predict(basis[:, :number])
 
     return cut, 1 + int(np.argmax(np.diff(values)))
 
@@ -94,6 +97,8 @@ def cluster(
         raise InputError(f"unknown clustering {method!r}. {did_you_mean(method, METHODS)}")
     if len(vectors) == 1:
         return np.zeros(1, int)
+    vectors = vectors - COMMON * vectors.mean(axis=0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     cut, count = METHODS[method](vectors, limits)
     labels, large = _large(cut(count), seconds, limits.seconds)
     while large < limits.least and count < len(vectors):

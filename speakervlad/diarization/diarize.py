@@ -175,9 +175,11 @@ def turns_of(frames: SpeechFrames, labels: np.ndarray, names: dict[int, str]) ->
         names: of the labels.
     """
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
-    # A run begins half way between the centres of two frames.
-    cuts = np.maximum(starts * frames.step - frames.step // 2, 0)
-    joints = frames.joints
+    joints, centres = frames.joints, starts * frames.step
+    # A run begins at a joint between the centres of its first frame and the one before it, or, if
+    # there is none, half way.
+    later = joints[np.searchsorted(joints, centres - frames.step, "right")]
+    cuts = np.where(later <= centres, later, centres - frames.step // 2)
     edges = np.union1d(joints, cuts[cuts < joints[-1]])
     begins, ends = edges[:-1], edges[1:]
     shifts = (frames.spans[:, 0] - joints[:-1])[np.searchsorted(joints, begins, "right") - 1]

@@ -91,7 +91,7 @@ def diarization_errors(
     ours, theirs = _active(reference, cuts), _active(hypothesis, cuts)
     counted = np.ones(len(cuts) - 1 if len(cuts) else 0, bool)
     if collar:
-        counted &= ~_within(cuts, edges - collar / 2, edges + collar / 2)
+        counted &= _covered(cuts, edges - collar / 2, edges + collar / 2) == 0
     if skip_overlap:
         counted &= ours.sum(axis=0) < 2
     seconds = np.diff(cuts)[counted]
@@ -167,22 +167,19 @@ def _count(
 
 def _active(turns: Turns, cuts: np.ndarray) -> np.ndarray:
     """How many turns of each speaker cover each stretch between cuts, (speakers, stretches)."""
-    index = {name: row for row, name in enumerate(turns.speakers)}
-    change = np.zeros((len(index), max(len(cuts), 1)), int)
-    if len(turns):
-        rows = [index[turn.speaker] for turn in turns.turns]
-        starts, ends = (np.array([turn[at] for turn in turns.turns]) for at in (0, 1))
-        np.add.at(change, (rows, np.searchsorted(cuts, starts)), 1)
-        np.add.at(change, (rows, np.searchsorted(cuts, ends)), -1)
-    return change.cumsum(axis=1)[:, :-1]
+    by_speaker: dict[str, list[tuple[float, float]]] = {name: [] for name in turns.speakers}
+    for start, end, speaker in turns.turns:
+        by_speaker[speaker].append((start, end))
+    covered = [_covered(cuts, *np.array(spans).T) for spans in by_speaker.values()]
+    return np.array(covered, int).reshape(len(covered), max(len(cuts) - 1, 0))
 
 
-def _within(cuts: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Whether each stretch between cuts lies in any of some spans that begin and end at cuts."""
-    change = np.zeros(max(len(cuts), 1), int)
+def _covered(cuts: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """How many of some spans, which begin and end at cuts, cover each stretch between cuts."""
+    change = np.zeros(len(cuts), int)
     np.add.at(change, np.searchsorted(cuts, starts), 1)
     np.add.at(change, np.searchsorted(cuts, ends), -1)
-    return change.cumsum()[:-1] > 0
+    return change.cumsum()[:-1]
 
 
 def _spoken(active: np.ndarray) -> np.ndarray:

@@ -256,8 +256,8 @@ def _read_srt(path: Path, text: str) -> dict[str, Turns]:
             continue
         start, _, end = line.partition("-->")
         speaker = lines[number] if number < len(lines) else ""
-        ends = [_seconds_of_clock(clock.strip()) for clock in (start, end)]
-        turns.append(_turn(f"{path}, line {number}", line, *ends, speaker))
+        begin, stop = (_seconds_of_clock(clock.strip()) for clock in (start, end))
+        turns.append(_turn(f"{path}, line {number}", line, begin, stop, speaker))
     return _one(path, turns)
 
 

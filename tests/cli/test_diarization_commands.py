@@ -1,10 +1,13 @@
-"""``der``: the command line of who speaks when."""
+"""``diarize`` and ``der``: the command line of who speaks when."""
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 
-from speakervlad.evaluation.turns import Turn, Turns, write_turns
+from speakervlad.data.voices import Voice, synthesise
+from speakervlad.evaluation.turns import Turn, Turns, read_turns, write_turns
 
 
 @pytest.fixture
@@ -38,3 +41,51 @@ def test_der_without_scipy_names_the_extra(run, folder, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert run("der", "reference.rttm", "found") == 2
     assert "pip install 'speakervlad[diarization]'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def recordings(tmp_path, monkeypatch):
+    """One voice for 3 s, and silence."""
+    monkeypatch.chdir(tmp_path)
+    said = synthesise(Voice.draw(np.random.default_rng(1)), np.random.default_rng(0), 3.0)
+    soundfile.write("a.wav", np.pad(0.5 * said / np.abs(said).max(), 8000), 16000)
+    soundfile.write("silence.wav", np.zeros(32000), 16000)
+    return tmp_path
+
+
+def test_diarize_writes_every_form_that_is_asked_for(run, recordings, capsys):
+    forms = ("--rttm", "--json", "--srt", "--labels")
+    assert run("diarize", "a.wav", "silence.wav", "--out", "turns", *forms) == 0
+    said = capsys.readouterr().out
+    assert "a.wav: 1 turns in 4.0 s: speaker 1" in said
+    assert "silence.wav: nobody speaks in 2.0 s" in said
+    names = {
+        f"{name}.{suffix}" for name in ("a", "silence") for suffix in ("rttm", "json", "srt", "txt")
+    }
+    assert {path.name for path in (recordings / "turns").iterdir()} == names
+    assert list(read_turns("turns/a.json")["a"].speakers) == ["speaker 1"]
+    assert read_turns("turns/silence.rttm") == {}
+
+
+def test_diarize_goes_on_after_a_bad_file(run, recordings, capsys):
+    (recordings / "bad.wav").write_bytes(b"no audio")
+    assert run("diarize", "bad.wav", "a.wav", "--out", "turns") == 2
+    assert "bad.wav" in capsys.readouterr().err
+    assert (recordings / "turns/a.rttm").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.wav", "b/a.wav"], "a.wav, b/a.wav: all would be a in --out"),
+        (["a.wav", "--speakers", 2, "--max-speakers", 3], "--speakers says how many"),
+        (["a.wav", "--speakers", 4], "a: 3.1 s of speech are too little for 4 speakers"),
+        (["a.wav", "--store", "nowhere.db"], "nowhere.db"),
+        (["a.wav", "--min-seconds", 0], "min_seconds=0.0: must be at least 0.2"),
+    ],
+)
+def test_diarize_refuses_in_one_line(run, recordings, capsys, arguments, words):
+    assert run("diarize", *arguments, "--out", "turns") == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said
+    assert said.count("error:") == 1
