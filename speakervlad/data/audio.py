@@ -180,7 +180,7 @@ class Level:
         # The squares of a constant differ from the square of its mean in double precision only.
         samples = block.astype(np.float64)
         self._sum += float(samples.sum())
-        self._squares += float(np.dot(samples, samples))
+        self._squares += float(np.square(samples, out=samples).sum())
         self._is_zero = self._is_zero and not block.any()
 
     @property

@@ -29,6 +29,7 @@ from speakervlad.inference.frames import FrameEncoder
 from speakervlad.inference.waves import Audio, Wave, name_of, open_wave
 from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent
+from speakervlad.threads import one_blas_thread
 
 logger = logging.getLogger(__name__)
 
@@ -408,7 +409,11 @@ class Embedder:
                 return wave
             return _or_error(lambda: self._embed_wave(wave, windows))
 
-        with ThreadPoolExecutor(READERS) as readers, self.backend.streams(count) as streams:
+        with (
+            one_blas_thread(),
+            ThreadPoolExecutor(READERS) as readers,
+            self.backend.streams(count) as streams,
+        ):
             waves = _map_ahead(readers, read, enumerate(recordings, 1), READ_AHEAD)
             yield from _map_ahead(streams, compute, waves, 4 * count)
 

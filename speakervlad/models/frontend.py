@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 
 from speakervlad.schema import Range, Seconds, Share
+from speakervlad.threads import one_blas_thread
 
 SAMPLE_RATE = 16000
 NORM_EPSILON = 1e-5
@@ -87,9 +88,10 @@ class FrontEnd:
         frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
         features = np.empty((self.num_bins, len(frames)), np.float32)
         # Blocks whose intermediate results stay in the processor's cache.
-        for start in range(0, len(frames), BLOCK_FRAMES):
-            part = features[:, start : start + BLOCK_FRAMES]
-            self._block(frames[start : start + BLOCK_FRAMES], part)
+        with one_blas_thread():
+            for start in range(0, len(frames), BLOCK_FRAMES):
+                part = features[:, start : start + BLOCK_FRAMES]
+                self._block(frames[start : start + BLOCK_FRAMES], part)
         return features
 
     def _block(self, frames: np.ndarray, out: np.ndarray) -> None:
