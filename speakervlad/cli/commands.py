@@ -24,6 +24,7 @@ from speakervlad.cli import (
     people,
     quickstart,
     rooms,
+    serve,
     speech,
     train,
     trials,
@@ -39,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = {
-    "First steps": (quickstart.quickstart, verify.verify, info.info),
+    "First steps": (quickstart.quickstart, verify.verify, info.info, serve.serve),
     "People": (people.identify,),
     "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack, rooms.rooms),
     "Training": (

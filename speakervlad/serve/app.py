@@ -1,0 +1,151 @@
+"""The routes of the page: each reads a form, asks for one answer, sends it."""
+
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from speakervlad.errors import InputError
+from speakervlad.serve import answers
+from speakervlad.serve.answers import Desk
+from speakervlad.serve.guard import Guard, is_loopback, refuse
+from speakervlad.serve.uploads import Form, received
+
+logger = logging.getLogger(__name__)
+
+PAGE = Path(__file__).parent / "page"
+# Of all requests together; more would only slow each other down.
+COMPUTED_AT_ONCE = 2
+MAX_CONNECTIONS = 200
+Answer = Callable[[Form], Any]
+
+
+class Work:
+    """Answers that take time, in threads, a few at once."""
+
+    def __init__(self) -> None:
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    async def __call__(self, function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
+        if self._limiter is None:  # it belongs to a running event loop
+            self._limiter = anyio.CapacityLimiter(COMPUTED_AT_ONCE)
+        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
+
+
+def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
+    """The server as an ASGI application.
+
+    Args:
+        desk: what the answers are made of.
+        token: what requests must carry.
+        is_local: whether it listens on loopback only.
+    """
+    work = Work()
+    routes = [
+        Route("/", lambda _: FileResponse(PAGE / "index.html")),
+        Route("/api/about", _getting(work, partial(answers.about, desk))),
+        Route("/api/verify", _posting(work, partial(answers.verification, desk)), methods=["POST"]),
+        Route("/api/report", _posting(work, answers.report), methods=["POST"]),
+        Route(
+            "/api/report.html",
+            _posting(work, answers.report_page, HTMLResponse),
+            methods=["POST"],
+        ),
+        Mount("/page", StaticFiles(directory=PAGE)),
+    ]
+    handlers = {InputError: _input_error, HTTPException: _http_error, Exception: _failure}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), token, is_local)
+
+
+def serve(desk: Desk, host: str, port: int, show: Callable[[str], None]) -> None:
+    """Answer until Ctrl-C.
+
+    Args:
+        desk: what the answers are made of.
+        host: address to listen on.
+        port: 0 for any that is free.
+        show: takes the address of the page, with its token, before the first request.
+
+    Raises:
+        InputError: nothing can listen there.
+    """
+    import uvicorn
+
+    token = secrets.token_urlsafe(24)
+    listener = listen(host, port)
+    name = f"[{host}]" if ":" in host else host
+    app = build_app(desk, token, is_local=is_loopback(host))
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+    )
+    show(f"http://{name}:{listener.getsockname()[1]}/#token={token}")
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        InputError: no such address, or its port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"{host}:{port}: cannot listen there ({error.strerror or error}). "
+            "Choose another --port or --host."
+        ) from error
+    return listener
+
+
+def _getting(work: Work, answer: Callable[[], Any]) -> Callable[[Request], Any]:
+    async def endpoint(_: Request) -> Response:
+        return JSONResponse(await work(answer))
+
+    return endpoint
+
+
+def _posting(
+    work: Work, answer: Answer, response: Callable[[Any], Response] = JSONResponse
+) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        async with received(request) as form:
+            return response(await work(answer, form))
+
+    return endpoint
+
+
+async def _input_error(_: Request, error: Exception) -> Response:
+    return refuse(422, " ".join(str(error).split()))
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return refuse(error.status_code, error.detail)
+
+
+async def _failure(_: Request, error: Exception) -> Response:
+    return refuse(500, f"the server failed ({type(error).__name__}); its terminal says where.")

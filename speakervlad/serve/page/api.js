@@ -1,0 +1,59 @@
+// Requests to this server, and to no other.
+
+const KEPT = "speakervlad.token";
+
+export function takeToken() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given) {
+    sessionStorage.setItem(KEPT, given);
+    history.replaceState(null, "", location.pathname);
+  }
+}
+
+export const setToken = (token) => sessionStorage.setItem(KEPT, token);
+
+async function request(path, options = {}) {
+  const token = sessionStorage.getItem(KEPT) || "";
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: { authorization: `Bearer ${token}` } });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server did not answer. Is it still running in its terminal?");
+  }
+  if (response.ok) return response;
+  let text = `The server answered ${response.status}.`;
+  try { text = (await response.json()).error; } catch { /* not ours: the status says it */ }
+  throw Object.assign(new Error(text), { status: response.status });
+}
+
+export function form(fields) {
+  const data = new FormData();
+  for (const [name, value] of Object.entries(fields)) {
+    for (const item of Array.isArray(value) ? value : [value]) {
+      if (item instanceof File) data.append(name, item, item.name);
+      else if (item !== null && item !== undefined) data.append(name, String(item));
+    }
+  }
+  return data;
+}
+
+export const get = async (path) => (await request(path)).json();
+export const post = async (path, fields) =>
+  (await request(path, { method: "POST", body: form(fields) })).json();
+export const postForFile = async (path, fields) =>
+  (await request(path, { method: "POST", body: form(fields) })).blob();
+
+// Lines of JSON as they come; stops when `signal` is aborted, which the server notices.
+export async function postForLines(path, fields, signal, take) {
+  const response = await request(path, { method: "POST", body: form(fields), signal });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) if (line) take(JSON.parse(line));
+  }
+}

@@ -1,0 +1,1 @@
+export function openConversation(root) { root.append('later'); }

@@ -1,0 +1,1 @@
+export function openPeople(root) { root.append('later'); }

@@ -1,0 +1,54 @@
+// The microphone as a WAV file: samples as they are, without a codec between voice and encoder.
+
+export async function startRecording(onLevel) {
+  if (!navigator.mediaDevices) {
+    throw new Error("A browser gives the microphone to pages of this machine (localhost) or over https only.");
+  }
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({
+      audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+    });
+  } catch (error) {
+    throw new Error(error.name === "NotFoundError" ? "No microphone was found."
+      : "The browser does not let this page use the microphone. Allow it beside the address.");
+  }
+  const context = new AudioContext();
+  await context.audioWorklet.addModule("/page/recorder-worklet.js");
+  const source = context.createMediaStreamSource(stream);
+  const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
+  const blocks = [];
+  let length = 0;
+  node.port.onmessage = ({ data }) => {
+    blocks.push(data);
+    length += data.length;
+    onLevel(length / context.sampleRate, data.reduce((most, x) => Math.max(most, Math.abs(x)), 0));
+  };
+  source.connect(node);
+  return async () => {
+    source.disconnect();
+    stream.getTracks().forEach((track) => track.stop());
+    const rate = context.sampleRate;
+    await context.close();
+    const stamp = new Date().toTimeString().slice(0, 8).replaceAll(":", ".");
+    return new File([wav(blocks, length, rate)], `microphone ${stamp}.wav`, { type: "audio/wav" });
+  };
+}
+
+function wav(blocks, length, rate) {
+  const view = new DataView(new ArrayBuffer(44 + 2 * length));
+  const text = (at, letters) => [...letters].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
+  text(0, "RIFF"); view.setUint32(4, 36 + 2 * length, true); text(8, "WAVEfmt ");
+  view.setUint32(16, 16, true); view.setUint16(20, 1, true); view.setUint16(22, 1, true);
+  view.setUint32(24, rate, true); view.setUint32(28, 2 * rate, true);
+  view.setUint16(32, 2, true); view.setUint16(34, 16, true);
+  text(36, "data"); view.setUint32(40, 2 * length, true);
+  let at = 44;
+  for (const block of blocks) {
+    for (const sample of block) {
+      view.setInt16(at, Math.max(-1, Math.min(1, sample)) * 32767, true);
+      at += 2;
+    }
+  }
+  return view.buffer;
+}

@@ -1,0 +1,52 @@
+// Where a score lies between "different" and "same", and where the encoder decides.
+
+import { el, percent } from "./dom.js";
+
+export function thresholdName({ rate }) {
+  return rate === null ? "both errors equally often" : `1 impostor in ${Math.round(1 / rate).toLocaleString("en")}`;
+}
+
+export function thresholdMeaning({ rate, value }) {
+  const start = `From ${value.toFixed(3)} on, recordings count as one speaker: on the encoder's development recordings `;
+  return start + (rate === null
+    ? "this threshold accepted impostors as often as it rejected the right person."
+    : `one comparison in ${Math.round(1 / rate).toLocaleString("en")} of different people was accepted there.`);
+}
+
+const place = (score, scale) => {
+  const [low, high] = [scale.cosines[0], scale.cosines.at(-1)];
+  return Math.max(0, Math.min(100, (100 * (score - low)) / (high - low)));
+};
+
+// A text about a point, kept inside of the bar.
+function tag(kind, at, text) {
+  const style = at > 60 ? { right: `${100 - at}%` } : { left: `${at}%` };
+  return el("span", { class: `tag ${kind}`, style }, text);
+}
+
+export function scoreScale(scale, score, chosen) {
+  const bar = el("div", { class: "bar" });
+  const stops = scale.cosines.map((cosine, i) => {
+    const share = scale.probability ? scale.probability[i] : Number(chosen && cosine >= chosen.value);
+    return `color-mix(in oklab, var(--yes) ${(100 * share).toFixed(1)}%, var(--no)) ${place(cosine, scale).toFixed(2)}%`;
+  });
+  bar.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
+  const marks = scale.thresholds.map((threshold) => el("span", {
+    class: threshold === chosen ? "mark chosen" : "mark", title: `${thresholdName(threshold)}: ${threshold.value.toFixed(3)}`,
+    style: { left: `${place(threshold.value, scale)}%` } }));
+  const at = place(score, scale);
+  return el("div", { class: "scale", role: "img", "aria-label": `score ${score.toFixed(3)}`
+    + (chosen ? `, threshold ${chosen.value.toFixed(3)}` : "") },
+    bar, marks, chosen ? tag("above", place(chosen.value, scale), `threshold ${chosen.value.toFixed(3)}`) : [],
+    el("span", { class: "tip", style: { left: `${at}%` } }), tag("below", at, `score ${score.toFixed(3)}`),
+    el("div", { class: "ends" }, el("span", {}, "different voices"), el("span", {}, "the same voice")));
+}
+
+export function odds(ratio) {
+  const times = Math.exp(Math.abs(ratio));
+  const shown = times > 1e6 ? "more than a million" : times >= 10 ? Math.round(times).toLocaleString("en") : times.toFixed(1);
+  return `${shown} times more likely if ${ratio >= 0 ? "one person speaks" : "two people speak"}`;
+}
+
+export const certainty = (probability) =>
+  probability > 0.9995 ? "> 99.9 %" : probability < 0.0005 ? "< 0.1 %" : percent(probability);

@@ -1,0 +1,68 @@
+"""The server without a network, and as a process of its own."""
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+pytest.importorskip("starlette", reason="needs the extra serve")
+
+from starlette.testclient import TestClient
+
+from speakervlad import load_encoder
+from speakervlad.serve.answers import Desk
+from speakervlad.serve.app import build_app
+
+TOKEN = "a-token"
+
+
+@pytest.fixture(scope="session")
+def embedder():
+    return load_encoder(backend="onnxruntime")
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """Where uploads lie; nothing of them may be left at the end."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def desk(embedder, tmp_path):
+    return Desk(embedder, tmp_path / "people.db")
+
+
+@pytest.fixture
+def app(desk):
+    return build_app(desk, TOKEN)
+
+
+@pytest.fixture
+def client(app, temporary):
+    """Has the token and calls the server by its own name."""
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    return TestClient(app, "http://127.0.0.1:8765", headers=headers)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A real server; the address that it prints."""
+    folder = tmp_path_factory.mktemp("server")
+    command = [sys.executable, "-m", "speakervlad", "serve", "--port", "0"]
+    command += ["--store", str(folder / "people.db"), "--backend", "onnxruntime"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+/#token=\S+", process.stdout.readline())
+        assert found
+        yield found.group()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
