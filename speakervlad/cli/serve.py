@@ -1,7 +1,6 @@
 """The command that shows the page: ``serve``."""
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from speakervlad.cli.options import (
     EncoderOption,
     PrecisionOption,
 )
+from speakervlad.cli.people import StoreOption
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than loopback are reached by others.")
     ] = "127.0.0.1",
-    store: Annotated[
-        Path | None, typer.Option(help="File of enrolled people; that of `people` by default.")
-    ] = None,
+    store: StoreOption = None,
     encoder: EncoderOption = DEFAULT_ENCODER,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
@@ -37,7 +35,7 @@ def serve(
     """
     from speakervlad.extras import require
 
-    for module in ("starlette", "uvicorn", "python_multipart", "scipy"):
+    for module in ("starlette", "uvicorn", "python_multipart", "scipy", "sklearn"):
         require(module, "serve", "the page")
     from speakervlad.inference.engine import load_encoder
     from speakervlad.serve import app

@@ -103,14 +103,19 @@ def explain(
     samples = samples_of(audio, channel=channel, sample_rate=sample_rate)
     shares = encoder.assignments(samples)
     hop, stride, _ = encoder.backend.ends.grid
-    levels = 20 * np.log10(np.maximum(DRAWN.features(samples), 1e-6))
     return Explanation(
         shares,
         encoder.backend.ends.pooling.num_clusters,
         np.arange(shares.shape[1]) * hop * stride / SAMPLE_RATE,
-        (levels - levels.max()).astype(np.float32),
+        spectrogram_of(samples),
         len(samples) / SAMPLE_RATE,
     )
+
+
+def spectrogram_of(samples: np.ndarray) -> np.ndarray:
+    """float32 (257, columns), dB of the loudest value, 0 to 8 kHz, 10 ms apart."""
+    levels = 20 * np.log10(np.maximum(DRAWN.features(samples), 1e-6))
+    return (levels - levels.max()).astype(np.float32)
 
 
 def samples_of(

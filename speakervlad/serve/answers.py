@@ -1,5 +1,7 @@
 """What the page asks for, one library call each, as plain numbers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,20 +10,23 @@ import numpy as np
 
 from speakervlad.data.audio import QUIET, SAMPLE_RATE, Level, is_band_limited
 from speakervlad.errors import InputError
-from speakervlad.evaluation.calibration import Calibration, load_calibration
 from speakervlad.evaluation.checks import check_trials
+from speakervlad.evaluation.decision import Rule
 from speakervlad.evaluation.judge import SystemResult, align, judge_systems, read_scored
 from speakervlad.evaluation.lists import Trials, read_trials
 from speakervlad.evaluation.metrics import error_curve
 from speakervlad.evaluation.plots import det_limits, spread_ticks, thinned_deviates
 from speakervlad.evaluation.report import write_report
-from speakervlad.inference.card import Thresholds, companion, read_thresholds
-from speakervlad.inference.engine import Embedder
+from speakervlad.inference.engine import SHORT_SECONDS, Embedder
+from speakervlad.inference.speech import speech
+from speakervlad.people.people import PeopleStore
 from speakervlad.serve.pictures import picture
 from speakervlad.serve.uploads import Form, Upload
 
-# What the model card calls too short to be fit for.
-SHORT_SECONDS = 2.0
+# False-acceptance rates that the page offers, as far as the encoder has thresholds for them.
+RATES = (0.1, 0.01, 0.001, 0.0001)
+# Of speech; with less of it a score says little.
+LITTLE_SPEECH = 1.0
 NUM_BINS = 60
 NUM_RESAMPLES = 400
 
@@ -32,91 +37,95 @@ class Desk:
 
     Attributes:
         embedder: the encoder.
-        store: the file of enrolled people; None for the usual one.
+        where: the file of enrolled people; None for the usual one.
     """
 
     embedder: Embedder
-    store: Path | None = None
+    where: str | None = None
 
     @cached_property
-    def _encoder(self) -> Path:
-        assert self.embedder.folder is not None
-        return self.embedder.folder
-
-    @cached_property
-    def thresholds(self) -> Thresholds | None:
-        """Where the encoder decides; None if it was never validated."""
-        return read_thresholds(self._encoder, self.embedder.backend.notes)
-
-    @cached_property
-    def calibration(self) -> Calibration | None:
-        """Beside the encoder; None without."""
-        path = companion(self._encoder, "calibration.json")
-        return load_calibration(path) if path.is_file() else None
+    def people(self) -> PeopleStore:
+        """The store, made where none is."""
+        return PeopleStore(self.where, self.embedder, create=True)
 
 
 def about(desk: Desk) -> dict:
     """The encoder, and the scale of its scores."""
-    return {"encoder": desk._encoder.name, "dim": desk.embedder.dim, "scale": scale(desk)}
+    folder = desk.embedder.folder
+    name = "in memory" if folder is None else folder.name
+    return {"encoder": name, "dim": desk.embedder.dim, "scale": scale(desk.embedder)}
 
 
-def scale(desk: Desk) -> dict:
-    """Thresholds, and what a calibration makes of every cosine."""
+def scale(embedder: Embedder) -> dict:
+    """The rules that may decide, and the probability of the same speaker at every cosine."""
     cosines = np.linspace(-0.2, 1, 121)
-    known, calibration = desk.thresholds, desk.calibration
-    found: dict = {"cosines": cosines.round(3).tolist(), "thresholds": []}
-    if known is not None:
-        found["thresholds"] = [{"rate": None, "value": known.eer}] + [
-            {"rate": rate, "value": known.false_accept_rate[rate]}
-            for rate in (0.01, 0.001, 0.0001)
-            if rate in known.false_accept_rate
-        ]
-    if calibration is not None:
-        ratios = calibration.log_likelihood_ratio(cosines)
-        found["probability"] = calibration.probability(ratios, 0.5).round(4).tolist()
+    found: dict = {"cosines": cosines.round(3).tolist(), "rules": rules(embedder)}
+    if embedder.calibration is not None:
+        ratios = embedder.calibration.log_likelihood_ratio(cosines)
+        found["probability"] = embedder.calibration.probability(ratios, 0.5).round(4).tolist()
     return found
+
+
+def rules(embedder: Embedder) -> list[dict]:
+    """What ``verify`` decides by, first by default and then at false-acceptance rates."""
+    known = embedder.thresholds
+    rates = sorted(known.false_accept_rate) if known is not None else []
+    found: list[tuple[float | None, Rule]] = []
+    if known is not None or embedder.calibration is not None:
+        found.append((None, embedder.rule()))
+    found += [
+        (rate, embedder.rule(far=rate)) for rate in RATES if rates and rates[0] <= rate <= rates[-1]
+    ]
+    return [
+        {"rate": rate, "threshold": rule.threshold, "words": rule.words} for rate, rule in found
+    ]
 
 
 def verification(desk: Desk, form: Form) -> dict:
     """Two recordings: how alike their voices are, and what each of them looks like."""
-    one, other = form.file("first"), form.file("second")
-    first, second = one.samples(), other.samples()
-    score = float(vector(desk, one, first) @ vector(desk, other, second))
-    found = {
-        "score": score,
-        "recordings": [described(desk, one, first), described(desk, other, second)],
-    }
-    if desk.calibration is not None:
-        ratio = float(desk.calibration.log_likelihood_ratio(score))
-        probability = float(desk.calibration.probability(ratio, 0.5))
+    uploads = [form.file("first"), form.file("second")]
+    recordings = [upload.samples() for upload in uploads]
+    vectors = []
+    for upload, samples in zip(uploads, recordings, strict=True):
+        with named(upload):
+            vectors.append(desk.embedder.embed(samples))
+    score = float(vectors[0] @ vectors[1])
+    described = [
+        picture(desk.embedder, samples) | heard(upload, samples)
+        for upload, samples in zip(uploads, recordings, strict=True)
+    ]
+    found: dict = {"score": score, "recordings": described}
+    calibration = desk.embedder.calibration
+    if calibration is not None:
+        ratio = float(calibration.log_likelihood_ratio(score))
+        probability = float(calibration.probability(ratio, 0.5))
         found |= {"log_likelihood_ratio": ratio, "probability": probability}
     return found
 
 
-def vector(desk: Desk, upload: Upload, samples: np.ndarray) -> np.ndarray:
-    """The unit vector of a recording; errors name it."""
+@contextmanager
+def named(upload: Upload) -> Iterator[None]:
+    """While its samples are computed: errors say the name of the file."""
     try:
-        return desk.embedder.embed(samples)
+        yield
     except InputError as error:
         raise InputError(str(error).replace("waveform", upload.name, 1)) from error
 
 
-def described(desk: Desk, upload: Upload, samples: np.ndarray) -> dict:
-    """A recording for the eye, and what is poor about it."""
-    found = picture(desk.embedder, samples)
-    return found | {"name": upload.name, "notes": notes(samples)}
-
-
-def notes(samples: np.ndarray) -> list[str]:
-    """What makes an answer about a recording less certain than it looks."""
-    found = []
-    if len(samples) < SHORT_SECONDS * SAMPLE_RATE:
-        found.append(f"shorter than {SHORT_SECONDS:g} s: errors are far more frequent")
+def heard(upload: Upload, samples: np.ndarray) -> dict:
+    """Name, speech and what makes an answer about a recording less certain than it looks."""
+    segments = speech(samples)
+    spoken = float((segments[:, 1] - segments[:, 0]).sum())
+    notes = []
+    if not len(segments):
+        notes.append("no speech was found: the answer says nothing about a voice")
+    elif len(samples) < SHORT_SECONDS * SAMPLE_RATE or spoken < LITTLE_SPEECH:
+        notes.append(f"{spoken:.1f} s of speech are little: errors are far more frequent")
     if is_band_limited(samples):
-        found.append("nothing above 4 kHz: telephone audio?")
+        notes.append("nothing above 4 kHz: telephone audio?")
     if Level(samples).rms < QUIET:
-        found.append("very quiet: little of the voice is left")
-    return found
+        notes.append("very quiet: little of the voice is left")
+    return {"name": upload.name, "speech": segments.round(3).tolist(), "notes": notes}
 
 
 def judged(form: Form) -> tuple[Trials, list[SystemResult]]:

@@ -15,7 +15,7 @@ from speakervlad.data.audio import SAMPLE_RATE, audio_blocks, write_audio
 from speakervlad.errors import InputError
 
 # Of a recording that is compared or enrolled, and of a conversation.
-MAX_SECONDS = 20 * 60
+MAX_SECONDS = 10 * 60
 MAX_MEETING_SECONDS = 6 * 3600
 MAX_FILES = 64
 COPY_BYTES = 1 << 20

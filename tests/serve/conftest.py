@@ -36,7 +36,7 @@ def temporary(tmp_path, monkeypatch):
 
 @pytest.fixture
 def desk(embedder, tmp_path):
-    return Desk(embedder, tmp_path / "people.db")
+    return Desk(embedder, str(tmp_path / "people.db"))
 
 
 @pytest.fixture

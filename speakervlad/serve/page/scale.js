@@ -2,15 +2,16 @@
 
 import { el, percent } from "./dom.js";
 
-export function thresholdName({ rate }) {
-  return rate === null ? "both errors equally often" : `1 impostor in ${Math.round(1 / rate).toLocaleString("en")}`;
+export function ruleName({ rate, threshold }) {
+  const name = rate === null ? "the encoder's own rule" : `1 impostor in ${Math.round(1 / rate).toLocaleString("en")} passes`;
+  return `${name} (${threshold.toFixed(3)})`;
 }
 
-export function thresholdMeaning({ rate, value }) {
-  const start = `From ${value.toFixed(3)} on, recordings count as one speaker: on the encoder's development recordings `;
-  return start + (rate === null
-    ? "this threshold accepted impostors as often as it rejected the right person."
-    : `one comparison in ${Math.round(1 / rate).toLocaleString("en")} of different people was accepted there.`);
+export function ruleMeaning({ rate, threshold, words }) {
+  const start = `From ${threshold.toFixed(3)} on, two recordings count as one speaker`;
+  return rate === null ? `${start} (${words}).`
+    : `${start}: of comparisons of different people, one in ${Math.round(1 / rate).toLocaleString("en")} was accepted there on the `
+      + "encoder's development recordings.";
 }
 
 const place = (score, scale) => {
@@ -27,17 +28,17 @@ function tag(kind, at, text) {
 export function scoreScale(scale, score, chosen) {
   const bar = el("div", { class: "bar" });
   const stops = scale.cosines.map((cosine, i) => {
-    const share = scale.probability ? scale.probability[i] : Number(chosen && cosine >= chosen.value);
+    const share = scale.probability ? scale.probability[i] : Number(chosen && cosine >= chosen.threshold);
     return `color-mix(in oklab, var(--yes) ${(100 * share).toFixed(1)}%, var(--no)) ${place(cosine, scale).toFixed(2)}%`;
   });
   bar.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
-  const marks = scale.thresholds.map((threshold) => el("span", {
-    class: threshold === chosen ? "mark chosen" : "mark", title: `${thresholdName(threshold)}: ${threshold.value.toFixed(3)}`,
-    style: { left: `${place(threshold.value, scale)}%` } }));
+  const marks = scale.rules.map((rule) => el("span", {
+    class: rule === chosen ? "mark chosen" : "mark", title: ruleName(rule),
+    style: { left: `${place(rule.threshold, scale)}%` } }));
   const at = place(score, scale);
   return el("div", { class: "scale", role: "img", "aria-label": `score ${score.toFixed(3)}`
-    + (chosen ? `, threshold ${chosen.value.toFixed(3)}` : "") },
-    bar, marks, chosen ? tag("above", place(chosen.value, scale), `threshold ${chosen.value.toFixed(3)}`) : [],
+    + (chosen ? `, threshold ${chosen.threshold.toFixed(3)}` : "") },
+    bar, marks, chosen ? tag("above", place(chosen.threshold, scale), `threshold ${chosen.threshold.toFixed(3)}`) : [],
     el("span", { class: "tip", style: { left: `${at}%` } }), tag("below", at, `score ${score.toFixed(3)}`),
     el("div", { class: "ends" }, el("span", {}, "different voices"), el("span", {}, "the same voice")));
 }

@@ -3,13 +3,13 @@
 import { post } from "./api.js";
 import { clock, el } from "./dom.js";
 import { legend, spectrogram, speechBand, timeAxis, weights } from "./pictures.js";
-import { certainty, odds, scoreScale, thresholdMeaning, thresholdName } from "./scale.js";
+import { certainty, odds, ruleMeaning, ruleName, scoreScale } from "./scale.js";
 import { recordingSlot } from "./slot.js";
 import { statusLine } from "./status.js";
 
 export function openVerify(root, about) {
   const status = statusLine(), result = el("div", { id: "verification" });
-  let run = 0, answer = null, chosen = about.scale.thresholds[0];
+  let run = 0, answer = null, chosen = about.scale.rules[0];
 
   async function compare() {
     const files = [first.files[0], second.files[0]], mine = ++run;
@@ -30,15 +30,15 @@ export function openVerify(root, about) {
 
   function verdict() {
     const { score } = answer, card = el("div", { class: "card" });
-    const options = about.scale.thresholds.map((threshold, i) =>
-      el("option", { value: i, selected: threshold === chosen }, `${thresholdName(threshold)} (${threshold.value.toFixed(3)})`));
+    const options = about.scale.rules.map((rule, i) =>
+      el("option", { value: i, selected: rule === chosen }, ruleName(rule)));
     const select = el("select", { onchange: () => {
-      chosen = about.scale.thresholds[select.value];
+      chosen = about.scale.rules[select.value];
       const next = verdict();
       card.replaceWith(next);
       next.querySelector("select").focus();
     } }, options);
-    const same = chosen ? score >= chosen.value : null;
+    const same = chosen ? score >= chosen.threshold : null;
     const words = same === null ? "No threshold is known" : same ? "The same speaker" : "Different speakers";
     card.append(el("div", { class: `verdict ${same ? "yes" : "no"}`, role: "status" }, el("b", {}, words),
       answer.probability === undefined ? "" : el("span", {}, `${certainty(answer.probability)} the same, at even odds beforehand`)),
@@ -46,9 +46,9 @@ export function openVerify(root, about) {
     el("p", { class: "meaning" }, answer.log_likelihood_ratio === undefined
       ? "This encoder is not calibrated: the score is a cosine, not a probability."
       : `This score is ${odds(answer.log_likelihood_ratio)}.`),
-    chosen ? el("p", { class: "meaning quiet" }, thresholdMeaning(chosen)
+    chosen ? el("p", { class: "meaning quiet" }, ruleMeaning(chosen)
       + " Other microphones, channels and languages move it.") : "",
-    chosen ? el("label", { class: "short" }, "Decide where impostors pass", select) : "");
+    chosen ? el("label", { class: "short" }, "Decide by", select) : "");
     return card;
   }
 
