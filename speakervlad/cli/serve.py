@@ -32,6 +32,8 @@ def serve(
     """Open a local page to verify, enrol and identify people, see conversations, judge scores.
 
     It answers on this machine alone, to whoever has the printed address. Ctrl-C ends it.
+
+    Example: speakervlad serve --store people.db
     """
     from speakervlad.extras import require
 
