@@ -32,7 +32,7 @@ def calibrate_encoder(
 ) -> None:
     """Learn an encoder's thresholds and calibration from trials of recordings it did not train on.
 
-    Example: speakervlad calibrate-encoder default mine.trials --manifest mine.csv --out my-encoder
+    Example: speakervlad calibrate-encoder default L.trials --out mine
     """
     from speakervlad.inference.engine import load_encoder
     from speakervlad.inference.listed import TrialList, calibrate_encoder
