@@ -1,6 +1,8 @@
 from .config import Config as Config
 from .config import load_config as load_config
 from .data.audio import read_audio as read_audio
+from .data.examples import copy_examples as copy_examples
+from .data.examples import examples as examples
 from .data.manifest import Manifest as Manifest
 from .diarization.diarize import diarize as diarize
 from .errors import InputError as InputError

@@ -111,6 +111,25 @@ def make_wav(make_waveform) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def make_speech() -> Callable[..., Path]:
+    """``make_speech(path, seconds=2.5, seed=0)``: somebody speaks in every moment of such a file.
+
+    Seeds 0 and 1 are one person, 2, 3 and 4 three others.
+    """
+    from speakervlad import examples
+    from speakervlad.inference.waves import open_wave
+
+    def make(path: Path, seconds: float = 2.5, seed: int = 0) -> Path:
+        name = ("alex-1", "alex-2", "kim-1", "jo-1", "sam-1")[seed]
+        spoken = open_wave(examples()[name], speech_only=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, spoken.read(0, round(seconds * 16000)), 16000)
+        return path
+
+    return make
+
+
+@pytest.fixture
 def full_disk() -> Callable[..., AbstractContextManager[None]]:
     """``with full_disk(num_bytes):`` no file grows beyond so many bytes."""
     resource = pytest.importorskip("resource")

@@ -18,6 +18,7 @@ from speakervlad.cli import (
     diarization,
     embed,
     evaluation,
+    examples,
     explain,
     export,
     info,
@@ -40,7 +41,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = {
-    "First steps": (quickstart.quickstart, verify.verify, info.info, serve.serve),
+    "First steps": (
+        quickstart.quickstart,
+        examples.examples,
+        verify.verify,
+        info.info,
+        serve.serve,
+    ),
     "People": (people.identify,),
     "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack, rooms.rooms),
     "Training": (

@@ -16,6 +16,7 @@ from speakervlad.cli.options import (
     EncoderOption,
     MaxBad,
     PrecisionOption,
+    SpeechOnlyOption,
     parse_fraction,
 )
 from speakervlad.errors import InputError
@@ -50,6 +51,7 @@ def embed(
     hop: Annotated[
         float | None, typer.Option(help="Seconds from window to window; half a window by default.")
     ] = None,
+    speech_only: SpeechOnlyOption = False,
     max_bad: MaxBad = "0%",
     bad_list: BadListPath = None,
 ) -> None:
@@ -67,7 +69,14 @@ def embed(
     check_table(out)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     recordings = find_recordings(inputs, root)
-    parts = open_parts(out, embedder, precision=precision, windows=windows, channel=channel)
+    parts = open_parts(
+        out,
+        embedder,
+        precision=precision,
+        windows=windows,
+        speech_only=speech_only,
+        channel=channel,
+    )
     began = time.perf_counter()
     items = embed_in_parts(
         embedder,
@@ -76,6 +85,7 @@ def embed(
         share=share,
         since=started,
         windows=windows,
+        speech_only=speech_only,
         channel=channel,
         tolerate=tolerance(max_bad, bad_list, inputs[0]),
         track=track_audio,

@@ -30,6 +30,10 @@ BackendOption = Annotated[
 ]
 ChannelOption = Annotated[int | None, typer.Option(help="Channel to take; the mean by default.")]
 
+SpeechOnlyOption = Annotated[
+    bool, typer.Option("--speech-only", help="Leave out where nobody speaks.")
+]
+
 MaxBad = Annotated[str, typer.Option(help="Fail when more files than this cannot be used.")]
 BadListPath = Annotated[
     Path | None, typer.Option(help="Write the bad files and their reasons here (.csv).")

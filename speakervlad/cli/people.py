@@ -14,6 +14,7 @@ from speakervlad.cli.options import (
     DeviceOption,
     EncoderOption,
     PrecisionOption,
+    SpeechOnlyOption,
 )
 from speakervlad.errors import InputError
 
@@ -33,9 +34,6 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameArgument = Annotated[str, typer.Argument(help="Of the person.")]
-SpeechOnlyOption = Annotated[
-    bool, typer.Option("--speech-only", help="Leave out where nobody speaks.")
-]
 
 
 def add(

@@ -10,8 +10,8 @@ from speakervlad.cli.console import console, notes, track, training_line
 from speakervlad.errors import InputError
 from speakervlad.extras import require
 
-# Two sessions of one generated speaker, and another speaker.
-GENERATED = ("test000/session0/000.wav", "test000/session1/000.wav", "test001/session0/000.wav")
+# Two recordings of one speaker, and one of another.
+SHOWN = ("alex-1", "alex-2", "kim-1")
 
 
 def quickstart(
@@ -25,13 +25,14 @@ def quickstart(
 ) -> None:
     """Generate voices, train a small GhostVLAD encoder on them, judge it on unseen ones.
 
-    Ends by comparing recordings with the encoder that ships: generated ones, and yours.
+    Ends by comparing recordings with the encoder that ships: those of `examples`, and yours.
 
     Example: speakervlad quickstart
     """
     check_recordings(recordings or [])
     require("torch", "train", "quickstart")
     require("matplotlib", "plots", "quickstart")
+    from speakervlad.data.examples import examples
     from speakervlad.training.quickstart import run_quickstart
 
     with training_line() as show:
@@ -44,9 +45,11 @@ def quickstart(
         console.print(f"{name:16s} EER {report.eer:6.2%}  {costs}")
     console.print(f"{result.after.num_target} target and {result.after.num_nontarget} non-target")
     console.print(f"encoder: {result.encoder}\nDET plot: {out / 'det.png'}")
-    console.print("\nThe encoder that ships, trained on real voices, says of generated ones:")
-    corpus = out / "corpus" / "test"
-    print_pairs([corpus / name for name in GENERATED])
+    console.print(
+        "\nThe encoder that ships, trained on real voices, says of recordings that ship too:"
+    )
+    clips = examples()
+    print_pairs([clips[name] for name in SHOWN])
     if recordings:
         console.print("and of yours:")
         print_pairs(recordings)

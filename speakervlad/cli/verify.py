@@ -17,6 +17,7 @@ from speakervlad.cli.options import (
     DeviceOption,
     EncoderOption,
     PrecisionOption,
+    SpeechOnlyOption,
 )
 from speakervlad.errors import InputError
 
@@ -63,6 +64,10 @@ def verify(
     c_fa: Annotated[
         float | None, typer.Option(help="Cost of taking two speakers for one.  [default: 1]")
     ] = None,
+    speech_only: SpeechOnlyOption = False,
+    any_sound: Annotated[
+        bool, typer.Option("--any-sound", help="Compare recordings without speech, too.")
+    ] = False,
     channel: ChannelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
@@ -88,7 +93,16 @@ def verify(
     rule = embedder.rule(threshold=threshold, far=far, point=point, calibration=own)
     folder = (root or pairs.parent) if pairs is not None else None
     recordings = [(place(one, folder), place(other, folder)) for one, other in names]
-    answers = list(embedder.verify_pairs(recordings, rule, channel=channel, track=track))
+    answers = list(
+        embedder.verify_pairs(
+            recordings,
+            rule,
+            speech_only=speech_only,
+            any_sound=any_sound,
+            channel=channel,
+            track=track,
+        )
+    )
     if pairs is None and isinstance(answers[0], InputError):
         raise answers[0]
     if not quiet:

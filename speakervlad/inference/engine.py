@@ -26,7 +26,7 @@ from speakervlad.inference.card import (
     read_thresholds,
 )
 from speakervlad.inference.frames import FrameEncoder
-from speakervlad.inference.waves import Audio, Wave, name_of, open_wave
+from speakervlad.inference.waves import Audio, SpeechWave, Wave, name_of, open_wave, spoken
 from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent
 from speakervlad.threads import one_blas_thread
@@ -60,6 +60,24 @@ class Embedded(NamedTuple):
     vectors: np.ndarray
     spans: np.ndarray
     seconds: float
+
+
+class Heard(NamedTuple):
+    """A recording, and its speech where that was looked for."""
+
+    wave: Wave
+    speech: SpeechWave | None = None
+
+    @property
+    def seconds(self) -> tuple[float, str]:
+        """Duration of what was looked for, and what that is."""
+        if self.speech is None:
+            return self.wave.num_samples / SAMPLE_RATE, "audio"
+        return self.speech.num_samples / SAMPLE_RATE, "speech"
+
+
+# An embedded recording, and what `Heard.seconds` says of it.
+Answer = tuple[Embedded, tuple[float, str]]
 
 
 class Embedder:
@@ -158,6 +176,8 @@ class Embedder:
         far: float | None = None,
         point: OperatingPoint | None = None,
         calibration: Calibration | None = None,
+        speech_only: bool = False,
+        any_sound: bool = False,
         channel: int | None = None,
         sample_rate: float = SAMPLE_RATE,
     ) -> Verification:
@@ -174,16 +194,24 @@ class Embedder:
             far: as for ``rule``.
             point: as for ``rule``.
             calibration: as for ``rule``.
+            speech_only: as for ``embed``, of both recordings.
+            any_sound: compare recordings in which hardly anybody speaks, too.
             channel: as for ``embed``, of both recordings.
             sample_rate: as for ``embed``, of both recordings.
 
         Raises:
-            InputError: as ``embed`` and ``rule``.
+            InputError: as ``embed`` and ``rule``, or hardly anybody speaks in a recording.
         """
         rule = self.rule(threshold=threshold, far=far, point=point, calibration=calibration)
-        answer = next(
-            self.verify_pairs([(one, other)], rule, channel=channel, sample_rate=sample_rate)
+        answers = self.verify_pairs(
+            [(one, other)],
+            rule,
+            speech_only=speech_only,
+            any_sound=any_sound,
+            channel=channel,
+            sample_rate=sample_rate,
         )
+        answer = next(answers)
         if isinstance(answer, InputError):
             raise answer
         return answer
@@ -193,6 +221,8 @@ class Embedder:
         pairs: Sequence[tuple[Audio, Audio]],
         rule: Rule | None = None,
         *,
+        speech_only: bool = False,
+        any_sound: bool = False,
         channel: int | None = None,
         sample_rate: float = SAMPLE_RATE,
         track: Track = silent,
@@ -203,9 +233,11 @@ class Embedder:
         """
         rule = rule or self.rule()
         recordings = {_key(audio): audio for pair in pairs for audio in pair}
-        stream = self.embed_stream(
+        stream = self._stream(
             list(recordings.values()),
             self.streams_for(len(recordings)),
+            speech_only=speech_only,
+            listen=speech_only or not any_sound,
             channel=channel,
             sample_rate=sample_rate,
         )
@@ -219,18 +251,24 @@ class Embedder:
                 yield one if isinstance(one, InputError) else cast(InputError, other)
                 continue
             for key in sorted({*keys} - told, key=keys.index):
-                _warn_of_short(cast(Embedded, found[key]), recordings[key])
+                _warn_of_short(cast(Answer, found[key]), recordings[key])
             told.update(keys)
-            yield rule.judge(float(one.vectors[0] @ other.vectors[0]))
+            yield rule.judge(float(one[0].vectors[0] @ other[0].vectors[0]))
 
     def embed(
-        self, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
+        self,
+        audio: Audio,
+        *,
+        speech_only: bool = False,
+        channel: int | None = None,
+        sample_rate: float = SAMPLE_RATE,
     ) -> np.ndarray:
         """Embed one utterance.
 
         Args:
             audio: a path, the bytes of a file, a file object, or samples of shape ``(samples,)``:
                 floats in [-1, 1] or integers, in an array, a list or a tensor.
+            speech_only: leave out where nobody speaks, as ``speech`` finds it.
             channel: of a file with several; their mean by default.
             sample_rate: of samples, in Hz; files know their own.
 
@@ -238,32 +276,38 @@ class Embedder:
             float32 unit vector of shape ``(dim,)``.
 
         Raises:
-            InputError: the audio is missing, damaged, empty, silent or shorter than 25 ms.
+            InputError: the audio is missing, damaged, empty, silent or shorter than 25 ms; or only
+                speech is wanted and hardly anybody speaks.
         """
-        return self._embed_wave(open_wave(audio, channel, sample_rate=sample_rate), None).vectors[0]
+        wave = open_wave(audio, channel, sample_rate=sample_rate, speech_only=speech_only)
+        return _finite(self.frames.embed(wave))
 
     def embed_windows(
         self,
         audio: Audio,
         windows: Windows,
         *,
+        speech_only: bool = False,
         channel: int | None = None,
         sample_rate: float = SAMPLE_RATE,
     ) -> Embedded:
         """Embed sliding windows of one recording; its frames are computed once.
 
         A frame sees about 0.9 s to either side, so a window knows a little of its surroundings,
-        as a window that is cut out of the recording does not.
+        as a window that is cut out of the recording does not. ``speech_only`` leaves out windows of
+        which less than half is speech.
 
         Raises:
             InputError: as ``embed``, or the windows are too short, or ``hop`` is not positive.
         """
-        return self._embed_wave(open_wave(audio, channel, sample_rate=sample_rate), windows)
+        heard = hear(audio, channel, sample_rate=sample_rate, listen=speech_only)
+        return self._embed_heard(heard, windows, speech_only=speech_only)
 
     def enrol(
         self,
         recordings: Sequence[Audio],
         *,
+        speech_only: bool = False,
         channel: int | None = None,
         sample_rate: float = SAMPLE_RATE,
     ) -> np.ndarray:
@@ -277,11 +321,19 @@ class Embedder:
         """
         if not recordings:
             raise InputError("enrolment: no recording was given.")
-        waves = [open_wave(audio, channel, sample_rate=sample_rate) for audio in recordings]
+        waves = [
+            open_wave(audio, channel, sample_rate=sample_rate, speech_only=speech_only)
+            for audio in recordings
+        ]
         return _finite(self.frames.enrol(waves))
 
     def sums(
-        self, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
+        self,
+        audio: Audio,
+        *,
+        speech_only: bool = False,
+        channel: int | None = None,
+        sample_rate: float = SAMPLE_RATE,
     ) -> PoolingSums:
         """What the frames of a recording add up to, for enrolment that goes on later.
 
@@ -291,7 +343,9 @@ class Embedder:
         Raises:
             InputError: as ``embed``.
         """
-        return self.frames.sums(open_wave(audio, channel, sample_rate=sample_rate))
+        return self.frames.sums(
+            open_wave(audio, channel, sample_rate=sample_rate, speech_only=speech_only)
+        )
 
     def assignments(
         self, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
@@ -325,6 +379,7 @@ class Embedder:
         self,
         recordings: Sequence[Audio],
         *,
+        speech_only: bool = False,
         channel: int | None = None,
         sample_rate: float = SAMPLE_RATE,
         track: Track = silent,
@@ -333,6 +388,7 @@ class Embedder:
 
         Args:
             recordings: each as for ``embed``.
+            speech_only: as for ``embed``.
             channel: as for ``embed``.
             sample_rate: as for ``embed``.
             track: progress.
@@ -343,7 +399,13 @@ class Embedder:
         Raises:
             InputError: some cannot be embedded; all are tried, counted, the first few named.
         """
-        items = self.embed_each(recordings, channel=channel, sample_rate=sample_rate, track=track)
+        items = self.embed_each(
+            recordings,
+            speech_only=speech_only,
+            channel=channel,
+            sample_rate=sample_rate,
+            track=track,
+        )
         return np.concatenate(
             [item.vectors for item in items] or [np.empty((0, self.dim), np.float32)]
         )
@@ -353,6 +415,7 @@ class Embedder:
         recordings: Sequence[Audio],
         *,
         windows: Windows | None = None,
+        speech_only: bool = False,
         channel: int | None = None,
         sample_rate: float = SAMPLE_RATE,
         track: Track = silent,
@@ -370,6 +433,7 @@ class Embedder:
             recordings,
             self.streams_for(total),
             windows=windows,
+            speech_only=speech_only,
             channel=channel,
             sample_rate=sample_rate,
         )
@@ -389,6 +453,7 @@ class Embedder:
         count: int,
         *,
         windows: Windows | None = None,
+        speech_only: bool = False,
         channel: int | None = None,
         sample_rate: float = SAMPLE_RATE,
     ) -> Iterator[Embedded | InputError]:
@@ -396,18 +461,43 @@ class Embedder:
 
         With ``count > 1`` each is computed on one core, so its bits do not depend on the others.
         """
+        for item in self._stream(
+            recordings,
+            count,
+            windows=windows,
+            speech_only=speech_only,
+            listen=speech_only,
+            channel=channel,
+            sample_rate=sample_rate,
+        ):
+            yield item if isinstance(item, InputError) else item[0]
 
-        def read(numbered: tuple[int, Audio]) -> Wave | InputError:
+    def _stream(
+        self,
+        recordings: Sequence[Audio],
+        count: int,
+        *,
+        windows: Windows | None = None,
+        speech_only: bool,
+        listen: bool,
+        channel: int | None,
+        sample_rate: float,
+    ) -> Iterator[Answer | InputError]:
+        """As ``embed_stream``; ``listen`` refuses recordings in which hardly anybody speaks."""
+
+        def read(numbered: tuple[int, Audio]) -> Heard | InputError:
             number, audio = numbered
-            wave = _or_error(lambda: open_wave(audio, channel, sample_rate=sample_rate))
-            if isinstance(wave, InputError) and len(recordings) > 1:
-                return wave if isinstance(audio, str | Path) else _numbered(wave, number)
-            return wave
+            heard = _or_error(lambda: hear(audio, channel, sample_rate=sample_rate, listen=listen))
+            if isinstance(heard, InputError) and len(recordings) > 1:
+                return heard if isinstance(audio, str | Path) else _numbered(heard, number)
+            return heard
 
-        def compute(wave: Wave | InputError) -> Embedded | InputError:
-            if isinstance(wave, InputError):
-                return wave
-            return _or_error(lambda: self._embed_wave(wave, windows))
+        def compute(heard: Heard | InputError) -> Answer | InputError:
+            if isinstance(heard, InputError):
+                return heard
+            return _or_error(
+                lambda: (self._embed_heard(heard, windows, speech_only=speech_only), heard.seconds)
+            )
 
         with (
             one_blas_thread(),
@@ -417,13 +507,33 @@ class Embedder:
             waves = _map_ahead(readers, read, enumerate(recordings, 1), READ_AHEAD)
             yield from _map_ahead(streams, compute, waves, 4 * count)
 
-    def _embed_wave(self, wave: Wave, windows: Windows | None) -> Embedded:
+    def _embed_heard(self, heard: Heard, windows: Windows | None, *, speech_only: bool) -> Embedded:
+        wave, speech = heard
         seconds = wave.num_samples / SAMPLE_RATE
+        only = speech if speech_only else None
         if windows is None:
-            vector = _finite(self.frames.embed(wave))
-            return Embedded(vector[None], np.array([[0, seconds]]), seconds)
-        spans = window_spans(seconds, windows)
-        return Embedded(_finite(self.frames.embed_windows(wave, spans)), spans, seconds)
+            vectors, spans = self.frames.embed(only or wave)[None], np.array([[0, seconds]])
+        else:
+            spans = window_spans(seconds, windows)
+            spans = spans if only is None else _spoken_spans(spans, only)
+            vectors = self.frames.embed_windows(wave, spans)
+        return Embedded(_finite(vectors), spans, seconds)
+
+
+def hear(
+    audio: Audio,
+    channel: int | None = None,
+    *,
+    sample_rate: float = SAMPLE_RATE,
+    listen: bool = False,
+) -> Heard:
+    """Open a recording; if ``listen``, find its speech.
+
+    Raises:
+        InputError: as ``open_wave``, or hardly anybody speaks and somebody listens.
+    """
+    wave = open_wave(audio, channel, sample_rate=sample_rate)
+    return Heard(wave, spoken(wave, name_of(audio)) if listen else None)
 
 
 def load_encoder(
@@ -470,6 +580,18 @@ def window_spans(seconds: float, windows: Windows) -> np.ndarray:
     return np.stack([starts, np.minimum(starts + windows.length, seconds)], axis=1)
 
 
+def _spoken_spans(spans: np.ndarray, speech: SpeechWave) -> np.ndarray:
+    """Those of some spans of which at least half is speech.
+
+    Raises:
+        InputError: none is.
+    """
+    kept = spans[speech.seconds_in(spans) >= (spans[:, 1] - spans[:, 0]) / 2]
+    if not len(kept):
+        raise InputError("less than half of every window is speech. Take shorter windows.")
+    return kept
+
+
 def _finite(vectors: np.ndarray) -> np.ndarray:
     """Refuse to hand out what no score can be made of.
 
@@ -504,13 +626,15 @@ def _key(audio: Audio) -> str | int:
     return str(audio) if isinstance(audio, str | Path) else id(audio)
 
 
-def _warn_of_short(item: Embedded, audio: Audio) -> None:
+def _warn_of_short(item: Answer, audio: Audio) -> None:
     """Warn of a recording that is too short to tell much."""
-    if item.seconds < SHORT_SECONDS:
+    seconds, what = item[1]
+    if seconds < SHORT_SECONDS:
         logger.warning(
-            "%s: %.2f s of audio: below %g s, errors are far more frequent than it seems.",
+            "%s: %.2f s of %s: below %g s, errors are far more frequent than it seems.",
             name_of(audio),
-            item.seconds,
+            seconds,
+            what,
             SHORT_SECONDS,
         )
 

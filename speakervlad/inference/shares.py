@@ -151,6 +151,7 @@ def open_parts(
     *,
     precision: str = "float32",
     windows: Windows | None = None,
+    speech_only: bool = False,
     channel: int | None = None,
 ) -> Parts:
     """The parts of a run with this encoder and these options.
@@ -163,6 +164,7 @@ def open_parts(
         "backend": type(embedder.backend).__name__,
         "precision": precision,
         "windows": None if windows is None else list(windows),
+        "speech_only": speech_only,
         "channel": channel,
     }
     return Parts(out, settings)
@@ -176,6 +178,7 @@ def embed_in_parts(
     share: Share,
     since: float,
     windows: Windows | None = None,
+    speech_only: bool = False,
     channel: int | None = None,
     tolerate: Tolerate | None = None,
     track: Track = silent,
@@ -192,6 +195,7 @@ def embed_in_parts(
         share: this process.
         since: when the run began, Unix time: what is merged after it needs no more work.
         windows: sliding windows instead of whole recordings.
+        speech_only: leave out where nobody speaks.
         channel: of files with several; their mean by default.
         tolerate: is given the recordings that cannot be embedded, by id, and the number of all,
             and raises if they are too many; None tolerates none. For one process alone.
@@ -216,6 +220,7 @@ def embed_in_parts(
         [recordings.paths[row] for row in mine],
         embedder.streams_for(len(keys)),
         windows=windows,
+        speech_only=speech_only,
         channel=channel,
     )
     tracked = (silent if share.rank else track)(stream, "embedding", len(mine))

@@ -137,6 +137,13 @@ class SpeechWave:
         self._ends = np.cumsum(self.spans[:, 1] - self.spans[:, 0])
         self.num_samples = int(self._ends[-1]) if len(spans) else 0
 
+    def seconds_in(self, windows: np.ndarray) -> np.ndarray:
+        """How much speech there is in windows (windows, 2) of the recording, all in seconds."""
+        edges = self.spans.ravel()
+        heard = np.stack([np.concatenate([[0], self._ends[:-1]]), self._ends], axis=1).ravel()
+        begin, end = np.interp(windows.T * SAMPLE_RATE, edges, heard)
+        return (end - begin) / SAMPLE_RATE
+
     def read(self, start: int, stop: int) -> np.ndarray:
         # Where samples lie in the recording, less where they lie here, is one number for each span.
         shifts = self.spans[:, 1] - self._ends

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -14,8 +15,8 @@ from speakervlad.inference.card import find_encoder
 
 
 @pytest.fixture
-def pair(make_wav, tmp_path):
-    return make_wav(tmp_path / "a.wav", 2.5), make_wav(tmp_path / "b.wav", 2.5, seed=1)
+def pair(make_speech, tmp_path):
+    return make_speech(tmp_path / "a.wav"), make_speech(tmp_path / "b.wav", seed=1)
 
 
 @pytest.fixture
@@ -198,13 +199,35 @@ def test_pairs_or_two_recordings(run, capsys, pair, tmp_path):
     assert "give two recordings" in refusal(run, capsys, pair[0])
 
 
-def test_short_recordings_are_warned_of(run, capsys, make_wav, pair, tmp_path):
-    short = make_wav(tmp_path / "short.wav", 1.25)
+def test_short_speech_is_warned_of(run, capsys, make_speech, pair, tmp_path):
+    short = make_speech(tmp_path / "short.wav", 1.25)
+    samples = soundfile.read(short)[0]
+    soundfile.write(short, np.concatenate([samples, np.zeros(32000)]), 16000)
     run("verify", short, pair[0])
     shown = capsys.readouterr()
-    assert shown.err.startswith(f"WARNING  {short}: 1.25 s of audio: below 2 s")
+    assert re.match(
+        rf"WARNING  {re.escape(str(short))}: 1\.[1-4]\d s of speech: below 2 s", shown.err
+    )
     assert shown.err.count("\n") == 1
     assert "probability" in shown.out
+
+
+def test_a_recording_without_speech_is_no_answer(run, capsys, make_wav, pair, tmp_path):
+    tone = make_wav(tmp_path / "tone.wav", 2.5)
+    for others in ((tone, pair[0]), (pair[0], tone), (tone, tone)):
+        line = refusal(run, capsys, *others)
+        assert f"{tone}: 0.00 s of speech found in 2.50 s, at least 0.25 s" in line
+    assert run("verify", tone, tone, "--any-sound", "--quiet") == 0
+
+
+def test_speech_only_compares_speech_alone(run, capsys, pair, tmp_path):
+    samples = soundfile.read(pair[0])[0]
+    padded = tmp_path / "padded.wav"
+    noise = 3e-3 * np.random.default_rng(0).standard_normal(5 * 16000)
+    soundfile.write(padded, np.concatenate([noise, samples, noise]), 16000)
+    _, whole = answer(run, capsys, padded, pair[0])
+    _, speech = answer(run, capsys, padded, pair[0], "--speech-only")
+    assert speech["score"] > 0.9 > whole["score"]
 
 
 def test_version(run, capsys):

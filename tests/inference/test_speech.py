@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad import speech
+from speakervlad import Windows, load_encoder, speech
 from speakervlad.data.speech import SpeechFinder, speech_spans
 from speakervlad.data.voices import Voice, synthesise
 from speakervlad.errors import InputError
@@ -146,3 +146,28 @@ def test_speech_only_leaves_out_the_rest(recording, file):
     silence = 1e-3 * np.random.default_rng(1).standard_normal(2 * RATE)
     with pytest.raises(InputError, match=r"audio: 0\.00 s of speech found in 2\.00 s"):
         open_wave(silence.astype(np.float32), speech_only=True)
+
+
+def test_speech_only_is_what_is_embedded_at_every_door(recording, file):
+    encoder = load_encoder()
+    wave = open_wave(file, speech_only=True)
+    alone = encoder.embed(wave.read(0, wave.num_samples))
+    for found in (
+        encoder.embed(file, speech_only=True),
+        encoder.enrol([file], speech_only=True),
+        encoder.finish(encoder.sums(file, speech_only=True)),
+        encoder.embed_files([file], speech_only=True)[0],
+    ):
+        np.testing.assert_allclose(found, alone, atol=1e-5)
+    assert encoder.embed(file) @ alone < 0.999
+
+
+def test_windows_of_speech_are_those_in_which_somebody_speaks(file):
+    encoder, windows = load_encoder(), Windows(0.5, 0.25)
+    whole = encoder.embed_windows(file, windows)
+    found = encoder.embed_windows(file, windows, speech_only=True)
+    assert found.seconds == SECONDS
+    told = np.array([active(span[None] + [-1e-9, 0]) for span in whole.spans])
+    kept = (told & active(speech(file))).sum(axis=1) >= 25
+    np.testing.assert_array_equal(found.spans, whole.spans[kept])
+    np.testing.assert_array_equal(found.vectors, whole.vectors[kept])

@@ -1,0 +1,35 @@
+"""The recordings of the package: there, free, small, and told apart by the encoder that ships."""
+
+from itertools import combinations
+
+import numpy as np
+
+from speakervlad import examples, load_encoder, speech
+
+
+def test_examples_are_copied_with_their_licence(run, capsys, tmp_path):
+    assert run("examples", tmp_path / "clips") == 0
+    printed = capsys.readouterr().out.split()
+    assert printed == [str(tmp_path / "clips" / f"{name}.opus") for name in examples()]
+    for name, path in examples().items():
+        assert (tmp_path / "clips" / f"{name}.opus").read_bytes() == path.read_bytes()
+    assert "CC0" in (tmp_path / "clips" / "LICENSE.md").read_text()
+
+
+def test_examples_are_small_and_hold_speech():
+    paths = examples()
+    assert len(paths) == 12
+    assert sum(path.stat().st_size for path in paths.values()) < 150_000
+    for path in paths.values():
+        assert np.diff(speech(path)).sum() > 2.5
+
+
+def test_the_encoder_that_ships_tells_them_apart():
+    paths, encoder = examples(), load_encoder()
+    vectors = dict(zip(paths, encoder.embed_files(list(paths.values())), strict=True))
+    scores = {
+        (one, other): float(vectors[one] @ vectors[other]) for one, other in combinations(paths, 2)
+    }
+    same = {pair: pair[0][:-1] == pair[1][:-1] for pair in scores}
+    assert min(scores[pair] for pair in scores if same[pair]) > 0.75
+    assert max(scores[pair] for pair in scores if not same[pair]) < 0.2
