@@ -1,10 +1,12 @@
-"""Where people are kept: a file."""
+"""Where people are kept: a file, or the URL of a PostgreSQL database."""
 
 from pathlib import Path
 
+from speakervlad.extras import require
 from speakervlad.people.sql import SqlStore
 from speakervlad.people.sqlite import SqliteStore
 
+POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 FILE_NAME = "people.db"
 
 
@@ -19,10 +21,15 @@ def open_store(where: str | Path | None = None, *, create: bool = False) -> SqlS
     """Open a store of people.
 
     Args:
-        where: a file, or None for the user's own.
+        where: a file, a ``postgresql://`` URL, or None for the user's own.
         create: whether to make an empty one where none is.
 
     Raises:
         InputError: none there, not a store, damaged, of a newer version, or not accessible.
     """
+    if str(where).startswith(POSTGRES_SCHEMES):
+        require("psycopg", "postgres", "a store in PostgreSQL")
+        from speakervlad.people.postgres import PostgresStore
+
+        return PostgresStore(str(where), create=create)
     return SqliteStore(default_path() if where is None else Path(where), create=create)

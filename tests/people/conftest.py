@@ -1,6 +1,11 @@
 """An encoder in miniature, and recordings as its sums, without any audio."""
 
+import getpass
 import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,12 +45,71 @@ def hear(encoder):
     return make
 
 
+@pytest.fixture(scope="session")
+def postgres_server():
+    """URL of a PostgreSQL server with pgvector, started for these tests, without a database."""
+    pytest.importorskip("psycopg")
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    initdb = shutil.which("initdb", path=os.pathsep.join([os.environ["PATH"], *map(str, folders)]))
+    if initdb is None:
+        pytest.skip("no PostgreSQL server is installed")
+    binaries = Path(initdb).parent
+    share = binaries.parents[2] / "share/postgresql"
+    if not (Path(share) / "extension/vector.control").is_file():
+        pytest.skip("pgvector is not installed")
+    user = "postgres" if os.geteuid() == 0 else getpass.getuser()
+    # Sockets have short paths; the server refuses to run as root.
+    folder = Path(subprocess.check_output(["mktemp", "-d"], text=True, user=user).strip())
+
+    def run(*command):
+        log = (folder / "log").open("ab") if os.geteuid() else subprocess.DEVNULL
+        subprocess.run(list(map(str, command)), check=True, user=user, cwd=folder,
+                       stdout=log, stderr=log)  # fmt: skip
+
+    try:
+        run(initdb, "-D", folder / "data", "--auth=trust", "--no-sync", "--encoding=UTF8")
+        options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
+        control = (binaries / "pg_ctl", "-D", folder / "data")
+        run(*control, "-w", "-o", options, "-l", folder / "server.log", "start")
+        yield f"postgresql://{user}@/{{}}?host={folder}"
+        run(*control, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def new_database(postgres_server):
+    """``new_database(name)``: the URL of an empty database, gone after the test."""
+    import psycopg
+
+    names = []
+    with psycopg.connect(postgres_server.format("postgres"), autocommit=True) as server:
+
+        def make(name):
+            names.append(name)
+            server.execute(f"CREATE DATABASE {name}")
+            return postgres_server.format(name)
+
+        yield make
+        for name in names:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def path(tmp_path):
+    """Of a store in SQLite."""
     return tmp_path / "people.db"
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request, path):
+    """A store that does not exist yet, in each kind of database."""
+    if request.param == "sqlite":
+        return path
+    return request.getfixturevalue("new_database")("people")
+
+
 @pytest.fixture
-def store(path, encoder):
-    with PeopleStore(path, encoder) as people:
+def store(where, encoder):
+    with PeopleStore(where, encoder) as people:
         yield people

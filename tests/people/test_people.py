@@ -23,9 +23,9 @@ def test_sessions_one_by_one_equal_one_enrolment_of_all(store, encoder, hear):
     np.testing.assert_array_equal(last.voices[0], merged(encoder, *takes))
 
 
-def test_store_is_there_when_it_is_opened_again(path, store, encoder, hear):
+def test_store_is_there_when_it_is_opened_again(where, store, encoder, hear):
     voices = store.enrol("Ada", [hear(0)], note="headset").person.voices
-    with PeopleStore(path, encoder, create=False) as again:
+    with PeopleStore(where, encoder, create=False) as again:
         person = again.show("Ada")
     np.testing.assert_array_equal(person.voices, voices)
     assert [each.note for each in person.recordings] == ["headset"]
