@@ -79,6 +79,7 @@ PEOPLE = {
     "forget": people.forget,
     "export": people.export_people,
     "import": people.import_people,
+    "cohort": people.cohort,
 }
 trials_app = typer.Typer(help="Check and make trial lists.", no_args_is_help=True)
 Quiet = Annotated[

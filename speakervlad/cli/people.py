@@ -175,6 +175,39 @@ def import_people(
     notes.print(f"{num_recordings} new recordings of {num_people} people")
 
 
+def cohort(
+    embeddings: Annotated[Path, typer.Argument(help="Of people who will not be enrolled (.npz).")],
+    manifest: Annotated[Path, typer.Option(help="Says who speaks in each of them.")],
+    encoder: EncoderOption = DEFAULT_ENCODER,
+    by: Annotated[
+        str | None, typer.Option(help="Column to draw evenly by, such as corpus.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="How many people at most.")] = 550,
+) -> None:
+    """Give an encoder impostors, from which `identify` takes its thresholds.
+
+    Example: speakervlad people cohort E.npz --manifest train.csv --encoder runs/mine/encoder
+    """
+    import numpy as np
+
+    from speakervlad.data.manifest import Manifest
+    from speakervlad.evaluation.embeddings import load_embeddings
+    from speakervlad.evaluation.names import required_rows
+    from speakervlad.inference.card import companion, find_encoder
+    from speakervlad.inference.engine import load_encoder
+    from speakervlad.people.cohort import COHORT_NAME, make_cohort
+
+    table, known = load_embeddings(embeddings), Manifest.load(manifest)
+    known = known.select(required_rows(known, table.ids))
+    speakers = np.array(known.speakers.tolist())
+    made = make_cohort(table, speakers, speakers if by is None else known.column(by), size)
+    if made.encoder != load_encoder(encoder).fingerprint:
+        raise InputError(f"{embeddings}: made by another encoder. Embed with --encoder {encoder}.")
+    out = companion(find_encoder(encoder), COHORT_NAME)
+    made.save(out)
+    notes.print(f"{len(made.vectors)} impostors: {out}")
+
+
 def identify(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Recordings, or folders of them.")

@@ -1,20 +1,20 @@
 """Impostors of an encoder: recordings of people whom nobody enrolled, to take thresholds from."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from speakervlad.errors import InputError
+from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.evaluation.scoring import unit_vectors
 from speakervlad.files import atomic_path
 from speakervlad.inference.card import companion
 
 COHORT_NAME = "cohort.safetensors"
 FORMAT = "speakervlad-cohort-1"
 MIN_COHORT = 100
-# Nearest members of the cohort that count for one voice.
-TOP = 50
+MAKE = "Make one: speakervlad people cohort EMBEDDINGS.npz --manifest M.csv --encoder ENCODER."
 
 
 @dataclass(frozen=True)
@@ -24,46 +24,28 @@ class Cohort:
     Attributes:
         encoder: its fingerprint.
         vectors: (impostors, dim) float32 unit vectors, one recording a person.
-        calibration: slope and offset from normalised scores to natural log-likelihood ratios of
-            one person against another; None if unknown.
+
+    Raises:
+        InputError: fewer than ``MIN_COHORT``.
     """
 
     encoder: str
     vectors: np.ndarray
-    calibration: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if len(self.vectors) < MIN_COHORT:
             raise InputError(
-                f"a cohort of {len(self.vectors)} recordings is too small; use {MIN_COHORT} or "
+                f"a cohort of {len(self.vectors)} recordings is too small. Give {MIN_COHORT} or "
                 "more, each of another speaker."
             )
-
-    def statistics(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation (rows,) of the ``TOP`` highest cosines of each row with the cohort."""
-        return _of_highest(vectors @ self.vectors.T)
-
-    def own_statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Those of its members, each without itself."""
-        cosines = self.vectors @ self.vectors.T
-        np.fill_diagonal(cosines, -1)
-        return _of_highest(cosines)
 
     def save(self, path: str | Path) -> None:
         """Write it in float16, complete or not at all."""
         from safetensors.numpy import save_file
 
         notes = {"format": FORMAT, "encoder": self.encoder}
-        if self.calibration is not None:
-            notes["calibration"] = json.dumps(self.calibration)
         with atomic_path(path) as temporary:
             save_file({"vectors": self.vectors.astype(np.float16)}, temporary, notes)
-
-
-def _of_highest(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    top = min(TOP, cosines.shape[1] - 1)
-    highest = np.partition(cosines, cosines.shape[1] - top, axis=1)[:, -top:]
-    return highest.mean(axis=1), np.maximum(highest.std(axis=1), 1e-3)
 
 
 def load_cohort(encoder: Path, fingerprint: str) -> Cohort:
@@ -75,20 +57,60 @@ def load_cohort(encoder: Path, fingerprint: str) -> Cohort:
     from safetensors import SafetensorError, safe_open
 
     path = companion(encoder, COHORT_NAME)
-    make = "Make one: speakervlad people cohort EMBEDDINGS.npz --manifest M.csv --encoder ENCODER"
     if not path.is_file():
-        raise InputError(f"{encoder}: has no cohort of impostors to take a threshold from. {make}.")
+        raise InputError(f"{encoder}: has no cohort of impostors to take thresholds from. {MAKE}")
     try:
         with safe_open(path, "numpy") as file:
             notes, vectors = file.metadata() or {}, file.get_tensor("vectors").astype(np.float32)
         if notes["format"] != FORMAT or vectors.ndim != 2 or not np.isfinite(vectors).all():
-            raise ValueError("not a cohort")
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        slope, offset = map(float, json.loads(notes.get("calibration", "[0, 0]")))
-        calibration = (slope, offset) if slope else None
-        cohort = Cohort(notes["encoder"], vectors / lengths, calibration)
+            raise ValueError("no impostors in it")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: no cohort, or damaged ({error}). {make}.") from error
-    if cohort.encoder != fingerprint:
-        raise InputError(f"{path}: is of another encoder. {make}.")
-    return cohort
+        raise InputError(f"{path}: no cohort, or damaged ({error}). {MAKE}") from error
+    if notes.get("encoder") != fingerprint:
+        raise InputError(f"{path}: is of another encoder. {MAKE}")
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Cohort(fingerprint, vectors / np.maximum(lengths, 1e-6))
+
+
+def make_cohort(
+    embeddings: Embeddings, speakers: np.ndarray, groups: np.ndarray, size: int, seed: int = 0
+) -> Cohort:
+    """Impostors drawn from embeddings of recordings of people who will not be enrolled.
+
+    Args:
+        embeddings: they name their encoder.
+        speakers: (recordings,) str, see ``draw_impostors``.
+        groups: (recordings,) str.
+        size: how many at most.
+        seed: of the draw.
+
+    Raises:
+        InputError: the embeddings do not name their encoder, or too few speakers.
+    """
+    if embeddings.encoder is None:
+        raise InputError("the embeddings do not say which encoder made them. Embed them again.")
+    rows = draw_impostors(speakers, groups, size, seed)
+    return Cohort(embeddings.encoder, unit_vectors(embeddings)[rows])
+
+
+def draw_impostors(
+    speakers: np.ndarray, groups: np.ndarray, size: int, seed: int = 0
+) -> np.ndarray:
+    """Rows (impostors,) of one recording each of many speakers, as many of each group as it has.
+
+    Args:
+        speakers: (recordings,) str: the speaker of each.
+        groups: (recordings,) str: the corpus or channel of each.
+        size: how many at most.
+        seed: of the draw.
+    """
+    order = np.random.default_rng(seed).permutation(len(speakers))
+    _, first = np.unique(speakers[order], return_index=True)
+    rows = order[np.sort(first)]
+    # The first of every group, then the second of every group ...
+    seen: dict[str, int] = {}
+    turns = []
+    for group in groups[rows].tolist():
+        seen[group] = seen.get(group, 0) + 1
+        turns.append(seen[group])
+    return np.sort(rows[np.argsort(turns, kind="stable")[:size]])

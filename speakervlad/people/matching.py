@@ -1,23 +1,27 @@
 """Open-set identification: the best people for a recording, or nobody, at a rate one chooses.
 
-A cohort of impostors, recordings of other people that nobody enrolled, says two things: how high
-scores are where nobody is right, for each voice and each recording (adaptive S-norm), and how high
-the best score in this store is for somebody who is not in it (the threshold).
+The score of a person is the cosine of the recording and the nearest of the person's voices. S-norm
+and AS-norm are left out because they make it worse here: benchmarks/README.md.
 """
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
 
 from speakervlad.errors import InputError, check_range
-from speakervlad.people.cohort import Cohort
+from speakervlad.evaluation.calibration import Calibration
 from speakervlad.people.records import Match
 from speakervlad.people.sql import SqlStore
 
-# Nearest voices by cosine whose normalised scores are computed: of a recording, of an impostor.
-NEAREST, NEAREST_OF_IMPOSTORS = 100, 10
+logger = logging.getLogger(__name__)
+
 # Rates below this are extrapolated from the impostors that score highest.
 TAIL = 0.1
+# Voices of the store that stand for strangers; as many people as count half, beside the cohort.
+STRANGERS, HALF_TRUSTED = 300, 5
+# Voices looked at until one of another person is found, or enough people.
+NEAREST = 20
 # Of the number of voices in the store, before the threshold is computed anew.
 GROWTH = 0.01
 
@@ -27,15 +31,13 @@ class Candidate(NamedTuple):
 
     Attributes:
         name: of the person.
-        score: normalised: standard deviations above the scores of impostors.
-        cosine: of the recording and the person's nearest voice.
+        score: cosine of the recording and the person's nearest voice.
         probability: that it is this person, where as likely as not nobody of the store speaks;
-            None if the cohort is not calibrated.
+            None if the encoder is not calibrated.
     """
 
     name: str
     score: float
-    cosine: float
     probability: float | None
 
 
@@ -44,8 +46,8 @@ class Identification(NamedTuple):
 
     Attributes:
         name: of the person, or None for nobody who is enrolled.
-        candidates: the best people, the first the best.
-        threshold: of scores from which on the first one is believed.
+        candidates: the best people, the best first.
+        threshold: the score from which on the first one is believed.
         fpir: false-positive identification rate that the threshold is for.
         seconds: of audio, or of speech where only speech was heard.
     """
@@ -58,18 +60,22 @@ class Identification(NamedTuple):
 
 
 class Matcher:
-    """A store and a cohort: scores, thresholds and decisions.
+    """A store and impostors: scores, thresholds and decisions.
 
     Args:
         store: of people.
-        cohort: of impostors, of the store's encoder.
+        cohort: (impostors, dim) unit vectors of people whom nobody enrolled.
+        calibration: cosines to log-likelihood ratios, for probabilities.
     """
 
-    def __init__(self, store: SqlStore, cohort: Cohort) -> None:
+    def __init__(
+        self, store: SqlStore, cohort: np.ndarray, calibration: Calibration | None = None
+    ) -> None:
         self.store = store
         self.cohort = cohort
-        self._revision = self._num_voices = -1
-        self._maxima = np.empty(0)
+        self.calibration = calibration
+        self._num_voices = 0
+        self._impostors = self._strangers = np.empty(0)
 
     def identify(self, vectors: np.ndarray, fpir: float, top: int) -> list[Identification]:
         """Whose voices some recordings are.
@@ -85,79 +91,88 @@ class Matcher:
         Raises:
             InputError: nobody is enrolled, or an impossible rate.
         """
-        check_range("fpir", fpir, above=0, below=1)
         check_range("top", top, at_least=1)
         threshold = self.threshold(fpir)
-        means, deviations = self.cohort.statistics(vectors)
-        found = self.store.nearest(vectors, NEAREST)
         answers = []
-        for matches, mean, deviation in zip(found, means, deviations, strict=True):
-            people = self._people(matches, float(mean), float(deviation))[:top]
+        for matches in self.store.nearest(vectors, max(NEAREST, 2 * top)):
+            people = self._people(matches)[:top]
             name = people[0].name if people and people[0].score >= threshold else None
             answers.append(Identification(name, people, threshold, fpir, 0.0))
         return answers
 
     def threshold(self, fpir: float) -> float:
-        """The normalised score that the best voice of this store reaches for a share of impostors.
+        """The best score in this store that a share ``fpir`` of strangers reaches.
 
-        Rates below ``TAIL`` are read off an exponential tail through the highest maxima, because
-        hundreds of impostors resolve no rate of one in a thousand.
+        Two kinds of strangers are known. The cohort gives the shape: how high its best scores in
+        this store are. The people of the store are strangers to each other, of its own channel and
+        language: mean and deviation of their best scores for others move and widen the cohort's,
+        the more, the more people there are. The threshold is never below the cohort's.
 
         Raises:
-            InputError: nobody is enrolled.
+            InputError: nobody is enrolled, or an impossible rate.
         """
-        header = self.store.header()
-        if not header.num_voices:
+        check_range("fpir", fpir, above=0, below=1)
+        self._refresh()
+        known, own = self._impostors, self._strangers
+        threshold = quantile_of_tail(known, fpir)
+        if len(own) < 2:
+            return threshold
+        trust = len(own) / (len(own) + HALF_TRUSTED)
+        mean = known.mean() + trust * max(0.0, own.mean() - known.mean())
+        spread = np.sqrt((1 - trust) * known.var() + trust * own.var()) / max(known.std(), 1e-6)
+        if len(own) == 2:
+            spread = 1.0
+        return max(threshold, float(mean + spread * (threshold - known.mean())))
+
+    def _refresh(self) -> None:
+        """Score all strangers again when the store has grown or shrunk."""
+        count = self.store.header().num_voices
+        if not count:
             raise InputError(
                 f"{self.store.where}: nobody is enrolled. `speakervlad people add NAME FILE` does."
             )
-        grown = abs(header.num_voices - self._num_voices) > GROWTH * self._num_voices
-        if (header.revision != self._revision and grown) or self._num_voices < 0:
-            self._maxima = self._impostor_maxima()
-            self._num_voices = header.num_voices
-        self._revision = header.revision
-        return quantile_of_tail(self._maxima, fpir)
+        if abs(count - self._num_voices) <= GROWTH * self._num_voices:
+            return
+        self._impostors = np.array(
+            [matches[0].cosine for matches in self.store.nearest(self.cohort, 1)]
+        )
+        voices = self.store.voices(STRANGERS)
+        found = self.store.nearest(np.stack([vector for _, vector in voices]), NEAREST)
+        best = [
+            next((match.cosine for match in matches if match.name != name), None)
+            for (name, _), matches in zip(voices, found, strict=True)
+        ]
+        self._strangers = np.array([cosine for cosine in best if cosine is not None])
+        self._num_voices = count
 
-    def _impostor_maxima(self) -> np.ndarray:
-        means, deviations = self.cohort.own_statistics()
-        found = self.store.nearest(self.cohort.vectors, NEAREST_OF_IMPOSTORS)
-        rows = zip(found, means, deviations, strict=True)
-        return np.array([self._scores(*row).max(initial=-np.inf) for row in rows])
-
-    def _scores(self, matches: list[Match], mean: float, deviation: float) -> np.ndarray:
-        if not matches:
-            return np.empty(0)
-        cosines = np.array([match.cosine for match in matches])
-        means, deviations = self.cohort.statistics(np.stack([match.vector for match in matches]))
-        return ((cosines - mean) / deviation + (cosines - means) / deviations) / 2
-
-    def _people(self, matches: list[Match], mean: float, deviation: float) -> tuple[Candidate, ...]:
-        """Each person once, by the best of the voices."""
-        best: dict[str, tuple[float, float]] = {}
-        for match, score in zip(matches, self._scores(matches, mean, deviation), strict=True):
-            if match.name not in best or score > best[match.name][0]:
-                best[match.name] = float(score), match.cosine
-        ranked = sorted(best.items(), key=lambda each: -each[1][0])
-        chances = self._probabilities(np.array([score for _, (score, _) in ranked]))
+    def _people(self, matches: list[Match]) -> tuple[Candidate, ...]:
+        """Each person once, by the nearest voice."""
+        best: dict[str, float] = {}
+        for match in matches:
+            best.setdefault(match.name, match.cosine)
+        chances = self._probabilities(np.array(list(best.values())))
         return tuple(
-            Candidate(name, score, cosine, chance)
-            for (name, (score, cosine)), chance in zip(ranked, chances, strict=True)
+            Candidate(name, cosine, chance)
+            for (name, cosine), chance in zip(best.items(), chances, strict=True)
         )
 
-    def _probabilities(self, scores: np.ndarray) -> list[float | None]:
-        """Posteriors of the people, where half of the prior is that nobody of them speaks."""
-        if self.cohort.calibration is None or not len(scores):
-            return [None] * len(scores)
-        slope, offset = self.cohort.calibration
-        ratios = slope * scores + offset - np.log(max(len(scores), self._num_voices))
+    def _probabilities(self, cosines: np.ndarray) -> list[float | None]:
+        """Posteriors of these people; half of the prior is that nobody of the store speaks."""
+        if self.calibration is None or not len(cosines):
+            return [None] * len(cosines)
+        ratios = self.calibration.log_likelihood_ratio(cosines) - np.log(self._num_voices)
         total = np.logaddexp(0, np.logaddexp.reduce(ratios))
         return np.exp(ratios - total).tolist()
 
 
-def quantile_of_tail(maxima: np.ndarray, rate: float) -> float:
-    """The score that a share ``rate`` of the population behind some maxima reaches."""
+def quantile_of_tail(scores: np.ndarray, rate: float) -> float:
+    """The score that a share ``rate`` of the population behind some scores reaches.
+
+    Below ``TAIL`` it is read off an exponential tail through the highest ones, because hundreds of
+    scores resolve no rate of one in a thousand.
+    """
     if rate >= TAIL:
-        return float(np.quantile(maxima, 1 - rate))
-    start = float(np.quantile(maxima, 1 - TAIL))
-    scale = float((maxima[maxima >= start] - start).mean())
+        return float(np.quantile(scores, 1 - rate))
+    start = float(np.quantile(scores, 1 - TAIL))
+    scale = float((scores[scores >= start] - start).mean())
     return start + scale * float(np.log(TAIL / rate))

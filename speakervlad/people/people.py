@@ -332,7 +332,8 @@ class PeopleStore:
         assert encoder.fingerprint is not None
         if encoder.folder is None:
             raise InputError("the encoder has no folder, so no cohort beside it.")
-        return Matcher(self.store, load_cohort(encoder.folder, encoder.fingerprint))
+        cohort = load_cohort(encoder.folder, encoder.fingerprint)
+        return Matcher(self.store, cohort.vectors, encoder.calibration)
 
     def hear(self, audio: Audio, *, speech_only: bool = False, channel: int | None = None) -> Heard:
         """The sums of a recording, and the digest that recognises it.

@@ -49,7 +49,7 @@ class PostgresStore(SqlStore):
         create: whether to make the tables where none are.
 
     Raises:
-        InputError: the server cannot be reached, has no pgvector, or holds tables of a newer version.
+        InputError: the server cannot be reached, has no pgvector, or newer tables.
     """
 
     def __init__(self, url: str, *, create: bool) -> None:

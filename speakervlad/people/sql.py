@@ -28,8 +28,8 @@ FROM people p LEFT JOIN recordings r ON r.person = p.id GROUP BY p.id, p.name OR
 class SqlStore(ABC):
     """People in a SQL database; a subclass says how it is opened and searched.
 
-    Five things are asked of a store: ``header``, ``summaries``, ``people``, ``owners`` and
-    ``nearest``; and ``change`` is the only one that writes, all in one transaction.
+    ``header``, ``summaries``, ``people``, ``owners``, ``voices`` and ``nearest`` read; ``change``
+    alone writes, all in one transaction.
 
     Args:
         where: what users call the store.
@@ -100,6 +100,17 @@ class SqlStore(ABC):
                 if names := [name for (name,) in self.run(statement, (digest,))]:
                     found[digest] = names
         return found
+
+    def voices(self, count: int) -> list[tuple[str, np.ndarray]]:
+        """About ``count`` voices with the names of their owners, from all over the store."""
+        with self.transaction(write=False):
+            step = max(1, self._header().num_voices // count)
+            rows = self.run(
+                "SELECT p.name, v.vector FROM voices v JOIN people p ON p.id = v.person "
+                "WHERE v.id / ? * ? = v.id ORDER BY v.id LIMIT ?",
+                (step, step, 2 * count),
+            )
+            return [(name, self.decode_vector(vector)) for name, vector in rows]
 
     def change(
         self,
