@@ -70,10 +70,12 @@ class SqliteStore(SqlStore):
         self._seen = -1
         _ensure_file(path, create)
         with self._naming():
-            self._connection = _connect(path)
+            writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+            self._connection = _connect(path, writable=writable)
             try:
                 self._prepare()
-                self._connection.execute("PRAGMA journal_mode = WAL")
+                if writable:
+                    self._connection.execute("PRAGMA journal_mode = WAL")
             except BaseException:
                 self._connection.close()
                 raise
@@ -209,9 +211,15 @@ def _ensure_file(path: Path, create: bool) -> None:
         raise InputError(f"{path}: cannot be created ({error.strerror}).") from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
+    """A connection; to a file that cannot be written, one that needs no log beside it."""
+    mode = "mode=rw" if writable else "mode=ro&immutable=1"
     connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?{mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
     )
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")

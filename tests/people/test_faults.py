@@ -1,0 +1,251 @@
+"""Nothing lost, nothing half, nothing left: what goes wrong around a store in SQLite."""
+
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speakervlad.errors import InputError
+from speakervlad.inference.engine import load_encoder
+from speakervlad.people import sqlite
+from speakervlad.people.people import PeopleStore
+from speakervlad.people.records import Person
+
+
+@pytest.fixture
+def where(path):
+    """Faults of files are those of SQLite."""
+    return path
+
+
+def in_child(function, *arguments):
+    """The text that a function returns or raises in a process of its own."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+
+    def run():
+        try:
+            theirs.send(str(function(*arguments)))
+        except Exception as error:
+            theirs.send(f"{type(error).__name__}: {error}")
+
+    child = context.Process(target=run)
+    child.start()
+    theirs.close()
+    return child, ours
+
+
+def enrol(where, encoder, name, heard):
+    with PeopleStore(where, encoder) as people:
+        for each in heard:
+            people.enrol(name, [each])
+
+
+def test_two_processes_that_add_at_once_are_both_there(path, encoder, hear):
+    takes = [[hear(0, take) for take in range(start, 20, 2)] for start in range(2)]
+    children = [in_child(enrol, path, encoder, "Ada", part) for part in takes]
+    assert [pipe.recv() for _, pipe in children] == ["None", "None"]
+    for child, _ in children:
+        child.join()
+    with PeopleStore(path, encoder) as people:
+        digests = [recording.digest for recording in people.show("Ada").recordings]
+        assert sorted(digests) == sorted(each.digest for part in takes for each in part)
+        np.testing.assert_allclose(
+            people.show("Ada").voices[0],
+            PeopleStore(path.with_name("other.db"), encoder)
+            .enrol("Ada", [each for part in takes for each in part])
+            .person.voices[0],
+            atol=1e-6,
+        )
+
+
+def test_full_disk_is_one_line_and_changes_nothing(path, encoder, hear, full_disk):
+    enrol(path, encoder, "Ada", [hear(0)])
+    before = path.read_bytes()
+    with full_disk(4096), pytest.raises(InputError, match=r"people\.db: .*[Mm]ake room|disk full"):
+        enrol(path, encoder, "Bob", [hear(1, take) for take in range(20)])
+    with PeopleStore(path, encoder) as people:
+        assert [each.name for each in people.people()] == ["Ada"]
+    assert path.read_bytes() == before
+
+
+@pytest.fixture
+def read_only(path, encoder, hear):
+    """A store with Ada that cannot be written by anybody, in a folder that nobody can write."""
+    enrol(path, encoder, "Ada", [hear(0)])
+    folder = Path(tempfile.mkdtemp())
+    shutil.copy(path, folder)
+    (folder / path.name).chmod(0o444)
+    folder.chmod(0o555)
+    yield folder / path.name
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_read_only_store_is_read_and_not_written(read_only, encoder):
+    def as_nobody(function):
+        if os.geteuid() == 0:  # who may write everything
+            os.setuid(65534)
+        with PeopleStore(read_only, encoder, create=False) as people:
+            return function(people)
+
+    _, pipe = in_child(as_nobody, lambda people: [each.name for each in people.people()])
+    assert pipe.recv() == "['Ada']"
+    _, pipe = in_child(as_nobody, lambda people: people.rename("Ada", "Bob"))
+    assert "people.db: is read-only." in pipe.recv()
+
+
+def test_damaged_store_is_one_line(path, encoder, hear):
+    enrol(path, encoder, "Ada", [hear(0)])
+    content = bytearray(path.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"people\.db: is damaged"), PeopleStore(path) as people:
+        people.show("Ada")
+
+
+def test_foreign_files_are_refused_and_left_as_they_are(path, encoder):
+    path.write_text("Ada, Bob\n" * 100)
+    with pytest.raises(InputError, match="is no store of people"):
+        PeopleStore(path, encoder)
+    assert path.read_text().startswith("Ada, Bob\n")
+    path.unlink()
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE people (name TEXT)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="is no store of people"):
+        PeopleStore(path, encoder)
+    assert path.read_bytes() == before
+
+
+def test_store_of_a_newer_version_is_refused(path, encoder, hear):
+    enrol(path, encoder, "Ada", [hear(0)])
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(InputError, match=r"of version 99, written by a newer speakervlad"):
+        PeopleStore(path, encoder)
+
+
+def test_store_of_an_older_version_is_migrated(path, encoder, hear, monkeypatch):
+    enrol(path, encoder, "Ada", [hear(0)])
+    step = "ALTER TABLE people ADD COLUMN colour TEXT DEFAULT 'blue'"
+    monkeypatch.setattr(sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, step))
+    with PeopleStore(path, encoder) as people:
+        assert people.show("Ada").name == "Ada"
+        assert people.store.run("SELECT colour FROM people") == [("blue",)]
+        assert people.store.run("PRAGMA user_version") == [(2,)]
+
+
+def test_only_the_owner_can_read_it(path, encoder, hear):
+    with PeopleStore(path, encoder) as people:
+        people.enrol("Ada", [hear(0)])
+        for each in path.parent.glob("people.db*"):
+            assert each.stat().st_mode & 0o777 == 0o600
+
+
+def traces_of(person: Person):
+    yield person.name.encode()
+    for recording in person.recordings:
+        yield recording.digest.encode()
+        yield recording.note.encode()
+        # Every piece of the moments, wherever a page may end.
+        starts = range(300, len(recording.sums) - 32, 100)
+        yield from (recording.sums[start : start + 32] for start in starts)
+    yield from (voice.tobytes()[:24] for voice in person.voices)
+
+
+def test_forget_leaves_nothing_in_the_files(path, store, hear):
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        name = f"person {number:03d}" + "x" * int(rng.integers(100))
+        store.enrol(name, [hear(number), hear(number, 1)], note=f"note of {number} here")
+    names = [each.name for each in store.people()]
+    people = {name: store.show(name) for name in rng.permutation(names)[:20].tolist()}
+    store.rename(next(iter(people)), "another name for a while")
+    store.rename("another name for a while", next(iter(people)))
+    content = path.read_bytes() + path.with_name("people.db-wal").read_bytes()
+    assert all(trace in content for person in people.values() for trace in traces_of(person))
+    store.forget(list(people)[:1])
+    store.forget(list(people)[1:])
+    content = b"".join(each.read_bytes() for each in path.parent.glob("people.db*"))
+    found = [trace for person in people.values() for trace in traces_of(person) if trace in content]
+    assert not found
+    assert b"another name for a while" not in content
+    assert len(store.people()) == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Ada\nBob", "holds a line break"),
+        ("Ada\x1b[31m", "control character"),
+        ("x" * 10_000, "a name of 10000 characters"),
+        ("  ", "name is empty"),
+        ("\ud800", "control character"),
+    ],
+)
+def test_names_that_break_a_line_are_refused(store, hear, name, message):
+    with pytest.raises(InputError, match=message) as refused:
+        store.enrol(name, [hear(0)])
+    assert len(str(refused.value)) < 200
+    assert not store.people()
+
+
+def test_same_recording_twice_is_told_and_not_added(store, hear):
+    store.enrol("Ada", [hear(0)])
+    with pytest.raises(InputError, match=r"0-0\.wav: Ada has this recording already"):
+        store.enrol("Ada", [hear(0)])
+    added = store.enrol("Ada", [hear(0), hear(0, 1), hear(0, 1)])
+    assert (added.new, added.known) == (1, ["0-0.wav", "0-1.wav"])
+    assert store.enrol("Ada", [hear(0)], again=True).new == 1
+    assert len(store.show("Ada").recordings) == 3
+    assert store.enrol("Bob", [hear(0), hear(1)]).elsewhere == ["Ada"]
+
+
+def test_person_without_recordings_and_empty_store(store, encoder):
+    with pytest.raises(InputError, match="Ada: no recording was given"):
+        store.add("Ada", [])
+    with pytest.raises(InputError, match="nobody is enrolled"):
+        store.match(np.eye(1, encoder.dim, dtype=np.float32))
+    with pytest.raises(InputError, match="nobody is enrolled"):
+        store.export("out.safetensors")
+    with pytest.raises(InputError, match="Ada: nobody of that name"):
+        store.forget(["Ada"])
+
+
+def test_no_store_is_made_by_looking_for_one(path, encoder):
+    with pytest.raises(InputError, match=r"no such store. `speakervlad people add"):
+        PeopleStore(path, encoder, create=False)
+    assert not path.exists()
+
+
+def test_store_of_another_encoder_is_refused(path, store, hear, tmp_path, save_tiny_encoder):
+    store.enrol("Ada", [hear(0)])
+    other = load_encoder(save_tiny_encoder(tmp_path / "other", seed=1), backend="torch")
+    with PeopleStore(path, other) as people:
+        for call in (
+            lambda: people.enrol("Bob", [hear(1)]),
+            lambda: people.match(np.eye(1, 12, dtype=np.float32)),
+        ):
+            with pytest.raises(InputError, match="enrol anew: speakervlad people add NAME FILE"):
+                call()
+    assert [each.name for each in store.people()] == ["Ada"]
+
+
+def test_encoder_without_impostors_says_how_to_get_some(path, store, hear, encoder):
+    store.enrol("Ada", [hear(0)])
+    cohort = encoder.folder / "cohort.safetensors"
+    kept = cohort.read_bytes()
+    cohort.unlink()
+    try:
+        with pytest.raises(InputError, match=r"has no cohort .* speakervlad people cohort"):
+            store.match(np.eye(1, encoder.dim, dtype=np.float32))
+    finally:
+        cohort.write_bytes(kept)
