@@ -186,7 +186,7 @@ def cohort(
 ) -> None:
     """Give an encoder impostors, from which `identify` takes its thresholds.
 
-    Example: speakervlad people cohort E.npz --manifest train.csv --encoder runs/mine/encoder
+    Example: speakervlad people cohort E.npz --manifest train.csv
     """
     import numpy as np
 
