@@ -95,7 +95,7 @@ def embed(
     seconds = [item.seconds for item in parts.new(recordings, items)]
     speed = describe_speed(len(seconds), sum(seconds), time.perf_counter() - began)
     good = {name: item for name, item in zip(recordings.ids, items, strict=True) if item}
-    table = collect(list(good), list(good.values()), named_spans=windows is not None)
+    table = collect(list(good), list(good.values()), are_windows=windows is not None)
     embeddings = replace(table, encoder=embedder.fingerprint)
     embeddings.save(out)
     parts.remove()
@@ -147,20 +147,22 @@ def check_table(out: Path) -> None:
     check_writable(out)
 
 
-def collect(ids: "list[str]", items: "list[Embedded]", *, named_spans: bool) -> "Embeddings":
-    """One table; windows are named ``id@begin-end`` in seconds."""
+def collect(ids: "list[str]", items: "list[Embedded]", *, are_windows: bool) -> "Embeddings":
+    """One table; windows are named ``id@begin-end`` in seconds, and have their spans."""
     import numpy as np
 
     from speakervlad.evaluation.embeddings import Embeddings
 
-    names = ids
-    if named_spans:
-        names = [
-            f"{name}@{begin:.3f}-{end:.3f}"
-            for name, item in zip(ids, items, strict=True)
-            for begin, end in item.spans
-        ]
-    return Embeddings(np.asarray(names), np.concatenate([item.vectors for item in items]))
+    vectors = np.concatenate([item.vectors for item in items])
+    if not are_windows:
+        return Embeddings(np.asarray(ids), vectors)
+    names = [
+        f"{name}@{begin:.3f}-{end:.3f}"
+        for name, item in zip(ids, items, strict=True)
+        for begin, end in item.spans
+    ]
+    spans = np.concatenate([item.spans for item in items])
+    return Embeddings(np.asarray(names), vectors, spans=spans)
 
 
 def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":

@@ -3,8 +3,8 @@
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -44,11 +44,13 @@ class Embeddings:
         ids: (num_utterances,) str, without repetition.
         vectors: (num_utterances, dim) float32, finite.
         encoder: fingerprint of the encoder that made them, where it is known.
+        spans: (num_utterances, 2) float64, begin and end in seconds, where they are of windows.
     """
 
     ids: np.ndarray
     vectors: np.ndarray
     encoder: str | None = None
+    spans: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", np.asarray(self.ids, dtype=str))
@@ -81,7 +83,7 @@ class Embeddings:
             InputError: not such a file.
         """
         try:
-            arrays = load_npz(path, ("ids", "vectors", "encoder"))
+            arrays = load_npz(path, ("ids", "vectors", "encoder", "starts", "ends"))
             ids, vectors, encoder = (arrays.get(name) for name in ("ids", "vectors", "encoder"))
             if ids is None or ids.dtype.kind not in "USiu":
                 raise InputError(f"{path}: no array `ids` of names.")
@@ -94,16 +96,21 @@ class Embeddings:
                 f"{path}: no embedding file ({str(error).removeprefix(f'{path}: ')}). "
                 "Expected an .npz with `ids` and `vectors`, as `speakervlad embed` writes."
             ) from error
-        return _named(path, ids, vectors, None if encoder is None else str(encoder))
+        found = _named(path, ids, vectors, None if encoder is None else str(encoder))
+        return replace(found, spans=_spans(arrays, len(found)))
 
     def save(self, path: str | Path) -> None:
-        """Write ``E.npz``: ``ids`` (strings), ``vectors`` (float32, N x D), ``encoder``."""
+        """Write ``E.npz``: ``ids`` (strings), ``vectors`` (float32, N x D), ``encoder``.
+
+        Windows have ``starts`` and ``ends`` (float64, N) in seconds, too.
+        """
+        arrays = {"ids": self.ids, "vectors": self.vectors}
+        if self.encoder is not None:
+            arrays["encoder"] = np.array(self.encoder)
+        if self.spans is not None:
+            arrays |= {"starts": self.spans[:, 0], "ends": self.spans[:, 1]}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            if self.encoder is None:
-                np.savez(file, ids=self.ids, vectors=self.vectors)
-            else:
-                encoder = np.array(self.encoder)
-                np.savez(file, ids=self.ids, vectors=self.vectors, encoder=encoder)
+            np.savez(file, **arrays)
 
     def with_vectors(self, ids: np.ndarray, vectors: np.ndarray) -> "Embeddings":
         """Other rows of the same encoder."""
@@ -126,6 +133,14 @@ class Embeddings:
                 "use the list that fits these embeddings."
             )
         return rows
+
+
+def _spans(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray | None:
+    """The spans of so many windows; None where a file has no such arrays, or others of the name."""
+    sides = [arrays[name] for name in ("starts", "ends") if name in arrays]
+    if [side.shape for side in sides] != 2 * [(count,)]:
+        return None
+    return np.stack(sides, axis=1) if all(side.dtype.kind == "f" for side in sides) else None
 
 
 def check_shapes(ids: np.ndarray, vectors: np.ndarray) -> None:

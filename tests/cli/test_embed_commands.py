@@ -57,6 +57,11 @@ def test_windows_are_named_by_their_span(run, encoder, folder, tmp_path):
         "a.wav@1.000-2.000",
     ]
     assert embeddings.ids[-1] == "c.wav@0.000-0.400"
+    with np.load(out) as arrays:
+        named = [name.rpartition("@")[2].split("-") for name in arrays["ids"].tolist()]
+        np.testing.assert_allclose(arrays["starts"], [float(a) for a, _ in named], atol=5e-4)
+        np.testing.assert_allclose(arrays["ends"], [float(b) for _, b in named], atol=5e-4)
+        np.testing.assert_array_equal(embeddings.spans[:, 1], arrays["ends"])
     np.testing.assert_allclose(np.linalg.norm(embeddings.vectors, axis=1), 1, atol=1e-5)
 
 
