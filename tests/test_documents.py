@@ -140,3 +140,16 @@ def test_mistakes_in_a_table_are_found():
     )
     found = [wrong_with(words) for words in commands_in_table(text)]
     assert found == ["score has no --embedings", "", "", "export has no --int9"]
+
+
+def test_the_page_of_vlad_quotes_code_that_exists():
+    """Every line of its Python blocks stands in the file that is named last before the block."""
+    page = (ROOT / "docs/vlad.md").read_text("utf-8")
+    quoted = 0
+    for block in re.finditer(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        source = re.findall(r"`(speakervlad/[\w/]+\.py)`", page[: block.start()])[-1]
+        lines = set((ROOT / source).read_text("utf-8").splitlines())
+        missing = [line for line in block[1].splitlines() if line not in lines]
+        assert missing == [], source
+        quoted += len(block[1].splitlines())
+    assert quoted > 20

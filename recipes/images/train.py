@@ -1,0 +1,252 @@
+"""Place recognition in small: train the last layers of a small network, print recall@1 and @5.
+
+    python recipes/images/train.py --out runs/images
+
+Needs ``pip install -e ".[train,plots]" -r recipes/images/requirements.txt``; nothing is downloaded.
+"""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from pictures import draw_map, draw_neighbours
+from torch import Tensor, nn
+from views import Photographs, Place, find_places, load_photographs, nothing_to_see, views_of
+
+from speakervlad import (
+    GhostVLAD,
+    GlobalAveragePooling,
+    NetVLAD,
+    WeaklySupervisedRankingLoss,
+    fit_centers,
+    recall_at,
+    vlad,
+    whiten,
+)
+from speakervlad.cli.console import console
+from speakervlad.cli.recipe import run_recipe
+from speakervlad.files import atomic_path
+
+DIM, CLUSTERS, GHOSTS = 64, 16, 2
+TRAIN_VIEWS, DATABASE_VIEWS, QUERY_VIEWS = 12, 2, 4
+PLACES_A_STEP, VIEWS_A_STEP = 16, 4
+# Whitened vectors have as many dimensions as the average has, whatever the method.
+WHITE_DIMS = 60
+NUM_FRAMES = 8000
+
+
+class Views(NamedTuple):
+    """What one seed trains and tests on; views are (count, 3, 64, 64), places their numbers."""
+
+    train: Tensor
+    train_places: np.ndarray
+    database: Tensor
+    database_places: np.ndarray
+    queries: Tensor
+    query_places: np.ndarray
+    empty: Tensor
+
+
+class Encoder(nn.Module):
+    """Two layers that stay as they were pretrained, the last one, and a pooling."""
+
+    def __init__(self, pooling: nn.Module) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            nn.Conv2d(3, 24, 5, 2, 2), nn.BatchNorm2d(24), nn.ReLU(),
+            nn.Conv2d(24, 48, 3, 2, 1), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+        )  # fmt: skip
+        self.last = nn.Conv2d(48, DIM, 3, 1, 1)
+        self.pooling = pooling
+
+    def descriptors(self, maps: Tensor) -> Tensor:
+        """Maps of the first layers (batch, 48, 8, 8) to unit descriptors (batch, 64, 8, 8)."""
+        return F.normalize(self.last(maps), dim=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps of the first layers to unit vectors (batch, out)."""
+        return F.normalize(self.pooling(self.descriptors(maps)))
+
+    def with_pooling(self, pooling: nn.Module) -> "Encoder":
+        """A copy of the convolutions under another pooling."""
+        other = copy.deepcopy(self)
+        other.pooling = pooling
+        return other
+
+    @torch.no_grad()
+    def describe(self, images: Tensor) -> np.ndarray:
+        """Images (batch, 3, 64, 64) to unit vectors."""
+        return torch.cat([self(self.first(part)) for part in images.split(256)]).numpy()
+
+    @torch.no_grad()
+    def frames(self, images: Tensor) -> Tensor:
+        """All descriptors of some images, (count, 64)."""
+        return self.descriptors(self.first(images)).flatten(2).mT.flatten(0, 1)
+
+
+Describe = Callable[[Tensor], np.ndarray]
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of results.json and the pictures.")],
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of your photographs instead of the packaged ones.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...")] = 3,
+    pretrain_steps: Annotated[int, typer.Option(min=1, help="Of the classifier.")] = 200,
+    steps: Annotated[int, typer.Option(min=1, help="Of every method's ranking loss.")] = 400,
+) -> None:
+    """Train and test all methods; print the table, draw the pictures."""
+    photographs = load_photographs(photos)
+    results: dict[str, list[list[float]]] = {}
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        views = make_views(photographs, np.random.default_rng(seed))
+        base = pretrain(views, pretrain_steps)
+        trained = fine_tuned(base, views, steps, seed)
+        for name, describe in {**untrained(base, views, seed), **described(trained)}.items():
+            results.setdefault(name, []).append(recalls(describe, views))
+        if seed == 0:
+            tests = photographs.images[-photographs.num_test :]
+            draw_neighbours(trained["NetVLAD, k-means start"].describe, views, out)
+            draw_map(trained["GhostVLAD"], tests, out)
+    console.print(table(results, len(views.query_places)))  # pyright: ignore
+    with atomic_path(out / "results.json") as path:
+        path.write_text(json.dumps(results))
+
+
+def make_views(photographs: Photographs, rng: np.random.Generator) -> Views:
+    """Views of the places of all photographs; queries show those of the test photographs."""
+    images, num_test = photographs
+    places = [place for n, photo in enumerate(images) for place in find_places(photo, n)]
+    tests = [n for n, place in enumerate(places) if place.photo >= len(images) - num_test]
+    trains = [n for n in range(len(places)) if n < tests[0]]
+
+    def draw(numbers: list[int], count: int, *, easy: bool = False) -> tuple[Tensor, np.ndarray]:
+        chosen: list[Place] = [places[n] for n in numbers]
+        return views_of(images, chosen, count, rng, easy=easy), np.repeat(numbers, count)
+
+    return Views(
+        *draw(trains, TRAIN_VIEWS),
+        *draw(trains + tests, DATABASE_VIEWS, easy=True),
+        *draw(tests, QUERY_VIEWS),
+        nothing_to_see(images[: len(images) - num_test], 30, rng),
+    )
+
+
+def pretrain(views: Views, steps: int) -> Encoder:
+    """An encoder that tells the training places apart by the mean of its descriptors."""
+    encoder = Encoder(GlobalAveragePooling(DIM))
+    head = nn.Linear(DIM, int(views.train_places.max()) + 1)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], 3e-3)
+    labels = torch.from_numpy(views.train_places)
+    for _ in range(steps):
+        rows = torch.randint(len(labels), (64,))
+        logits = head(encoder.pooling(F.relu(encoder.last(encoder.first(views.train[rows])))))
+        optimizer.zero_grad()
+        F.cross_entropy(logits, labels[rows]).backward()
+        optimizer.step()
+    encoder.first.requires_grad_(False)
+    return encoder.eval()
+
+
+def untrained(base: Encoder, views: Views, seed: int) -> dict[str, Describe]:
+    """The mean and hard VLAD of the same descriptors, as pretraining left them."""
+    centers = fit_centers(base.frames(views.train)[:: len(views.train) * 64 // NUM_FRAMES].numpy(),
+                          CLUSTERS, seed=seed)  # fmt: skip
+
+    def hard_vlad(images: Tensor) -> np.ndarray:
+        return vlad(base.frames(images).unflatten(0, (len(images), -1)).numpy(), centers)
+
+    return {"average, not trained": base.describe, "hard VLAD, not trained": hard_vlad}
+
+
+def fine_tuned(base: Encoder, views: Views, steps: int, seed: int) -> dict[str, Encoder]:
+    """An encoder for every pooling, its last layers trained by the ranking loss."""
+    frames = base.frames(views.train)[:: len(views.train) * 64 // NUM_FRAMES]
+    poolings = {
+        "average": GlobalAveragePooling(DIM),
+        "NetVLAD, random start": NetVLAD(DIM, num_clusters=CLUSTERS, vector_norm=True),
+        "NetVLAD, k-means start": NetVLAD(DIM, num_clusters=CLUSTERS, vector_norm=True),
+        "GhostVLAD": GhostVLAD(DIM, num_clusters=CLUSTERS, num_ghosts=GHOSTS, vector_norm=True),
+    }
+    poolings["NetVLAD, k-means start"].init_from(frames, seed=seed)
+    poolings["GhostVLAD"].init_from(frames, base.frames(views.empty), seed=seed)
+    with torch.no_grad():
+        maps = torch.cat([base.first(part) for part in views.train.split(256)])
+    encoders = {name: base.with_pooling(pooling) for name, pooling in poolings.items()}
+    for encoder in encoders.values():
+        rank(encoder, maps, views.train_places, steps, np.random.default_rng(seed))
+    return encoders
+
+
+def described(encoders: dict[str, Encoder]) -> dict[str, Describe]:
+    """What each makes of images."""
+    return {name: encoder.describe for name, encoder in encoders.items()}
+
+
+def rank(
+    encoder: Encoder, maps: Tensor, places: np.ndarray, steps: int, rng: np.random.Generator
+) -> None:
+    """Train the last layers: all other views of a query's place in the batch are its positives."""
+    loss = WeaklySupervisedRankingLoss(margin=0.1, hardest=10)
+    optimizer = torch.optim.Adam([*encoder.last.parameters(), *encoder.pooling.parameters()], 2e-3)
+    for _ in range(steps):
+        chosen = rng.choice(np.unique(places), min(PLACES_A_STEP, len(np.unique(places))), False)
+        rows = np.concatenate(
+            [rng.choice(np.flatnonzero(places == place), VIEWS_A_STEP, False) for place in chosen]
+        )
+        vectors = encoder(maps[torch.from_numpy(rows)])
+        count = np.arange(len(rows))
+        same = places[rows][:, None] == places[rows]
+        others = same & (count[:, None] != count)
+        positives, negatives = (
+            vectors[torch.from_numpy(np.nonzero(mask)[1].reshape(len(rows), -1))]
+            for mask in (others, ~same)
+        )
+        optimizer.zero_grad()
+        loss(vectors, positives, negatives).backward()
+        optimizer.step()
+
+
+def recalls(describe: Describe, views: Views) -> list[float]:
+    """Recall@1 and @5 without whitening, then with."""
+    train, database, queries = map(describe, (views.train, views.database, views.queries))
+    matches = views.query_places[:, None] == views.database_places
+    white_dims = min(WHITE_DIMS, len(train) - 1)
+    whitened = [unit(whiten(vectors, train, white_dims)) for vectors in (queries, database)]
+    return [
+        recall_at(n, *vectors, matches)
+        for vectors in ((queries, database), whitened)
+        for n in (1, 5)
+    ]
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def table(results: dict[str, list[list[float]]], num_queries: int) -> str:
+    """Means over the seeds, and the lowest and highest, in per cent, as Markdown."""
+    lines = [
+        f"recall of {num_queries} queries in %, mean [lowest, highest] of the seeds",
+        "",
+        "| pooling | @1 | @5 | whitened @1 | whitened @5 |",
+        "|---|---|---|---|---|",
+    ]
+    for name, seeds in results.items():
+        columns = 100 * np.array(seeds).T
+        cells = [f"{c.mean():.1f} [{c.min():.1f}, {c.max():.1f}]" for c in columns]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_recipe(main)
