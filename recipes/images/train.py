@@ -112,6 +112,7 @@ def main(
         trained = fine_tuned(base, views, steps, seed)
         for name, describe in {**untrained(base, views, seed), **described(trained)}.items():
             results.setdefault(name, []).append(recalls(describe, views))
+            console.print(f"seed {seed}: {name}: recall@1 {results[name][-1][0]:.1%}")
         if seed == 0:
             tests = photographs.images[-photographs.num_test :]
             draw_neighbours(trained["NetVLAD, k-means start"].describe, views, out)
