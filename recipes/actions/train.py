@@ -6,7 +6,6 @@ Needs ``pip install -e ".[train]"``; the clips are drawn, nothing is downloaded.
 """
 
 import json
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
@@ -23,15 +22,15 @@ from speakervlad.files import atomic_path
 from speakervlad.models.pooling import Pooling
 
 FRAMES, SIDE = 16, 32
-# What a pattern does for half a clip, as pixels a frame to the right and down, growth and turn.
-MOTIONS = {
-    "right": (1.5, 0.0, 0.0),
-    "down": (0.0, 1.5, 0.0),
-    "grow": (0.0, 0.0, 0.06),
-    "shrink": (0.0, 0.0, -0.06),
+# What a pattern does from frame to frame: pixels to the right and down, growth.
+ACTIONS = {
+    "right": (1.2, 0.0, 0.0),
+    "left": (-1.2, 0.0, 0.0),
+    "down": (0.0, 1.2, 0.0),
+    "up": (0.0, -1.2, 0.0),
+    "grow": (0.0, 0.0, 0.05),
+    "shrink": (0.0, 0.0, -0.05),
 }
-# An action is two motions one after the other, in either order.
-ACTIONS = list(combinations(MOTIONS, 2))
 DIM, CLUSTERS = 24, 8
 TRAIN, TEST, BATCH = 768, 384, 32
 NUM_FRAMES = 8000
@@ -48,9 +47,9 @@ def main(
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         train, test = draw_clips(num_clips, rng), draw_clips(TEST, rng)
-        for name, network in recognisers(seed, torch.from_numpy(train[0][:64])).items():
-            fit(network, *map(torch.from_numpy, train), steps, rng)
-            results.setdefault(name, []).append(accuracy(network, *map(torch.from_numpy, test)))
+        for name, network in recognisers(seed, train[0][:64]).items():
+            fit(network, *train, steps, rng)
+            results.setdefault(name, []).append(accuracy(network, *test))
             console.print(f"seed {seed}: {name}: {results[name][-1]:.1%}")
     console.print(table(results))
     with atomic_path(out / "results.json") as path:
@@ -121,18 +120,17 @@ def accuracy(network: Recogniser, clips: Tensor, labels: Tensor) -> float:
     return float((found == labels).float().mean())
 
 
-def draw_clips(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_clips(count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Clips float32 (count, 16, 32, 32), each before a background of its own, and their actions."""
     labels = rng.integers(0, len(ACTIONS), count)
     backgrounds = [(clouds, stripes)[number](rng) for number in rng.integers(0, 2, count)]
     patterns = [pattern(label, rng) for label in labels]
-    return np.stack(backgrounds) + np.stack(patterns), labels
+    return torch.from_numpy(np.stack(backgrounds) + np.stack(patterns)), torch.from_numpy(labels)
 
 
 def pattern(label: int, rng: np.random.Generator) -> np.ndarray:
-    """Rings of random width that do one motion of an action after the other, (16, 32, 32)."""
-    motions = rng.permutation([MOTIONS[name] for name in ACTIONS[label]])
-    moves = np.repeat(motions, FRAMES // 2, axis=0).cumsum(axis=0)
+    """Rings of random width and place that do one action, (16, 32, 32)."""
+    moves = np.outer(np.arange(FRAMES), list(ACTIONS.values())[label])
     x, y = (moves[:, axis] - moves[:, axis].mean() + rng.uniform(12, 20) for axis in (0, 1))
     size = rng.uniform(5, 7) * np.exp(moves[:, 2] - moves[:, 2].mean())
     rows, columns = np.mgrid[:SIDE, :SIDE]

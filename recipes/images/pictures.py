@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from speakervlad import NetVLAD
 from speakervlad.evaluation.plots import new_figure
 from speakervlad.evaluation.retrieval import nearest
 from speakervlad.files import atomic_path
@@ -57,8 +58,9 @@ def draw_map(encoder: "Encoder", images: list[Tensor], folder: Path) -> None:
 @torch.no_grad()
 def claimed(encoder: "Encoder", image: Tensor) -> Tensor:
     """An image (1, 3, height, width), half of its grey values under the colours of clusters."""
+    assert isinstance(encoder.pooling, NetVLAD)
     descriptors = encoder.descriptors(encoder.first(image))
-    weights = encoder.pooling.assign(descriptors)[0].unflatten(1, descriptors.shape[2:])  # pyright: ignore
+    weights = encoder.pooling.assign(descriptors)[0].unflatten(1, descriptors.shape[2:])
     num_clusters = encoder.pooling.num_clusters
     palette = [to_rgb(CLUSTER_COLOURS[k % len(CLUSTER_COLOURS)]) for k in range(num_clusters)]
     palette += [GHOST_COLOUR] * (len(weights) - num_clusters)

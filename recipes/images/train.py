@@ -199,9 +199,14 @@ def rank(
     loss = WeaklySupervisedRankingLoss(margin=0.1, hardest=10)
     optimizer = torch.optim.Adam([*encoder.last.parameters(), *encoder.pooling.parameters()], 2e-3)
     for _ in range(steps):
-        chosen = rng.choice(np.unique(places), min(PLACES_A_STEP, len(np.unique(places))), False)
+        chosen = rng.choice(
+            np.unique(places), min(PLACES_A_STEP, len(np.unique(places))), replace=False
+        )
         rows = np.concatenate(
-            [rng.choice(np.flatnonzero(places == place), VIEWS_A_STEP, False) for place in chosen]
+            [
+                rng.choice(np.flatnonzero(places == place), VIEWS_A_STEP, replace=False)
+                for place in chosen
+            ]
         )
         vectors = encoder(maps[torch.from_numpy(rows)])
         count = np.arange(len(rows))
@@ -221,10 +226,12 @@ def recalls(describe: Describe, views: Views) -> list[float]:
     train, database, queries = map(describe, (views.train, views.database, views.queries))
     matches = views.query_places[:, None] == views.database_places
     white_dims = min(WHITE_DIMS, len(train) - 1)
-    whitened = [unit(whiten(vectors, train, white_dims)) for vectors in (queries, database)]
+    white_queries, white_database = (
+        unit(whiten(vectors, train, white_dims)) for vectors in (queries, database)
+    )
     return [
-        recall_at(n, *vectors, matches)
-        for vectors in ((queries, database), whitened)
+        recall_at(n, asked, searched, matches)
+        for asked, searched in ((queries, database), (white_queries, white_database))
         for n in (1, 5)
     ]
 
