@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from speakervlad.data.channels import Channels
 from speakervlad.data.decoding import STEP, Source, open_audio
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
@@ -92,11 +93,13 @@ def audio_blocks(
     channel: int | None = None,
     sample_rate: int = SAMPLE_RATE,
     level: "Level | None" = None,
+    warn: bool = False,
 ) -> Iterator[np.ndarray]:
     """Yield what `read_audio` reads, sample by sample the same, in blocks of some seconds.
 
     The file is read once (float files twice: for their peak), in memory that does not grow.
-    ``level`` measures what is yielded.
+    ``level`` measures what is yielded. With ``warn``, channels that are averaged and differ
+    strongly are warned of.
 
     Raises:
         InputError: as `read_audio`; some of it only after the last block.
@@ -107,7 +110,9 @@ def audio_blocks(
         _check_channel(path, source, channel)
         if level is not None:
             level.step = source.step
-        for block in _mono_blocks(path, source, channel, sample_rate):
+        watched = warn and channel is None and source.num_channels > 1
+        channels = Channels(str(path), source.sample_rate) if watched else None
+        for block in _mono_blocks(path, source, channel, sample_rate, channels=channels):
             num_samples += len(block)
             peak = np.maximum(peak, np.abs(block).max(initial=0))
             np.clip(block, -1.0, 1.0, out=block)
@@ -244,7 +249,7 @@ def speech_blocks(
         InputError: as `read_speech`; some of it only after the last block.
     """
     level = Level()
-    yield from audio_blocks(path, channel=channel, sample_rate=sample_rate, level=level)
+    yield from audio_blocks(path, channel=channel, sample_rate=sample_rate, level=level, warn=True)
     level.check(str(path), min_samples=min_samples)
 
 
@@ -367,14 +372,21 @@ def _margin(source: Source) -> int:
 
 
 def _mono_blocks(
-    path: Path, source: Source, channel: int | None, rate: int, stop: int | None = None
+    path: Path,
+    source: Source,
+    channel: int | None,
+    rate: int,
+    stop: int | None = None,
+    channels: Channels | None = None,
 ) -> Iterator[np.ndarray]:
     """From the beginning to the end, or to the target's sample ``stop`` and some further."""
     last = None
     if stop is not None:
         last = math.ceil(stop * source.sample_rate / rate) + _margin(source)
     scale = _full_scale(path, source, channel)
-    blocks = (_to_mono(block, channel, scale) for block in source.blocks(last))
+    frames = source.blocks(last)
+    watched = frames if channels is None else channels.watch(frames)
+    blocks = (_to_mono(block, channel, scale) for block in watched)
     if source.sample_rate == rate:
         return blocks
     return _resampled(blocks, source.sample_rate, rate)
