@@ -103,7 +103,7 @@ def print_shares(
     for path, each in explained:
         num_ghosts = len(each.shares) - each.num_clusters
         console.print(
-            f"{path}: {each.num_clusters} clusters, {num_ghosts} ghosts, "
+            f"{path}: {each.num_clusters} clusters, ghosts: {num_ghosts}, "
             f"{each.shares.shape[1]} frames in {each.seconds:.2f} s"
         )
         console.print(f"ghosts     {each.ghost_share():.1%} of the weight")
@@ -121,7 +121,7 @@ def print_parts(parts: "np.ndarray") -> None:
     console.print(f"cosine     {parts.sum():.4f}")
     for number, part in enumerate(parts[:-1], 1):
         console.print(f"cluster {number:<3d}{part:+.4f}")
-    console.print(f"rest       {parts[-1]:+.4f} (biases, the same for all recordings)")
+    console.print(f"rest       {parts[-1]:+.4f} (bias and mean of the encoder)")
 
 
 def write_numbers(

@@ -140,10 +140,14 @@ def contributions(encoder: Embedder, one: PoolingSums, other: PoolingSums) -> np
 
     Before its length is divided out, an embedding is a sum over the clusters, ``u = r + sum_k
     P_k v_k``, with the pooled vector v, the columns P_k of the projection that cluster k meets, and
-    a rest r from biases and means that is the same for all recordings. So the cosine is a sum of
-    products of two terms, one from either side; a product of different terms is shared equally
-    between them, as Shapley values are. Where a ReLU follows the projection, P_k is what it lets
-    through in the recording at hand.
+    a rest r that all recordings share: the bias, less the mean of the training embeddings where the
+    encoder subtracts it. So the cosine is a sum of products of two terms, one from either side; a
+    product of different terms is shared equally between them, as Shapley values are. Where a ReLU
+    follows the projection, P_k is what it lets through in the recording at hand.
+
+    The terms of the clusters are not centred: what they have in common with an average recording is
+    in them, and taken away in the rest. Compare a cluster's number between pairs of recordings
+    rather than with that of another cluster.
 
     Args:
         encoder: one that pools by VLAD.

@@ -23,7 +23,7 @@ def test_prints_and_draws_one_recording(run, material, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     assert run("explain", "a.wav", "--encoder", "encoder", "--out", "a.png") == 0
     said = capsys.readouterr().out
-    assert "a.wav: 3 clusters, 1 ghosts" in said
+    assert "a.wav: 3 clusters, ghosts: 1, " in said
     share = material.assignments("a.wav")[3:].sum(axis=0).mean()
     assert f"ghosts     {share:.1%} of the weight" in said
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
