@@ -8,40 +8,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from speakervlad.errors import InputError
-from speakervlad.serve import answers
+from speakervlad.serve import answers, enrolment
 from speakervlad.serve.answers import Desk
-from speakervlad.serve.guard import Guard, is_loopback, refuse
+from speakervlad.serve.conversation import Conversations, exported
+from speakervlad.serve.guard import API, Guard, is_loopback, refuse
 from speakervlad.serve.uploads import Form, received
+from speakervlad.serve.work import Work
 
 logger = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
-# Of all requests together; more would only slow each other down.
-COMPUTED_AT_ONCE = 2
+# More would only slow each other down. A long conversation does not keep short answers waiting.
+COMPUTED_AT_ONCE, CONVERSATIONS_AT_ONCE = 2, 1
 MAX_CONNECTIONS = 200
 Answer = Callable[[Form], Any]
-
-
-class Work:
-    """Answers that take time, in threads, a few at once."""
-
-    def __init__(self) -> None:
-        self._limiter: anyio.CapacityLimiter | None = None
-
-    async def __call__(self, function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
-        if self._limiter is None:  # it belongs to a running event loop
-            self._limiter = anyio.CapacityLimiter(COMPUTED_AT_ONCE)
-        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
 
 
 def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
@@ -52,18 +47,28 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
         token: what requests must carry.
         is_local: whether it listens on loopback only.
     """
-    work = Work()
+    work = Work(COMPUTED_AT_ONCE)
+    gets = {"about": answers.about, "people": enrolment.people}
+    posts: dict[str, tuple[Answer, Callable[[Any], Response]]] = {
+        "verify": (partial(answers.verification, desk), JSONResponse),
+        "people/add": (partial(enrolment.add, desk), JSONResponse),
+        "people/rename": (partial(enrolment.rename, desk), JSONResponse),
+        "people/forget": (partial(enrolment.forget, desk), JSONResponse),
+        "identify": (partial(enrolment.identify, desk), JSONResponse),
+        "turns": (exported, PlainTextResponse),
+        "report": (answers.report, JSONResponse),
+        "report.html": (answers.report_page, HTMLResponse),
+    }
+    conversations = Conversations(desk, Work(CONVERSATIONS_AT_ONCE))
     routes = [
         Route("/", lambda _: FileResponse(PAGE / "index.html")),
-        Route("/api/about", _getting(work, partial(answers.about, desk))),
-        Route("/api/verify", _posting(work, partial(answers.verification, desk)), methods=["POST"]),
-        Route("/api/report", _posting(work, answers.report), methods=["POST"]),
-        Route(
-            "/api/report.html",
-            _posting(work, answers.report_page, HTMLResponse),
-            methods=["POST"],
-        ),
         Mount("/page", StaticFiles(directory=PAGE)),
+        *(Route(API + name, _getting(work, partial(of, desk))) for name, of in gets.items()),
+        *(
+            Route(API + name, _posting(work, *answer), methods=["POST"])
+            for name, answer in posts.items()
+        ),
+        Route(f"{API}conversation", conversations, methods=["POST"]),
     ]
     handlers = {InputError: _input_error, HTTPException: _http_error, Exception: _failure}
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token, is_local)
@@ -129,11 +134,11 @@ def _getting(work: Work, answer: Callable[[], Any]) -> Callable[[Request], Any]:
 
 
 def _posting(
-    work: Work, answer: Answer, response: Callable[[Any], Response] = JSONResponse
+    work: Work, answer: Answer, response: Callable[[Any], Response]
 ) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         async with received(request) as form:
-            return response(await work(answer, form))
+            return response(await work(partial(answer, form)))
 
     return endpoint
 

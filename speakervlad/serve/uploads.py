@@ -45,7 +45,7 @@ class Upload:
             return np.concatenate(list(self._limited(MAX_SECONDS)))
 
     def decoded(self) -> Path:
-        """A file of the same samples of which any span is one seek, in place of the upload.
+        """A file of the same samples, mono, of which any span is one seek; beside the upload.
 
         Raises:
             InputError: not audio, damaged, or longer than ``MAX_MEETING_SECONDS``.
@@ -54,7 +54,6 @@ class Upload:
         with self.named():
             blocks = self._limited(MAX_MEETING_SECONDS)
             write_audio(target, blocks, subtype="FLOAT")
-        self.path.unlink()
         return target
 
     def _limited(self, max_seconds: float) -> Iterator[np.ndarray]:
@@ -104,6 +103,28 @@ class Form:
         if len(found) != 1:
             raise InputError(f"{field}: {len(found)} files. Give one.")
         return found[0]
+
+    def text(self, field: str, default: str | None = None) -> str:
+        """The text of a field.
+
+        Raises:
+            InputError: there is none, and no ``default``.
+        """
+        found = self.texts.get(field, default)
+        if found is None:
+            raise InputError(f"{field}: is missing.")
+        return found
+
+    def number(self, field: str) -> float:
+        """The number of a field.
+
+        Raises:
+            InputError: there is none.
+        """
+        try:
+            return float(self.text(field))
+        except ValueError:
+            raise InputError(f"{field}: {self.texts[field][:40]!r} is no number.") from None
 
     def all(self, field: str) -> list[Upload]:
         """The files of a field, at least one.
