@@ -197,7 +197,7 @@ function lanes(answer, file, audio) {
       } }, choices.map((choice) => el("option", { selected: choice === name }, choice)), el("option", {}, fresh));
       return el("tr", {}, el("td", {}, el("button", { type: "button", class: "plain", "aria-label": `Play from ${clock(start, 1)}`,
         onclick: () => seek(start, true) }, `▶ ${clock(start, 1)}`)),
-      el("td", {}, `${(end - start).toFixed(1)} s`), el("td", {}, el("i", { class: "swatch", style: { background: colour(name) } }), select));
+      el("td", {}, `${(end - start).toFixed(1)} s`), el("td", {}, el("div", {}, el("i", { class: "swatch", style: { background: colour(name) } }), select)));
     });
     table.replaceChildren(...lines);
     lists.set("bars", bars).set("lines", lines);

@@ -90,12 +90,12 @@ export function openPeople(root) {
     }
     const rows = people.map((person) => el("tr", {}, el("td", {}, el("b", {}, person.name),
       person.num_voices > 1 ? el("small", {}, `${person.num_voices} voices far apart`) : ""),
-    el("td", {}, person.num_recordings), el("td", {}, clock(person.seconds)), el("td", {}, person.last_date.slice(0, 10)),
+    el("td", {}, `${person.num_recordings} recording${person.num_recordings === 1 ? "" : "s"}`), el("td", {}, clock(person.seconds)), el("td", {}, person.last_date.slice(0, 10)),
     el("td", {}, el("div", { class: "row" },
       el("button", { type: "button", "aria-label": `Rename ${person.name}`, onclick: () => rename(person.name) }, "Rename"),
       el("button", { type: "button", class: "danger", "aria-label": `Forget ${person.name}`, onclick: () => forget(person.name) }, "Forget")))));
     list.replaceChildren(el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {},
-      ["Name", "Recordings", "Audio", "Last", ""].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows))),
+      ["Name", "Kept of", "Audio", "Last", ""].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows))),
     el("p", { class: "quiet" }, `${people.length} ${people.length === 1 ? "person" : "people"}, kept in ${where}`));
   }
 

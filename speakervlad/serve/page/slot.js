@@ -8,7 +8,7 @@ const AUDIO = "audio/*,video/mp4,video/webm,.flac,.opus,.amr,.sph,.wma,.m4a,.mka
 // `onchange(files)` is called with the files that lie here now.
 export function recordingSlot({ title, hint, multiple = false, accept = AUDIO, microphone = true, onchange }) {
   let files = [], urls = [], players = [];
-  const input = el("input", { type: "file", accept, multiple, class: "hidden", tabindex: "-1", "aria-label": title });
+  const input = el("input", { type: "file", accept, multiple, hidden: true });
   const choose = el("button", { type: "button" }, multiple ? "Choose files" : "Choose a file");
   const record = el("button", { type: "button", class: "record", "aria-pressed": "false" }, "Record");
   const meter = el("div", { class: "meter", hidden: true }, el("i"));
