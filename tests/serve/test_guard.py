@@ -16,7 +16,11 @@ from speakervlad.serve.uploads import shown_name
 
 from .conftest import TOKEN
 
-POSTS = ["/api/verify", "/api/report", "/api/report.html"]
+POSTS = [
+    f"/api/{name}"
+    for name in "verify people/add people/rename people/forget identify conversation turns report "
+    "report.html".split()  # noqa: SIM905
+]
 
 
 def wav(make_waveform, seconds=1.0, seed=0, form="WAV", rate=16000):
@@ -44,7 +48,8 @@ def test_every_answer_forbids_what_the_page_does_not_need(client):
 def test_without_the_token_nothing_is_told(app, temporary, headers):
     stranger = TestClient(app, "http://localhost:8765")
     encoded = {name: value.encode("utf-8") for name, value in headers.items()}
-    assert stranger.get("/api/about", headers=encoded).status_code == 401
+    for path in ("/api/about", "/api/people", "/api/nowhere"):
+        assert stranger.get(path, headers=encoded).status_code == 401
     for path in POSTS:
         assert stranger.post(path, headers=encoded, content=b"x" * 1000).status_code == 401
 
