@@ -69,14 +69,20 @@ class Speaker:
 def main(
     manifest: Annotated[Path, typer.Argument(help="Utterances, with a column `corpus`.")],
     out: Annotated[Path, typer.Argument(help="Folder for the recordings and reference.rttm.")],
-    noise: Annotated[Path, typer.Option(help="Manifest of noises.")],
+    noise: Annotated[
+        Path, typer.Option(help="Of `prepare --layout musan`; its speech and music are left out.")
+    ],
     count: Annotated[int, typer.Option(help="Conversations.")] = 21,
     seed: Annotated[int, typer.Option(help="Key of all randomness.")] = 1,
 ) -> None:
     """Write ``count`` conversations of 2 to 8 people."""
     utterances, noises = Manifest.load(manifest), Manifest.load(noise)
     by_corpus = speakers_by_corpus(utterances)
-    noise_paths = [noises.root / path for path in noises.paths]
+    noise_paths = [
+        noises.root / path
+        for path, kind in zip(noises.paths, noises.speakers, strict=True)
+        if kind == "noise"
+    ]
     reference = []
     for number in range(count):
         rng = np.random.default_rng((seed, number))

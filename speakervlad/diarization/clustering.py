@@ -7,11 +7,12 @@ import numpy as np
 
 from speakervlad.errors import InputError, check_range, did_you_mean
 
-# Share of the mean vector of a recording's windows that is taken from each: half of what they have
-# in common is the room, half may be a single speaker.
-COMMON = 0.5
+# Share of the mean vector of a recording's windows that is taken from each: the room is in it.
+COMMON = 0.3
 # Mean cosine of windows from which on clusters are of one speaker.
-SAME = 0.19
+SAME = 0.22
+# More windows than this are joined, in blocks of so many, to so many nodes each.
+BLOCK, NODES = 1000, 60
 # Each window is tied to so many nearest ones, or to a share of all if that is more.
 NEAREST, NEAREST_SHARE = 6, 0.03
 
@@ -77,7 +78,7 @@ METHODS = {"agglomerative": agglomerative, "spectral": spectral}
 
 
 def cluster(
-    vectors: np.ndarray, seconds: np.ndarray, limits: Limits, method: str = "agglomerative"
+    vectors: np.ndarray, seconds: np.ndarray, limits: Limits, method: str = "spectral"
 ) -> np.ndarray:
     """Cluster windows, within limits.
 
@@ -97,8 +98,8 @@ def cluster(
         raise InputError(f"unknown clustering {method!r}. {did_you_mean(method, METHODS)}")
     if len(vectors) == 1:
         return np.zeros(1, int)
-    vectors = vectors - COMMON * vectors.mean(axis=0)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = _unit(vectors - COMMON * vectors.mean(axis=0))
+    vectors, seconds, members = _thinned(vectors, seconds)
     cut, count = METHODS[method](vectors, limits)
     labels, large = _large(cut(count), seconds, limits.seconds)
     while large < limits.least and count < len(vectors):
@@ -107,7 +108,31 @@ def cluster(
     while large > limits.most:
         count -= 1
         labels, large = _large(cut(count), seconds, limits.seconds)
-    return labels
+    return labels[members]
+
+
+def _thinned(vectors: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """At most ``BLOCK`` vectors, their seconds, and (windows,) which of them each window is in.
+
+    Time and memory of clustering grow with the square of the windows or faster, so those of long
+    recordings are joined first: the most alike of each some minutes.
+    """
+    members = np.arange(len(vectors))
+    while len(vectors) > BLOCK:
+        labels, offset = [], 0
+        for block in np.array_split(vectors, -(-len(vectors) // BLOCK)):
+            cut, _ = agglomerative(block, Limits())
+            labels.append(offset + cut(NODES))
+            offset = int(labels[-1].max()) + 1
+        joined = np.concatenate(labels)
+        sums = np.zeros((offset, vectors.shape[1]), np.float32)
+        np.add.at(sums, joined, vectors * seconds[:, None].astype(np.float32))
+        vectors, seconds, members = _unit(sums), np.bincount(joined, seconds), joined[members]
+    return vectors, seconds, members
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _large(labels: np.ndarray, seconds: np.ndarray, least: float) -> tuple[np.ndarray, int]:

@@ -13,6 +13,7 @@ from speakervlad.diarization.resegmentation import resegment
 from speakervlad.errors import InputError
 from speakervlad.evaluation.turns import Turn, Turns
 from speakervlad.extras import require
+from speakervlad.inference.card import read_thresholds
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.speech import find_speech
 from speakervlad.inference.waves import Audio, SpeechWave, name_of, open_wave
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 # Seconds of a window, and from window to window.
 WINDOW, HOP = 1.5, 0.75
 # Shorter windows tell too little to cluster them; their frames are given to speakers afterwards.
-SHORTEST = 0.6
+SHORTEST = 0.9
 # How often speakers and frames are found from each other.
 PASSES = 2
+# Speakers of a higher cosine are one, where the encoder states no threshold.
+ALIKE = 0.76
 # A speaker's turns with a shorter pause between them are one.
 PAUSE = 0.5
 
@@ -44,7 +47,7 @@ def diarize(
     channel: int | None = None,
     sample_rate: float = SAMPLE_RATE,
     separate: bool = False,
-    method: str = "agglomerative",
+    method: str = "spectral",
     track: Track = silent,
 ) -> Turns:
     """Find who speaks when. The same recording gives the same turns, every time.
@@ -62,7 +65,7 @@ def diarize(
         channel: of a file with several; their mean by default.
         sample_rate: of samples, in Hz; files know their own.
         separate: take each channel of a file for one speaker, as calls are recorded.
-        method: ``agglomerative`` or ``spectral`` clustering.
+        method: ``spectral`` or ``agglomerative`` clustering.
         track: reports progress.
 
     Returns:
@@ -126,11 +129,38 @@ def _speakers_of_frames(
     found = cluster(frames.vectors(windows), seconds, limits, method)
     labels = _majority(windows, found, len(frames))
     for _ in range(PASSES):
-        speakers = [frames.vector(labels == label) for label in np.unique(labels[labels >= 0])]
-        labels = resegment(frames, np.stack(speakers))
+        labels = resegment(frames, _vectors(frames, labels))
         labels = _without_small(labels, frames.seconds, limits)
-    speakers = [frames.vector(labels == label) for label in np.unique(labels[labels >= 0])]
-    return resegment(frames, np.stack(speakers))
+        labels = _joined(frames, labels, limits, _alike(encoder))
+    return resegment(frames, _vectors(frames, labels))
+
+
+def _vectors(frames: SpeechFrames, labels: np.ndarray) -> np.ndarray:
+    """(speakers, dim) of all frames of each label from 0, in the order of the labels."""
+    numbers = np.unique(labels[labels >= 0])
+    return np.stack([frames.vector(labels == number) for number in numbers])
+
+
+def _joined(frames: SpeechFrames, labels: np.ndarray, limits: Limits, alike: float) -> np.ndarray:
+    """Labels where speakers whose vectors are too much alike have become one."""
+    while True:
+        numbers = np.unique(labels[labels >= 0])
+        if len(numbers) <= limits.least:
+            return labels
+        vectors = _vectors(frames, labels)
+        cosines = vectors @ vectors.T - 2 * np.eye(len(vectors))
+        one, other = np.unravel_index(cosines.argmax(), cosines.shape)
+        if cosines[one, other] < alike:
+            return labels
+        labels = np.where(labels == numbers[other], numbers[one], labels)
+
+
+def _alike(encoder: Embedder) -> float:
+    """The cosine that one pair of strangers in a thousand reaches, if the encoder states it."""
+    known = None
+    if encoder.folder is not None:
+        known = read_thresholds(encoder.folder, encoder.backend.notes)
+    return ALIKE if known is None else known.false_accept_rate.get(0.001, ALIKE)
 
 
 def _majority(windows: np.ndarray, labels: np.ndarray, num_frames: int) -> np.ndarray:

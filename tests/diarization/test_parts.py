@@ -109,3 +109,14 @@ def test_impossible_limits_are_refused(limits, words):
 def test_an_unknown_method_is_refused(voices):
     with pytest.raises(InputError, match="Did you mean 'spectral'"):
         cluster(voices[0], np.ones(60), Limits(), "spectra")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_long_recordings_are_clustered_in_blocks(method):
+    rng = np.random.default_rng(2)
+    whose = rng.integers(3, size=2500)
+    vectors = np.eye(16)[whose] + 0.12 * rng.standard_normal((2500, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = cluster(vectors.astype(np.float32), np.full(2500, 0.75), Limits(), method)
+    assert [len(np.unique(labels[whose == speaker])) for speaker in range(3)] == [1, 1, 1]
+    assert len(np.unique(labels)) == 3
