@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from speakervlad.cli.console import notes, track
-from speakervlad.cli.options import BadListPath, MaxBad, parse_fraction
+from speakervlad.cli.options import BadListPath, MaxBad, SpeechOnlyOption, parse_fraction
 from speakervlad.files import check_writable
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ def prepare(
     decode: Annotated[
         bool, typer.Option(help="Decode every file whole, not its header and its end only.")
     ] = False,
+    speech_only: Annotated[
+        bool,
+        typer.Option("--speech-only", help="Leave out files without speech; count the speech."),
+    ] = False,
     bad_list: BadListPath = None,
     workers: Workers = None,
 ) -> None:
@@ -38,7 +42,9 @@ def prepare(
     check_writable(out)
     from speakervlad.data.prepare import prepare as prepare_manifest
 
-    preparation = prepare_manifest(source, layout=layout, decode=decode, work=work)
+    preparation = prepare_manifest(
+        source, layout=layout, decode=decode, speech_only=speech_only, work=work
+    )
     manifest = preparation.manifest
     manifest.save(out)
     hours = manifest.num_samples.sum() / 16000 / 3600
@@ -53,6 +59,7 @@ def convert_audio(
     out: Annotated[Path, typer.Argument(help="Folder to write, same names below it.")],
     file_format: Annotated[str, typer.Option("--format", help="flac | wav")] = "flac",
     max_bad: MaxBad = "1%",
+    speech_only: SpeechOnlyOption = False,
     bad_list: BadListPath = None,
     workers: Workers = None,
 ) -> None:
@@ -65,7 +72,7 @@ def convert_audio(
     work = work_of(max_bad, BadList(bad_list, column="file"), workers)
     from speakervlad.data.prepare import convert_folder
 
-    done = convert_folder(source, out, file_format=file_format, work=work)
+    done = convert_folder(source, out, file_format=file_format, speech_only=speech_only, work=work)
     notes.print(
         f"{done.num_written} files converted, {done.num_skipped} were there already, "
         f"{len(done.bad_files)} cannot be read: {out}"

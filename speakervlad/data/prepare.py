@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from speakervlad.data.audio import (
 )
 from speakervlad.data.layouts import LAYOUTS, Rows, audio_below
 from speakervlad.data.manifest import Manifest, check_rows
+from speakervlad.data.speech import SpeechFinder, check_spoken, spoken_blocks
 from speakervlad.data.work import BadFile, Work
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import alone_in, remove_stale
@@ -46,10 +47,16 @@ class _Finding(NamedTuple):
     problem: str
     is_narrow: bool = False
     is_quiet: bool = False
+    num_spoken: int | None = None
 
 
 def prepare(
-    source: str | Path, *, layout: str, decode: bool = False, work: Work | None = None
+    source: str | Path,
+    *,
+    layout: str,
+    decode: bool = False,
+    speech_only: bool = False,
+    work: Work | None = None,
 ) -> Preparation:
     """Make the manifest of a corpus.
 
@@ -59,6 +66,8 @@ def prepare(
         decode: Decode every file whole; otherwise of PCM and FLAC only header and last two seconds
             are read, which shows a truncated or silent file but no NaN in its middle. Lengths that
             a header would only estimate are always counted.
+        speech_only: Decode every file whole, leave out those in which hardly anybody speaks, and
+            state how many samples are speech in a further column, ``speech_samples``.
         work: Processes, progress, and how many files may be bad.
 
     Raises:
@@ -68,11 +77,16 @@ def prepare(
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}. {did_you_mean(layout, LAYOUTS)}")
     rows = LAYOUTS[layout](Path(source))
-    return prepare_rows(rows, str(source), decode=decode, work=work)
+    return prepare_rows(rows, str(source), decode=decode, speech_only=speech_only, work=work)
 
 
 def prepare_rows(
-    rows: Rows, name: str, *, decode: bool = False, work: Work | None = None
+    rows: Rows,
+    name: str,
+    *,
+    decode: bool = False,
+    speech_only: bool = False,
+    work: Work | None = None,
 ) -> Preparation:
     """As `prepare`, of rows whose source, called ``name`` in messages, has no common layout.
 
@@ -81,7 +95,13 @@ def prepare_rows(
     """
     check_rows(rows.utterance_ids, rows.paths, name, rows.first_line)
     work = work or Work()
-    examine = partial(_examine, root=rows.root, decode=decode, min_samples=rows.min_samples)
+    examine = partial(
+        _examine,
+        root=rows.root,
+        decode=decode,
+        speech_only=speech_only,
+        min_samples=rows.min_samples,
+    )
     findings = work.over(rows.paths, examine, "Reading audio files")
     bad_files = [
         BadFile(utterance, finding.problem)
@@ -106,37 +126,49 @@ def _named(rows: Rows, marks: list[bool]) -> list[str]:
     return [name for name, mark in zip(rows.utterance_ids, marks, strict=True) if mark]
 
 
-def _examine(path: str, *, root: Path, decode: bool, min_samples: int) -> _Finding:
+def _examine(
+    path: str, *, root: Path, decode: bool, speech_only: bool, min_samples: int
+) -> _Finding:
     """Length of a file, or what is wrong with it."""
     file = root / path
     try:
-        length = None if decode else counted_length(file)
+        length = None if decode or speech_only else counted_length(file)
         if length is not None and length > TAIL_SAMPLES:
             tail = read_audio(file, start=length - TAIL_SAMPLES, num_samples=TAIL_SAMPLES)
             if Level(tail).rms >= QUIET:
                 return _Finding(length, "", is_band_limited(tail))
-        return _examine_whole(file, min_samples)
+        return _examine_whole(file, min_samples, SpeechFinder() if speech_only else None)
     except InputError as error:
         return _Finding(0, str(error))
 
 
-def _examine_whole(file: Path, min_samples: int) -> _Finding:
-    """As `_examine`, of a file that is decoded to its end.
+def _examine_whole(file: Path, min_samples: int, finder: SpeechFinder | None) -> _Finding:
+    """As `_examine`, of a file that is decoded to its end, and listened to by a finder.
 
     Raises:
         InputError: it cannot be used.
     """
-    level, begin = Level(), np.zeros(0, np.float32)
+    level, begin, spans = Level(), np.zeros(0, np.float32), []
     for block in audio_blocks(file, level=level):
+        spans += [] if finder is None else finder.add(block)
         if len(begin) < 10 * SAMPLE_RATE:
             begin = np.concatenate([begin, block])
     level.check(str(file), min_samples=min_samples)
-    return _Finding(level.num_samples, "", is_band_limited(begin), level.rms < QUIET)
+    found = _Finding(level.num_samples, "", is_band_limited(begin), level.rms < QUIET)
+    if finder is None:
+        return found
+    num_spoken = sum(stop - start for start, stop in [*spans, *finder.finish()])
+    check_spoken(num_spoken, level.num_samples, str(file))
+    return found._replace(num_spoken=num_spoken)
 
 
 def _manifest_of(rows: Rows, findings: Sequence[_Finding]) -> Manifest:
     """The manifest of the rows without a problem."""
     good = [row for row, finding in enumerate(findings) if not finding.problem]
+    extra = {name: [values[row] for row in good] for name, values in rows.extra.items()}
+    spoken = [findings[row].num_spoken for row in good]
+    if None not in spoken:
+        extra["speech_samples"] = list(map(str, spoken))
     return Manifest.of(
         rows.root,
         utterance_ids=[rows.utterance_ids[row] for row in good],
@@ -144,7 +176,7 @@ def _manifest_of(rows: Rows, findings: Sequence[_Finding]) -> Manifest:
         speakers=[rows.speakers[row] for row in good],
         sessions=[rows.sessions[row] for row in good],
         num_samples=[findings[row].num_samples for row in good],
-        extra={name: [values[row] for row in good] for name, values in rows.extra.items()},
+        extra=extra,
     )
 
 
@@ -161,6 +193,7 @@ def convert_folder(
     out: str | Path,
     *,
     file_format: str = "flac",
+    speech_only: bool = False,
     work: Work | None = None,
 ) -> Conversion:
     """Convert every audio file below a folder to 16 kHz mono, 16 bit, under the same relative name.
@@ -171,6 +204,7 @@ def convert_folder(
         source: Folder to read.
         out: Folder to write.
         file_format: ``flac`` or ``wav``.
+        speech_only: Cut out where nobody speaks; files in which hardly anybody does are bad.
         work: Processes, progress, and how many files may be bad.
 
     Raises:
@@ -193,12 +227,26 @@ def convert_folder(
         remove_stale(*(job[2] for job in jobs))
         # A power cut may leave an empty file.
         waiting = [job for job in jobs if not job[2].exists() or not job[2].stat().st_size]
-        problems = work.over(waiting, _convert, "Converting")
+        problems = work.over(waiting, partial(_convert, speech_only=speech_only), "Converting")
     bad_files = [
         BadFile(job[0], problem) for job, problem in zip(waiting, problems, strict=True) if problem
     ]
     work.judge(bad_files, len(jobs), str(source))
     return Conversion(len(waiting) - len(bad_files), len(jobs) - len(waiting), bad_files)
+
+
+def _only_speech(source: Path, whole: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The speech of a file, which is read once more to find it, of its blocks.
+
+    Raises:
+        InputError: it cannot be read, or hardly anybody speaks in it.
+    """
+    finder = SpeechFinder()
+    spans = [span for block in audio_blocks(source) for span in finder.add(block)]
+    spans += finder.finish()
+    num_spoken = sum(stop - start for start, stop in spans)
+    check_spoken(num_spoken, finder.num_samples, str(source))
+    return spoken_blocks(whole, spans)
 
 
 def check_format(file_format: str) -> None:
@@ -211,7 +259,7 @@ def check_format(file_format: str) -> None:
         raise InputError(f"unknown format {file_format!r}. {did_you_mean(file_format, FORMATS)}")
 
 
-def _convert(job: tuple[str, Path, Path]) -> str:
+def _convert(job: tuple[str, Path, Path], *, speech_only: bool) -> str:
     """Convert one file; return what is wrong with it, or nothing.
 
     Raises:
@@ -222,7 +270,8 @@ def _convert(job: tuple[str, Path, Path]) -> str:
 
     def blocks() -> Iterator[np.ndarray]:
         try:
-            yield from map(to_int16, speech_blocks(source, min_samples=1))
+            whole = speech_blocks(source, min_samples=1)
+            yield from map(to_int16, _only_speech(source, whole) if speech_only else whole)
         except InputError as error:
             problems.append(str(error))
             raise

@@ -70,8 +70,8 @@ class SpeechFinder:
         rest = np.pad(self._waiting, (0, -len(self._waiting) % FRAME_SAMPLES))
         return [*(self._hear(rest) if len(rest) else ()), *self._close()]
 
-    def _probabilities(self, block: np.ndarray) -> list[float]:
-        """That of speech, of each frame of a block."""
+    def probabilities(self, block: np.ndarray) -> list[float]:
+        """Of speech in each of the frames that follow: whole ones, float32 (samples,)."""
         frames = block.reshape(-1, FRAME_SAMPLES)
         contexts = np.concatenate([self._context[None], frames[:-1, -CONTEXT_SAMPLES:]])
         self._context = frames[-1, -CONTEXT_SAMPLES:]
@@ -83,7 +83,7 @@ class SpeechFinder:
         return probabilities.reshape(-1).tolist()
 
     def _hear(self, block: np.ndarray) -> Iterator[Span]:
-        probabilities = self._probabilities(block)
+        probabilities = self.probabilities(block)
         for frame, probability in enumerate(probabilities, self._num_frames):
             if self._begin is None and probability >= BEGIN:
                 self._begin = frame
@@ -117,6 +117,20 @@ def speech_spans(blocks: Iterable[np.ndarray]) -> Iterator[Span]:
     for block in blocks:
         yield from finder.add(block)
     yield from finder.finish()
+
+
+def spoken_blocks(blocks: Iterable[np.ndarray], spans: Iterable[Span]) -> Iterator[np.ndarray]:
+    """Yield what lies in spans of blocks that follow one another, nothing of which is kept."""
+    waiting, begin = iter(spans), 0
+    start, stop = next(waiting, (0, 0))
+    for block in blocks:
+        end = begin + len(block)
+        while start < end and start < stop:
+            yield block[max(start - begin, 0) : stop - begin]
+            if stop > end:
+                break
+            start, stop = next(waiting, (0, 0))
+        begin = end
 
 
 def check_spoken(num_spoken: int, num_samples: int, name: str) -> None:

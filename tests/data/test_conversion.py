@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from speakervlad import speech
 from speakervlad.data.audio import read_audio
 from speakervlad.data.prepare import convert_folder
+from speakervlad.data.speech import spoken_blocks
 from speakervlad.data.work import BadList, Work
 from speakervlad.errors import InputError
 from speakervlad.files import alone_in
@@ -79,3 +81,26 @@ def test_a_full_disk_stops_at_once_and_is_no_bad_file(source, tmp_path, full_dis
     assert bad_list.files == []
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert convert_folder(source, tmp_path / "out") == (3, 0, [])
+
+
+def test_speech_only_is_what_is_left(make_speech, make_wav, tmp_path):
+    said = soundfile.read(make_speech(tmp_path / "a.wav"), dtype="int16")[0]
+    silence = np.zeros(3 * 16000, np.int16)
+    source = tmp_path / "in"
+    make_wav(source / "tone.wav", 1.0)
+    soundfile.write(source / "b.wav", np.concatenate([silence, said, silence, said]), 16000)
+    done = convert_folder(source, tmp_path / "out", speech_only=True, work=Work(0.5))
+    assert [bad.utterance_id for bad in done.bad_files] == ["tone.wav"]
+    found = soundfile.read(tmp_path / "out" / "b.flac", dtype="int16")[0]
+    samples = soundfile.read(source / "b.wav", dtype="int16")[0]
+    cuts = np.rint(speech(source / "b.wav") * 16000).astype(int)
+    np.testing.assert_array_equal(found, np.concatenate([samples[a:b] for a, b in cuts]))
+
+
+def test_spans_are_cut_from_blocks_of_any_size():
+    samples = np.arange(1000, dtype=np.float32)
+    spans = [(0, 10), (90, 310), (310, 311), (999, 1000)]
+    expected = np.concatenate([samples[start:stop] for start, stop in spans])
+    for size in (1, 7, 100, 1000):
+        blocks = (samples[start : start + size] for start in range(0, 1000, size))
+        np.testing.assert_array_equal(np.concatenate([*spoken_blocks(blocks, spans)]), expected)

@@ -6,6 +6,7 @@ import soundfile
 import soxr
 
 from speakervlad.data.layouts import LAYOUTS, audio_below
+from speakervlad.data.manifest import Manifest
 from speakervlad.data.prepare import prepare
 from speakervlad.data.work import Work
 from speakervlad.errors import InputError
@@ -321,3 +322,16 @@ def test_progress_counts_files(folder):
 
     prepare(folder, layout="speaker-folders", work=Work(track=track))
     assert seen == [("Reading audio files", 5)] * 5
+
+
+def test_speech_only_leaves_out_files_without_speech_and_counts_it(make_speech, make_wav, tmp_path):
+    make_speech(tmp_path / "c" / "ann" / "0.wav", 2.0)
+    make_wav(tmp_path / "c" / "ann" / "tone.wav", 2.0)
+    found = prepare(tmp_path / "c", layout="speaker-folders", speech_only=True, work=Work(0.5))
+    assert list(found.manifest.utterance_ids) == ["ann/0"]
+    (counted,) = map(int, found.manifest.column("speech_samples"))
+    assert 1.8 * 16000 < counted <= 2.0 * 16000
+    assert [bad.utterance_id for bad in found.bad_files] == ["ann/tone"]
+    assert "0.00 s of speech found in 2.00 s" in found.bad_files[0].reason
+    found.manifest.save(tmp_path / "c.csv")
+    assert list(Manifest.load(tmp_path / "c.csv").column("speech_samples")) == [str(counted)]
