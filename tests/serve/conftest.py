@@ -1,10 +1,12 @@
 """The server without a network, and as a process of its own."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ from speakervlad import load_encoder
 from speakervlad.serve.answers import Desk
 from speakervlad.serve.app import build_app
 
+ROOT = str(Path(__file__).parents[2])
 TOKEN = "a-token"
 
 
@@ -56,8 +59,14 @@ def server(tmp_path_factory):
     """A real server; the address that it prints."""
     folder = tmp_path_factory.mktemp("server")
     command = [sys.executable, "-m", "speakervlad", "serve", "--port", "0"]
-    command += ["--store", str(folder / "people.db"), "--backend", "onnxruntime"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command += ["--store", "people.db", "--backend", "onnxruntime"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": ROOT},
+    )
     try:
         assert process.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+/#token=\S+", process.stdout.readline())

@@ -105,7 +105,7 @@ export function openPeople(root) {
 
   root.append(el("h1", {}, "Whose voice is it?"),
     el("p", { class: "lead" }, "Enrol people once; their voices are recognised later, and strangers stay unknown."),
-    el("div", { class: "two" }, form,
+    el("div", { class: "two top" }, form,
       el("div", { class: "card" }, el("h2", {}, "Identify"), unknown.root, el("br"),
         el("label", { class: "short" }, "Strangers who may get a name", rate), identifying.root, answers)),
     el("div", { class: "card" }, el("h2", {}, "Enrolled"), listing.root, list));
