@@ -8,7 +8,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -150,12 +150,13 @@ def naming_full_disk(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive(path: str | Path, busy: str) -> Iterator[None]:
+def exclusive(path: str | Path, busy: str, *, stays: bool = True) -> Iterator[None]:
     """Hold a lock file, which the system takes back when this process ends, however it ends.
 
     Args:
-        path: of the lock file, which stays behind and means nothing by itself.
+        path: of the lock file, which means nothing by itself.
         busy: the message if another process holds it.
+        stays: leave the lock file behind at the end.
 
     Raises:
         InputError: another process holds it, or its folder cannot be written.
@@ -175,22 +176,19 @@ def exclusive(path: str | Path, busy: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if not stays:
+            Path(path).unlink(missing_ok=True)
         held.release()
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> AbstractContextManager[None]:
     """While files below a folder are written, which may not exist yet: nobody else does so.
 
     Raises:
         InputError: another process does, or the folder cannot be written.
     """
-    path = folder / ".lock"
-    with exclusive(path, f"{folder}: another process is writing it. Wait for its end."):
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    busy = f"{folder}: another process is writing it. Wait for its end."
+    return exclusive(folder / ".lock", busy, stays=False)
 
 
 def remove_stale(*paths: str | Path) -> None:

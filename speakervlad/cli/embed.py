@@ -62,44 +62,49 @@ def embed(
     import time
 
     from speakervlad.inference.engine import load_encoder
-    from speakervlad.inference.shares import embed_in_parts, open_parts, share_from_environment
+    from speakervlad.inference.shares import (
+        embed_in_parts,
+        hold_output,
+        open_parts,
+        share_from_environment,
+    )
 
     started, share = time.time(), share_from_environment()
     windows = windows_of(window, hop)
     check_table(out)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     recordings = find_recordings(inputs, root)
-    parts = open_parts(
-        out,
-        embedder,
-        precision=precision,
-        windows=windows,
-        speech_only=speech_only,
-        channel=channel,
-    )
-    began = time.perf_counter()
-    items = embed_in_parts(
-        embedder,
-        recordings,
-        parts,
-        share=share,
-        since=started,
-        windows=windows,
-        speech_only=speech_only,
-        channel=channel,
-        tolerate=tolerance(max_bad, bad_list, inputs[0]),
-        track=track_audio,
-    )
-    if items is None:
-        return
-    seconds = [item.seconds for item in parts.new(recordings, items)]
-    speed = describe_speed(len(seconds), sum(seconds), time.perf_counter() - began)
-    good = {name: item for name, item in zip(recordings.ids, items, strict=True) if item}
-    table = collect(list(good), list(good.values()), are_windows=windows is not None)
-    embeddings = replace(table, encoder=embedder.fingerprint)
-    embeddings.save(out)
-    parts.remove()
-    notes.print(f"{len(embeddings)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
+    with hold_output(out, share):
+        parts = open_parts(
+            out,
+            embedder,
+            precision=precision,
+            windows=windows,
+            speech_only=speech_only,
+            channel=channel,
+        )
+        began = time.perf_counter()
+        items = embed_in_parts(
+            embedder,
+            recordings,
+            parts,
+            share=share,
+            since=started,
+            windows=windows,
+            speech_only=speech_only,
+            channel=channel,
+            tolerate=tolerance(max_bad, bad_list, inputs[0]),
+            track=track_audio,
+        )
+        if items is None:
+            return
+        seconds = [item.seconds for item in parts.new(recordings, items)]
+        speed = describe_speed(len(seconds), sum(seconds), time.perf_counter() - began)
+        good = {name: item for name, item in zip(recordings.ids, items, strict=True) if item}
+        table = collect(list(good), list(good.values()), are_windows=windows is not None)
+        replace(table, encoder=embedder.fingerprint).save(out)
+        parts.remove()
+    notes.print(f"{len(table)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
 
 
 def tolerance(max_bad: str, bad_list: Path | None, source: Path) -> "Tolerate | None":

@@ -7,13 +7,15 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.files import atomic_path
+from speakervlad.evaluation.arrays import load_npz
+from speakervlad.files import atomic_path, exclusive
 from speakervlad.inference.engine import Embedded, Embedder, Windows, describe_failures
 from speakervlad.inference.recordings import Recordings
 from speakervlad.progress import Track, silent
@@ -83,8 +85,11 @@ class Parts:
         """The recordings that are finished by now, whichever process did them."""
         for path in self.folder.glob("[!.]*.npz"):
             if path not in self._keys:
-                with np.load(path, allow_pickle=False) as arrays:
-                    self._keys[path] = arrays["keys"].tolist()
+                try:
+                    self._keys[path] = list(_read_part(path))
+                except InputError as error:
+                    logger.warning("%s Its recordings are computed again.", error)
+                    path.unlink(missing_ok=True)
         return {key for keys in self._keys.values() for key in keys}
 
     def add(self, keys: Sequence[str], items: Sequence[Embedded]) -> None:
@@ -109,11 +114,7 @@ class Parts:
         """Finished recordings, in the order of ``keys``."""
         finished: dict[str, Embedded] = {}
         for path in self._keys:
-            with np.load(path, allow_pickle=False) as arrays:
-                cuts = np.cumsum(arrays["counts"])[:-1]
-                vectors, spans = (np.split(arrays[name], cuts) for name in ("vectors", "spans"))
-                rows = map(Embedded, vectors, spans, arrays["seconds"].tolist())
-                finished.update(zip(arrays["keys"].tolist(), rows, strict=True))
+            finished |= _read_part(path)
         return [finished[key] for key in keys]
 
     def new(self, recordings: Recordings, items: Sequence[Embedded | None]) -> list[Embedded]:
@@ -143,6 +144,33 @@ class Parts:
                 f"{self.folder}: holds parts of an unfinished run with another "
                 f"{', '.join(other)}. {way_out}"
             )
+
+
+def _read_part(path: Path) -> dict[str, Embedded]:
+    """The recordings of a part, by key.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    arrays = load_npz(path, ("keys", "counts", "seconds", "vectors", "spans"))
+    try:
+        cuts = np.cumsum(arrays["counts"])[:-1]
+        vectors, spans = (np.split(arrays[name], cuts) for name in ("vectors", "spans"))
+        rows = map(Embedded, vectors, spans, arrays["seconds"].tolist())
+        return dict(zip(arrays["keys"].tolist(), rows, strict=True))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: no part of a run of `embed`.") from error
+
+
+def hold_output(out: Path, share: Share) -> AbstractContextManager[None]:
+    """Keep other runs from writing the same file; each process of a run holds a lock of its own.
+
+    Raises:
+        InputError: another run holds it, or its folder cannot be written.
+    """
+    lock = out.with_name(f".{out.name}.{share.rank}.lock")
+    busy = f"{out}: another process is writing it. Wait for its end, or choose another --out."
+    return exclusive(lock, busy, stays=False)
 
 
 def open_parts(

@@ -16,6 +16,7 @@ from speakervlad.inference.shares import (
     Parts,
     Share,
     embed_in_parts,
+    hold_output,
     open_parts,
     share_from_environment,
 )
@@ -108,6 +109,29 @@ def test_finished_parts_are_not_computed_again(embedder, recordings, out, plain,
     again = counting()
     np.testing.assert_array_equal(vectors_of(embed(again, recordings, out)), plain)
     assert again.backend.num_embedded == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 but no archive", None])
+def test_a_damaged_part_is_computed_again(embedder, recordings, out, plain, caplog, content):
+    embed(embedder, recordings, out, rank=1, size=2)
+    (part,) = out.with_name("e.npz.parts").glob("*.npz")
+    if content is None:
+        np.savez(part, keys=np.array(["a"]), counts=np.array(["one"]))
+    else:
+        part.write_bytes(content)
+    again = counting()
+    np.testing.assert_array_equal(vectors_of(embed(again, recordings, out)), plain)
+    assert again.backend.num_embedded == 7
+    assert "Its recordings are computed again" in caplog.text
+
+
+def test_a_second_run_with_the_same_output_is_refused(out):
+    with hold_output(out, Share(0, 2)), hold_output(out, Share(1, 2)):
+        with pytest.raises(InputError, match=r"e\.npz: another process is writing it"):
+            hold_output(out, Share()).__enter__()
+        with hold_output(out.with_name("f.npz"), Share()):
+            assert len(list(out.parent.glob(".*.lock"))) == 3
+    assert not list(out.parent.glob(".*.lock"))
 
 
 def test_files_that_fail_do_not_cost_the_others(embedder, recordings, out, monkeypatch):
