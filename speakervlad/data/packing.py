@@ -38,6 +38,14 @@ class _Job(NamedTuple):
         """Where the rows that could not be read are written down with the reasons."""
         return self.shard.with_suffix(".bad.json")
 
+    def read_notes(self) -> list[tuple[int, str]]:
+        """Those rows and reasons; none if the notes are damaged, so that all is tried again."""
+        try:
+            noted = json.loads(self.notes.read_text(encoding="utf-8"))
+            return [(range(len(self.part))[row], str(reason)) for row, reason in noted]
+        except (IndexError, RecursionError, TypeError, ValueError):
+            return []
+
     def is_written(self) -> bool:
         size = 2 * int(self.part.num_samples.sum())
         return self.shard.is_file() and self.shard.stat().st_size == size
@@ -150,7 +158,7 @@ def _packed_paths(num_samples: np.ndarray, bounds: list[int], shards: list[Path]
 
 def _write_shard(job: _Job) -> list[BadFile]:
     """Write a shard, unless the one there holds all that can be read; return what cannot."""
-    noted = json.loads(job.notes.read_text(encoding="utf-8")) if job.is_written() else []
+    noted = job.read_notes() if job.is_written() else []
     if not noted or any(_is_readable(job.part, row) for row, _ in noted):
         # In this order no shard is ever whole without the notes of its empty places.
         job.shard.unlink(missing_ok=True)

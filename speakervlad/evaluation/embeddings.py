@@ -215,9 +215,13 @@ def read_scp(path: Path) -> Embeddings:
                     f"{path}, line {number}: {' '.join([name, *places])!r} is no "
                     "`id file.ark:offset`. Pipes are not run; write the ark to a file."
                 )
-            with _open_regular(_beside(path, place["file"])) as file:
-                file.seek(int(place["offset"]))
-                array = _read_kaldi(file)
+            try:
+                with _open_regular(_beside(path, place["file"])) as file:
+                    file.seek(int(place["offset"]))
+                    array = _read_kaldi(file)
+            except OSError as error:
+                reason = f"{place[0]}: {error.strerror}"
+                raise InputError(f"{path}, line {number}: {reason}.") from error
             if array is None:
                 raise InputError(
                     f"{path}, line {number}: no vector of floats stands at {place[0]}. "
