@@ -199,8 +199,8 @@ def read_threshold(
     known = read_thresholds(encoder, notes)
     if known is None:
         raise InputError(
-            f"{encoder}: holds no {THRESHOLDS_NAME}. Pass --threshold, or learn them with "
-            "`speakervlad calibrate-encoder`."
+            f"{encoder or 'this encoder'}: holds no {THRESHOLDS_NAME}. Pass --threshold, or learn "
+            "them with `speakervlad calibrate-encoder`."
         )
     return known.eer if false_accept_rate is None else known.at(false_accept_rate)
 

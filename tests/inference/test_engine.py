@@ -1,9 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 import soxr
 import torch
 
 from speakervlad.config import EncoderConfig
+from speakervlad.data.audio import read_audio
 from speakervlad.errors import InputError
 from speakervlad.inference.backends import TorchBackend
 from speakervlad.inference.engine import Embedder, Windows, load_encoder, window_spans
@@ -45,10 +48,56 @@ def test_embeddings_are_unit_vectors_of_the_encoders_size(embedder, make_wavefor
 
 
 def test_file_equals_its_samples(embedder, make_wav, tmp_path):
-    from speakervlad.data.audio import read_audio
-
     path = make_wav(tmp_path / "a.wav", seconds=1.3)
     np.testing.assert_array_equal(embedder.embed(path), embedder.embed(read_audio(path)))
+
+
+def kinds_of_audio(path):
+    """The same recording as a path, bytes, a file object, an array, a list and a tensor."""
+    samples = read_audio(path)
+    content = path.read_bytes()
+    in_memory = (samples, samples.tolist(), torch.from_numpy(samples))
+    return [path, str(path), content, io.BytesIO(content), *in_memory]
+
+
+def test_files_are_embedded_whatever_holds_them(embedder, make_wav, tmp_path):
+    path = make_wav(tmp_path / "a.wav", 1.0)
+    vectors = embedder.embed_files(kinds_of_audio(path))
+    np.testing.assert_allclose(vectors, np.tile(embedder.embed(path), (7, 1)), atol=1e-6)
+
+
+def test_samples_of_another_rate_are_embedded_at_theirs(embedder, make_waveform):
+    slow = make_waveform(1.0, rate=8000)
+    expected = embedder.embed(slow, sample_rate=8000)
+    vectors = embedder.embed_files([slow, slow], sample_rate=8000)
+    np.testing.assert_allclose(vectors, [expected, expected], atol=1e-6)
+    answer = embedder.verify(slow, slow.copy(), threshold=0.999, sample_rate=8000, any_sound=True)
+    assert answer.same
+
+
+def test_a_nameless_recording_that_fails_is_counted(embedder, make_waveform):
+    with pytest.raises(InputError, match=r"1 of 2 files .*: recording 2: waveform: some samples"):
+        embedder.embed_files([make_waveform(1.0), np.full(9000, np.nan, np.float32)])
+
+
+def test_verify_compares_whatever_holds_the_recordings(embedder, make_speech, tmp_path):
+    one, other = make_speech(tmp_path / "a.wav"), make_speech(tmp_path / "b.wav", seed=2)
+    expected = float(embedder.embed(one) @ embedder.embed(other))
+    for audio in kinds_of_audio(other):
+        answer = embedder.verify(one, audio, threshold=expected - 1e-4)
+        assert answer.score == pytest.approx(expected, abs=1e-6)
+        assert answer.same
+    assert not embedder.verify(one, other, threshold=expected + 1e-4).same
+    with pytest.raises(InputError, match=r"absent\.wav"):
+        embedder.verify(one, tmp_path / "absent.wav", threshold=0)
+
+
+def test_an_encoder_in_memory_knows_no_threshold(embedder):
+    with pytest.raises(InputError, match=r"holds no thresholds\.json\. Pass --threshold"):
+        embedder.threshold()
+    with pytest.raises(InputError, match="no threshold is known"):
+        embedder.rule()
+    assert embedder.rule(threshold=0.5).judge(0.5).same
 
 
 def assert_companions_do_not_matter(embedder, make_wav, folder, count, longest):
