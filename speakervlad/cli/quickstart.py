@@ -12,6 +12,8 @@ from speakervlad.extras import require
 
 # Two recordings of one speaker, and one of another.
 SHOWN = ("alex-1", "alex-2", "kim-1")
+ENROLLED = {"Alex": ("alex-1", "alex-2"), "Kim": ("kim-1", "kim-2")}
+ASKED = ("alex-3", "jo-1")
 
 
 def quickstart(
@@ -50,6 +52,7 @@ def quickstart(
     )
     clips = examples()
     print_pairs([clips[name] for name in SHOWN])
+    print_people(clips)
     if recordings:
         console.print("and of yours:")
         print_pairs(recordings)
@@ -81,6 +84,24 @@ def print_pairs(paths: list[Path]) -> None:
         decision = "same speaker" if answer.same else "different speakers"
         names = f"{short(paths[one])}  {short(paths[other])}"
         console.print(f"  {answer.score:6.3f}  {decision:19} {names}", markup=False, soft_wrap=True)
+
+
+def print_people(clips: dict[str, Path]) -> None:
+    """Enrol two people in a store that is thrown away; identify one of them, and a third person."""
+    import tempfile
+
+    from speakervlad.people.people import PeopleStore
+
+    with tempfile.TemporaryDirectory() as folder, PeopleStore(Path(folder) / "people.db") as store:
+        for name, recordings in ENROLLED.items():
+            store.add(name, [clips[recording] for recording in recordings])
+        names = " and ".join(ENROLLED)
+        console.print(f"and, with {names} enrolled, whose voice others are:")
+        for recording in ASKED:
+            (answer,) = store.identify([clips[recording]])
+            console.print(
+                f"  {answer.name or 'unknown':8}{short(clips[recording])}", soft_wrap=True
+            )
 
 
 def short(path: Path) -> str:

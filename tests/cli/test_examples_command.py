@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 
 from speakervlad import examples, load_encoder, speech
+from speakervlad.cli.quickstart import print_people
 
 
 def test_examples_are_copied_with_their_licence(run, capsys, tmp_path):
@@ -33,3 +34,9 @@ def test_the_encoder_that_ships_tells_them_apart():
     same = {pair: pair[0][:-1] == pair[1][:-1] for pair in scores}
     assert min(scores[pair] for pair in scores if same[pair]) > 0.75
     assert max(scores[pair] for pair in scores if not same[pair]) < 0.2
+
+
+def test_quickstart_knows_who_is_enrolled_and_who_is_not(capsys):
+    print_people(examples())
+    _, one, other = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert (one[0], other[0]) == ("Alex", "unknown")
