@@ -129,6 +129,7 @@ class SqlStore(ABC):
         Returns:
             What was written.
         """
+        self._clean()
         with self.transaction(write=True):
             header = self._header()
             change = function(header, self._people(names))
@@ -136,9 +137,17 @@ class SqlStore(ABC):
             if header.encoder is None and encoder is not None:
                 self._note(zip(("encoder", "encoder_name", "dim"), encoder, strict=True))
             self._write(change, revision)
-        if change.remove:
-            self.cleaned()
+        self._clean()
         return change
+
+    def _clean(self) -> None:
+        """Finish what a removal, here or in a process that was killed, has left to do."""
+        with self.transaction(write=False):
+            marked = self.run("SELECT 1 FROM notes WHERE name = 'unclean'")
+        if marked:
+            self.cleaned()
+            with self.transaction(write=True):
+                self.run("DELETE FROM notes WHERE name = 'unclean'")
 
     def _header(self) -> Header:
         notes = dict(self.run("SELECT name, value FROM notes"))
@@ -192,7 +201,9 @@ class SqlStore(ABC):
         self.run_each("DELETE FROM people WHERE id = ?", [(each.row,) for each in change.remove])
         for person in change.save:
             self._save(person, revision)
-        self._note([("revision", revision)] + ([("removed", revision)] if change.remove else []))
+        self._note([("revision", revision)])
+        if change.remove:
+            self._note([("removed", revision), ("unclean", revision)])
 
     def _save(self, person: Person, revision: int) -> None:
         row = person.row

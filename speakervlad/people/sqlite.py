@@ -124,8 +124,8 @@ class SqliteStore(SqlStore):
         Deleted rows are overwritten with zeros (``secure_delete``); copies that moving rows between
         pages may have left go with ``VACUUM``.
         """
-        with self.lock, self._naming("was changed, but traces may be left in the file until the "
-                                     "same command is given again: "):  # fmt: skip
+        traces = "people were removed, but traces may be left in it until the next change: "
+        with self.lock, self._naming(traces):
             self._connection.execute("VACUUM")
             (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:

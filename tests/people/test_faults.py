@@ -181,6 +181,20 @@ def test_forget_leaves_nothing_in_the_files(path, store, hear):
     assert len(store.people()) == 40
 
 
+def test_forgetting_that_was_killed_is_finished_by_the_next_change(path, store, hear, monkeypatch):
+    for speaker in range(3):
+        store.enrol(f"person {speaker}", [hear(speaker, take) for take in range(4)])
+    monkeypatch.setattr(store.store, "cleaned", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        store.forget(["person 1"])
+    assert b"person 1" in path.with_name("people.db-wal").read_bytes()
+    monkeypatch.undo()
+    store.rename("person 0", "Ada")
+    store.close()
+    assert b"person 1" not in path.read_bytes()
+    assert [each.name for each in path.parent.iterdir()] == ["people.db"]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
