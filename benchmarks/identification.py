@@ -134,7 +134,9 @@ def print_line(
         values = [fnir_at(trial, rate) for trial in trials]
         low, high = interval(trials, rate)
         cells.append(f"{100 * np.mean(values):.1f} [{100 * low:.1f}, {100 * high:.1f}]")
-    for rate in RATES if cohort is not None else ():
+    for rate in RATES:
+        if cohort is None:
+            continue
         pairs = [realised(trial, rate, cohort) for trial in trials]
         cells.append(", ".join(f"{100 * value:.1f}" for value in np.mean(pairs, axis=0)))
     print("| " + " | ".join(cells) + " |", flush=True)
