@@ -388,6 +388,9 @@ class Stuck(BaseException):
 def work_on(kind: str, seed: int, first: int, last: int) -> None:
     """Try the cases, and print a line of JSON for each: where it is, and what came of it."""
     signal.signal(signal.SIGPROF, _stuck)
+    # What libraries print is not for whoever counts.
+    counter = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         readers = list({one.__name__: one for one in KINDS}[kind](folder).items())
@@ -400,11 +403,11 @@ def work_on(kind: str, seed: int, first: int, last: int) -> None:
         for case in range(first, last):
             path, read = readers[case % len(readers)]
             about = {"case": case, "name": f"{kind}/{path.relative_to(folder)}"}
-            print(json.dumps(about), flush=True)
+            counter.write(f"{json.dumps(about)}\n")
             path.write_bytes(mutate(good[path], path.suffix, random.Random(f"{seed} {case}")))
             outcome = try_one(read, path)
             path.write_bytes(good[path])
-            print(json.dumps(about | {"outcome": outcome}), flush=True)
+            counter.write(f"{json.dumps(about | {'outcome': outcome})}\n")
 
 
 def try_one(read: Read, path: Path) -> str:

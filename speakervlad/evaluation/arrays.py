@@ -1,6 +1,7 @@
 """Arrays of .npy and .npz files: nothing is unpickled, and no header is believed unchecked."""
 
 import math
+import sys
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -73,7 +74,16 @@ def _read_array(file: IO[bytes], num_bytes: int) -> np.ndarray:
     if claimed > num_bytes - file.tell():
         raise ValueError(f"its header claims {claimed:,} bytes, more than there are")
     file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
+    array = np.lib.format.read_array(file, allow_pickle=False)
+    if dtype.kind == "U" and _code_points(array).max(initial=0) > sys.maxunicode:
+        raise ValueError("texts with characters that do not exist")
+    return array
+
+
+def _code_points(texts: np.ndarray) -> np.ndarray:
+    """The characters of all texts as numbers."""
+    numbers = np.dtype(np.uint32).newbyteorder(texts.dtype.byteorder)
+    return np.frombuffer(np.ascontiguousarray(texts).tobytes(), numbers)
 
 
 def _reason(error: Exception) -> str:

@@ -397,7 +397,10 @@ def _parquet_ids(path: Path, name: str, ids: "pyarrow.DictionaryArray") -> list[
         raise InputError(f"{path}: {name} has {ids.null_count} rows without an id. Add them.")
     if len(ids.dictionary) < len(ids):
         raise InputError(f"{path}: {name} repeats ids. Give every utterance its own id.")
-    return ids.to_pylist()
+    try:
+        return ids.to_pylist()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {name} has ids that are not UTF-8. Export it again.") from error
 
 
 def _parquet_vectors(path: Path, name: str, vectors: "pyarrow.ListArray") -> np.ndarray:

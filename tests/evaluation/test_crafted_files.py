@@ -279,3 +279,31 @@ def test_ids_that_kaldi_cannot_hold_leave_nothing(tmp_path):
         with pytest.raises(InputError, match="white space or control characters"):
             save_embeddings(tmp_path / "E.scp", table)
     assert not list(Path(tmp_path).iterdir())
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_characters_that_do_not_exist_are_refused(tmp_path, order):
+    ids = np.array(["a", "b"]).astype(f"{order}U1")
+    np.savez(tmp_path / "E.npz", ids=ids, vectors=np.eye(2))
+    assert load_embeddings(tmp_path / "E.npz").ids.tolist() == ["a", "b"]
+    wrong = np.array([0x110000, 98], f"{order}u4").view(f"{order}U1")
+    np.savez(tmp_path / "E.npz", ids=wrong, vectors=np.eye(2))
+    with pytest.raises(InputError, match="characters that do not exist"):
+        load_embeddings(tmp_path / "E.npz")
+
+
+def test_ids_of_parquet_that_are_not_utf_8_are_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    ids = pyarrow.array([b"\xd1"]).view(pyarrow.string())
+    vectors = pyarrow.array([[1.0, 0.0]], pyarrow.list_(pyarrow.float32()))
+    parquet.write_table(pyarrow.table({"id": ids, "embedding": vectors}), tmp_path / "E.parquet")
+    with pytest.raises(InputError, match="ids that are not UTF-8"):
+        load_embeddings(tmp_path / "E.parquet")
+
+
+def test_an_scp_that_points_nowhere_names_its_line(tmp_path):
+    for place in ("absent.ark", "x" * 300 + ".ark"):
+        (tmp_path / "E.scp").write_text(f"a {place}:5\n")
+        with pytest.raises(InputError, match=r"E\.scp, line 1: .*\.ark:5: "):
+            load_embeddings(tmp_path / "E.scp")

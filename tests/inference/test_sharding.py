@@ -149,9 +149,10 @@ def test_parts_of_another_run_are_refused(embedder, recordings, out):
     embed(embedder, recordings, out, rank=1, size=2)
     with pytest.raises(InputError, match=r"another precision, windows\. Delete that folder"):
         open_parts(out, embedder, precision="bfloat16", windows=Windows(1.0, 0.5))
-    (out.with_name("e.npz.parts") / "run.json").write_text("{")
-    with pytest.raises(InputError, match="damaged"):
-        open_parts(out, embedder)
+    for damaged in ("{", "3", "[1]", "[" * 100_000):
+        (out.with_name("e.npz.parts") / "run.json").write_text(damaged)
+        with pytest.raises(InputError, match="damaged"):
+            open_parts(out, embedder)
 
 
 def test_another_path_is_another_recording(embedder, recordings, out, make_wav, tmp_path):
