@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
-from speakervlad.inference.frames import FrameEncoder
+from speakervlad.inference.frames import CHUNK_SECONDS, FrameEncoder
 from speakervlad.inference.waves import SpeechWave
 from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent
@@ -95,7 +95,8 @@ def speech_frames(encoder: FrameEncoder, speech: SpeechWave, track: Track = sile
         speech: at least one sample of it.
         track: reports progress, chunk by chunk.
     """
-    parts = list(track(encoder.frames(speech, mirror=False), "listening"))
+    num_chunks = max(1, round(speech.num_samples / SAMPLE_RATE / CHUNK_SECONDS))
+    parts = list(track(encoder.frames(speech, mirror=False), "listening", num_chunks))
     weights = [weights for _, weights in parts if weights is not None]
     grid = encoder.ends.grid
     step = grid.hop * grid.stride
