@@ -28,6 +28,7 @@ from speakervlad.evaluation.metrics import VerificationReport, verification_repo
 from speakervlad.evaluation.names import required_rows
 from speakervlad.evaluation.scoring import cosine_scores
 from speakervlad.files import atomic_path
+from speakervlad.inference.card import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.export import export_onnx
 from speakervlad.inference.listed import save_decisions
@@ -85,12 +86,14 @@ def main() -> None:
 
 
 def halve(source: Path, out: Path) -> None:
-    """Copy an encoder folder with its weights in float16."""
+    """Copy an encoder folder with its weights in float16; what others learnt there goes."""
     with safe_open(source / WEIGHTS_NAME, "pt") as file:
         notes = file.metadata() or {}
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     state = {n: v.half() if v.is_floating_point() else v for n, v in state.items()}
     out.mkdir(parents=True, exist_ok=True)
+    for name in (THRESHOLDS_NAME, CALIBRATION_NAME):
+        (out / name).unlink(missing_ok=True)
     with atomic_path(out / WEIGHTS_NAME) as path:
         save_file(state, path, metadata=notes)
     with atomic_path(out / ENCODER_CONFIG_NAME) as path:

@@ -204,9 +204,11 @@ def decision_threshold(
         if far is not None:
             raise InputError("--far goes with --encoder, whose threshold for that rate is taken.")
         return threshold
+    from speakervlad.inference.backends import OnnxBackend
     from speakervlad.inference.card import find_encoder, read_threshold
 
-    return read_threshold(find_encoder(encoder), {}, far)
+    path = find_encoder(encoder)
+    return read_threshold(path, OnnxBackend(path).notes if path.is_file() else {}, far)
 
 
 def compare(

@@ -110,7 +110,8 @@ class Embeddings:
         if self.spans is not None:
             arrays |= {"starts": self.spans[:, 0], "ends": self.spans[:, 1]}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+            # The stubs take any keyword for `allow_pickle`, which numpy 2.0 does not have.
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
     def with_vectors(self, ids: np.ndarray, vectors: np.ndarray) -> "Embeddings":
         """Other rows of the same encoder."""

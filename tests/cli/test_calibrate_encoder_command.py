@@ -7,6 +7,7 @@ from itertools import combinations
 import pytest
 import soundfile
 
+from speakervlad.cli.evaluation import decision_threshold as find_threshold
 from speakervlad.inference.card import find_encoder
 from speakervlad.inference.engine import load_encoder
 
@@ -62,6 +63,7 @@ def test_an_exported_file_learns_in_the_files_beside_it(run, corpus, exported):
     # Again: what was there gives way.
     assert run("calibrate-encoder", exported, corpus / "all.trials") == 0
     assert load_encoder(exported).calibration.num_nontarget == 112
+    assert find_threshold(None, exported, 0.1) == load_encoder(exported).threshold(0.1)
     names = {path.name for path in exported.parent.iterdir()}
     assert names == {"e.onnx", "thresholds.json", "calibration.json"}
 
