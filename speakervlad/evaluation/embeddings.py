@@ -400,8 +400,10 @@ def _parquet_ids(path: Path, name: str, ids: "pyarrow.DictionaryArray") -> list[
         raise InputError(f"{path}: {name} repeats ids. Give every utterance its own id.")
     try:
         return ids.to_pylist()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: {name} has ids that are not UTF-8. Export it again.") from error
+    except (IndexError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: {name} has ids that are damaged or not UTF-8. Export it again."
+        ) from error
 
 
 def _parquet_vectors(path: Path, name: str, vectors: "pyarrow.ListArray") -> np.ndarray:

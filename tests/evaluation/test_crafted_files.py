@@ -298,7 +298,7 @@ def test_ids_of_parquet_that_are_not_utf_8_are_refused(tmp_path):
     ids = pyarrow.array([b"\xd1"]).view(pyarrow.string())
     vectors = pyarrow.array([[1.0, 0.0]], pyarrow.list_(pyarrow.float32()))
     parquet.write_table(pyarrow.table({"id": ids, "embedding": vectors}), tmp_path / "E.parquet")
-    with pytest.raises(InputError, match="ids that are not UTF-8"):
+    with pytest.raises(InputError, match="ids that are damaged or not UTF-8"):
         load_embeddings(tmp_path / "E.parquet")
 
 
