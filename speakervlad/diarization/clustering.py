@@ -13,8 +13,8 @@ COMMON = 0.3
 SAME = 0.22
 # More windows than this are joined, in blocks of so many, to so many nodes each.
 BLOCK, NODES = 1000, 60
-# Each window is tied to so many nearest ones, or to a share of all if that is more.
-NEAREST, NEAREST_SHARE = 6, 0.03
+# Windows that are near to each: so many at least, this share of all at most; so many are tried.
+FEWEST, NEAREST_SHARE, TRIED = 5, 0.2, 12
 
 
 @dataclass(frozen=True)
@@ -53,25 +53,38 @@ def agglomerative(vectors: np.ndarray, limits: Limits) -> tuple[Cut, int]:
 def spectral(vectors: np.ndarray, limits: Limits) -> tuple[Cut, int]:
     """Spectral clustering of nearest windows; as many clusters as the largest eigengap tells.
 
-    von Luxburg, "A tutorial on spectral clustering", Statistics and Computing 17 (2007), 8.3.
+    How many windows count as near is found where the gap is largest for that number (Park et al.,
+    "Auto-tuning spectral clustering for speaker diarization using normalized maximum eigengap",
+    IEEE Signal Processing Letters 27, 2020).
     """
     from scipy.linalg import eigh
     from sklearn.cluster import KMeans
 
-    cosines = (vectors @ vectors.T).astype(np.float64)
-    np.fill_diagonal(cosines, -1)
-    kept = min(max(NEAREST, round(NEAREST_SHARE * len(vectors))), len(vectors) - 1)
-    graph = np.where(cosines >= np.sort(cosines, axis=1)[:, [-kept]], np.maximum(cosines, 0), 0)
-    graph = (graph + graph.T) / 2
+    nearest = np.argsort(-(vectors @ vectors.T) + 3 * np.eye(len(vectors)), axis=1, kind="stable")
     most = min(limits.most + 1, len(vectors))
-    laplacian = np.diag(graph.sum(axis=1)) - graph
-    values, basis = eigh(laplacian, subset_by_index=[0, most - 1])
+    largest = max(FEWEST + 2, int(NEAREST_SHARE * len(vectors)))
+    best, basis, count = np.inf, np.zeros((len(vectors), most)), 1
+    for near in np.unique(np.geomspace(FEWEST, largest, TRIED).round().astype(int)):
+        laplacian = _laplacian(nearest[:, :near])
+        values, vectors_of_it = eigh(laplacian, subset_by_index=[0, most - 1])
+        (top,) = eigh(laplacian, eigvals_only=True, subset_by_index=[len(vectors) - 1] * 2)
+        gaps = np.diff(values) / top
+        if near < best * gaps.max():
+            best, basis, count = near / gaps.max(), vectors_of_it, 1 + int(gaps.argmax())
 
     def cut(number: int) -> np.ndarray:
         number = min(number, most)
         return KMeans(number, random_state=0).fit_predict(basis[:, :number])
 
-    return cut, 1 + int(np.argmax(np.diff(values)))
+    return cut, count
+
+
+def _laplacian(nearest: np.ndarray) -> np.ndarray:
+    """Of the graph whose edges tie each item to its nearest ones, half an edge each way."""
+    graph = np.zeros((len(nearest), len(nearest)))
+    np.put_along_axis(graph, nearest, 1.0, axis=1)
+    graph = (graph + graph.T) / 2
+    return np.diag(graph.sum(axis=1)) - graph
 
 
 METHODS = {"agglomerative": agglomerative, "spectral": spectral}
