@@ -11,8 +11,8 @@ from speakervlad.errors import InputError, check_range, did_you_mean
 COMMON = 0.3
 # Mean cosine of windows from which on clusters are of one speaker.
 SAME = 0.22
-# More windows than this are joined, in blocks of so many, to so many nodes each.
-BLOCK, NODES = 1000, 60
+# Of more windows every second, third ... is clustered; the others go to their nearest speaker.
+MOST = 1000
 # Windows that are near to each: so many at least, this share of all at most; so many are tried.
 FEWEST, NEAREST_SHARE, TRIED = 5, 0.2, 12
 
@@ -112,7 +112,8 @@ def cluster(
     if len(vectors) == 1:
         return np.zeros(1, int)
     vectors = _unit(vectors - COMMON * vectors.mean(axis=0))
-    vectors, seconds, members = _thinned(vectors, seconds)
+    step = -(-len(vectors) // MOST)
+    every, vectors, seconds = vectors, vectors[::step], seconds[::step] * step
     cut, count = METHODS[method](vectors, limits)
     labels, large = _large(cut(count), seconds, limits.seconds)
     while large < limits.least and count < len(vectors):
@@ -121,27 +122,14 @@ def cluster(
     while large > limits.most:
         count -= 1
         labels, large = _large(cut(count), seconds, limits.seconds)
-    return labels[members]
+    return labels if step == 1 else _nearest(every, vectors, labels)
 
 
-def _thinned(vectors: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """At most ``BLOCK`` vectors, their seconds, and (windows,) which of them each window is in.
-
-    Time and memory of clustering grow with the square of the windows or faster, so those of long
-    recordings are joined first: the most alike of each some minutes.
-    """
-    members = np.arange(len(vectors))
-    while len(vectors) > BLOCK:
-        labels, offset = [], 0
-        for block in np.array_split(vectors, -(-len(vectors) // BLOCK)):
-            cut, _ = agglomerative(block, Limits())
-            labels.append(offset + cut(NODES))
-            offset = int(labels[-1].max()) + 1
-        joined = np.concatenate(labels)
-        sums = np.zeros((offset, vectors.shape[1]), np.float32)
-        np.add.at(sums, joined, vectors * seconds[:, None].astype(np.float32))
-        vectors, seconds, members = _unit(sums), np.bincount(joined, seconds), joined[members]
-    return vectors, seconds, members
+def _nearest(vectors: np.ndarray, others: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(windows,) labels of those among labelled others whose mean each window is nearest to."""
+    known = np.unique(labels[labels >= 0])
+    centres = _unit(np.stack([others[labels == label].mean(axis=0) for label in known]))
+    return known[(vectors @ centres.T).argmax(axis=1)]
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def test_an_unknown_method_is_refused(voices):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_long_recordings_are_clustered_in_blocks(method):
+def test_of_long_recordings_some_windows_are_clustered_and_all_get_a_speaker(method):
     rng = np.random.default_rng(2)
     whose = rng.integers(3, size=2500)
     vectors = np.eye(16)[whose] + 0.12 * rng.standard_normal((2500, 16))
