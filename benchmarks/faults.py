@@ -594,22 +594,39 @@ def run_forked(words: list[str], folder: Path, kill_after: float | None) -> int:
     return os.waitpid(child, 0)[1]
 
 
+# These tell of the interruptions.
+LOGS = ("stderr.txt", "train.log")
+
+
 def outcome_of(folder: Path) -> dict[str, object]:
     """What a command has left, without what differs from run to run."""
     left: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and name != "stderr.txt" and "tensorboard" not in name:
+        if path.is_file() and path.name not in LOGS and "tensorboard" not in name:
             left[name] = _content(path)
     return left
 
 
+def _plain_state(value: Any) -> object:  # noqa: ANN401 - whatever a state holds
+    """Tensors as bytes; the file itself remembers its temporary name."""
+    if isinstance(value, dict):
+        return {key: _plain_state(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain_state(one) for one in value]
+    return value.numpy().tobytes() if hasattr(value, "numpy") else value
+
+
 def _content(path: Path) -> object:
+    from speakervlad.training.state import TrainingState
+
     if path.suffix == ".jsonl":
         records = [json.loads(line) for line in path.read_text().splitlines()]
         return [{k: v for k, v in one.items() if k != "crops_per_second"} for one in records]
     if path.suffix == ".db":
         return _people(path)
+    if path.suffix == ".pt":
+        return _plain_state(vars(TrainingState.load(path)))
     return path.read_bytes()
 
 
