@@ -10,7 +10,7 @@ WHOLE, HELD, QUIET = "whole", "held", "quiet"
 HELD_HEAD = """## Corpora that took no part
 
 Nothing of these corpora was trained on: what to expect elsewhere, at best. They took part in the
-choice between three mixtures of checkpoints, and in the thresholds.
+choice between four mixtures of checkpoints, and in the thresholds.
 
 """
 LEVEL_HEAD = """## Level
