@@ -180,6 +180,8 @@ def read_turns(path: str | Path) -> dict[str, Turns]:
     path = Path(path)
     if path.is_dir():
         return _read_folder(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is a device or a pipe, no file of turns.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

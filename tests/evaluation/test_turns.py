@@ -1,6 +1,7 @@
 """Turns of speakers: their files and what is done with them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +112,9 @@ def test_one_recording_a_file_but_in_rttm(tmp_path):
         write_turns(tmp_path / "all.srt", both, "srt")
     with pytest.raises(InputError, match="Did you mean 'rttm'"):
         write_turns(tmp_path / "all.rttm", both, "rtm")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no devices here")
+def test_devices_are_no_files_of_turns():
+    with pytest.raises(InputError, match="is a device or a pipe"):
+        read_turns("/dev/zero")
