@@ -680,7 +680,8 @@ def kill_one(
     status = run_forked(words, folder, None)
     left = outcome_of(folder)
     outcome = "same"
-    if status:
+    # `people add` refuses recordings that it has, as it does where a kill came too late.
+    if status and not (name == "people" and left == expected):
         outcome = f"status {status}: {(folder / 'stderr.txt').read_text()[:300]}"
     elif left != expected:
         assert isinstance(expected, dict)
