@@ -224,13 +224,13 @@ def tables(folder: Path) -> dict[Path, Read]:
     found[run / "run.json"] = lambda path: Parts(
         folder / "P.npz", {"encoder": "x", "windows": None}
     )
-    part = {"keys": ["k", "l"], "counts": [1, 2], "seconds": [1.0, 2.0]}
-    ones = np.ones((3, 4), np.float32)
     np.savez(
         run / "part.npz",
-        vectors=ones,
+        keys=np.array(["k", "l"]),
+        counts=np.array([1, 2]),
+        seconds=np.array([1.0, 2.0]),
+        vectors=np.ones((3, 4), np.float32),
         spans=np.ones((3, 2)),
-        **{k: np.array(v) for k, v in part.items()},
     )
     found[run / "part.npz"] = lambda path: _parts(folder / "P.npz", Parts)
     return found
@@ -697,7 +697,7 @@ def main() -> None:
     if sys.argv[1:2] == ["work"]:
         work_on(sys.argv[2], *map(int, sys.argv[3:]))
         return
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Mutated inputs, and kills.")
     parser.add_argument("what", choices=["inputs", "kills"])
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
