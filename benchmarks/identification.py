@@ -259,6 +259,7 @@ def _material(
 def draw(curves: dict[str, list[Trial]], path: Path) -> None:
     """FNIR over FPIR of all speakers, with 95 % over resampled speakers."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(5, 4))
     axes = figure.subplots()
@@ -266,11 +267,15 @@ def draw(curves: dict[str, list[Trial]], path: Path) -> None:
     for name, trials in curves.items():
         means = [np.mean([fnir_at(trial, rate) for trial in trials]) for rate in rates]
         bounds = np.array([interval(trials, rate) for rate in rates])
-        (line,) = axes.loglog(rates, means, label=name)
-        axes.fill_between(rates, bounds[:, 0], bounds[:, 1], color=line.get_color(), alpha=0.2)
-    axes.set_xlabel("FPIR")
-    axes.set_ylabel("FNIR")
-    axes.grid(visible=True, which="both", alpha=0.3)
+        (line,) = axes.loglog(100 * rates, 100 * np.array(means), label=name)
+        axes.fill_between(100 * rates, *100 * bounds.T, color=line.get_color(), alpha=0.2)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(10, (1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    axes.set_xlabel("false-positive identifications of strangers (FPIR), %")
+    axes.set_ylabel("enrolled people missed (FNIR), %")
+    axes.grid(visible=True, alpha=0.3)
     axes.legend()
     figure.savefig(path, bbox_inches="tight")
 
