@@ -36,7 +36,7 @@ def ours(method: str) -> Run:
 
 def resemblyzer() -> Run:
     """Wan et al., 2018: windows of 1.6 s, two a second, spectral clustering (Wang et al., 2018)."""
-    from resemblyzer import VoiceEncoder
+    from resemblyzer import VoiceEncoder  # pyright: ignore[reportMissingImports]
     from spectralcluster import SpectralClusterer  # pyright: ignore[reportMissingImports]
     from spectralcluster.configs import (  # pyright: ignore[reportMissingImports]
         icassp2018_refinement_options,
