@@ -436,8 +436,9 @@ def try_inputs(count: int, seed: int, state: Path, kinds: list[str]) -> None:
     """All cases that the state does not have yet, in processes that may die."""
     found = load_state(state, seed)
     for kind, share in KINDS.items():
-        while kind.__name__ in kinds and found["done"].get(kind.__name__, 0) < share * count:
-            try_batch(found, kind.__name__, round(share * count))
+        cases = round(share * count)
+        while kind.__name__ in kinds and found["done"].get(kind.__name__, 0) < cases:
+            try_batch(found, kind.__name__, cases)
             save_state(state, found)
             show(found)
 

@@ -3,6 +3,8 @@
 import math
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,6 +32,16 @@ ENCODER_KEY = b"speakervlad.encoder"
 # A Parquet file may decode to this, or to so many times its own size, whichever is more.
 MAX_DECODED_BYTES = 200_000_000
 MAX_DECODED_RATIO = 20
+DECODED_BYTES = """
+import sys
+from pyarrow.parquet import ParquetFile
+path, *columns = sys.argv[1:]
+with ParquetFile(path) as file:
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    parts = [group.column(number) for group in groups for number in range(group.num_columns)]
+    wanted = [part for part in parts if part.path_in_schema.split(".")[0] in columns]
+    print(sum(max(8 * part.num_values, part.total_uncompressed_size) for part in wanted))
+"""
 # Types of Kaldi's binary vectors and matrices: number of dimensions, and of the numbers.
 KALDI_TYPES = {b"FV ": (1, "<f4"), b"DV ": (1, "<f8"), b"FM ": (2, "<f4"), b"DM ": (2, "<f8")}
 MAX_KEY_BYTES = 4096
@@ -353,8 +365,8 @@ def read_parquet(path: Path) -> Embeddings:
             texts = str(schema.field(columns[0]).type).removeprefix("dictionary<values=")
             if not texts.startswith(("string", "large_string")):
                 raise InputError(f"{path}: {columns[0]} of type {texts} is no column of texts.")
+            _check_decoded_size(path, columns)
             file = pyarrow.parquet.ParquetFile(opened, read_dictionary=columns[:1])
-            _check_decoded_size(path, file.metadata, columns)
             ids, vectors = (column.combine_chunks() for column in file.read(columns).columns)
         except InputError:
             raise
@@ -378,18 +390,17 @@ def _known_column(path: Path, present: list[str], known: tuple[str, ...]) -> str
     return found
 
 
-def _check_decoded_size(
-    path: Path, metadata: "pyarrow.parquet.FileMetaData", columns: list[str]
-) -> None:
-    """Refuse a file that by its own directory decodes to far more than it holds."""
-    num_bytes = 0
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            part = metadata.row_group(group).column(number)
-            if part.path_in_schema.split(".")[0] in columns:
-                num_bytes += max(8 * part.num_values, part.total_uncompressed_size)
-    if num_bytes > max(MAX_DECODED_BYTES, MAX_DECODED_RATIO * path.stat().st_size):
-        raise InputError(f"{path}: decodes to {num_bytes:,} bytes or more. Write it again.")
+def _check_decoded_size(path: Path, columns: list[str]) -> None:
+    """Refuse a file that by its own directory decodes to far more than it holds.
+
+    The directory is read in a process of its own: on some damaged ones pyarrow ends the process.
+    """
+    command = [sys.executable, "-c", DECODED_BYTES, str(path), *columns]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise InputError(f"{path}: no Parquet file (damaged directory). Export it again.")
+    if int(found.stdout) > max(MAX_DECODED_BYTES, MAX_DECODED_RATIO * path.stat().st_size):
+        raise InputError(f"{path}: decodes to {int(found.stdout):,} bytes or more. Write it again.")
 
 
 def _parquet_ids(path: Path, name: str, ids: "pyarrow.DictionaryArray") -> list[str]:

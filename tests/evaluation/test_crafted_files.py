@@ -307,3 +307,18 @@ def test_an_scp_that_points_nowhere_names_its_line(tmp_path):
         (tmp_path / "E.scp").write_text(f"a {place}:5\n")
         with pytest.raises(InputError, match=r"E\.scp, line 1: .*\.ark:5: "):
             load_embeddings(tmp_path / "E.scp")
+
+
+def test_a_directory_of_parquet_on_which_pyarrow_ends_the_process_is_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    vectors = pyarrow.array([[1.0, 0.0], [0.0, 1.0]], pyarrow.list_(pyarrow.float32()))
+    path = tmp_path / "E.parquet"
+    parquet.write_table(pyarrow.table({"id": ["a", "b"], "embedding": vectors}), path)
+    # The column of ids as one that is required, while its statistics are of an optional one.
+    optional, required = b"\x25\x02\x18\x02id", b"\x25\x00\x18\x02id"
+    content = path.read_bytes()
+    assert content.count(optional) == 1
+    path.write_bytes(content.replace(optional, required))
+    with pytest.raises(InputError, match=r"E\.parquet: no Parquet file"):
+        load_embeddings(path)
