@@ -91,7 +91,11 @@ METHODS = {"agglomerative": agglomerative, "spectral": spectral}
 
 
 def cluster(
-    vectors: np.ndarray, seconds: np.ndarray, limits: Limits, method: str = "spectral"
+    vectors: np.ndarray,
+    seconds: np.ndarray,
+    limits: Limits,
+    method: str = "spectral",
+    spare: int = 0,
 ) -> np.ndarray:
     """Cluster windows, within limits.
 
@@ -100,6 +104,8 @@ def cluster(
         seconds: (windows,), what each adds to the speech of its cluster.
         limits: of the number of speakers.
         method: row of ``METHODS``.
+        spare: if any, so many clusters more than are found, or half as many again, for a caller
+            who joins those of one speaker.
 
     Returns:
         (windows,) speakers from 0, or -1 for windows that make no speaker of their own.
@@ -115,6 +121,8 @@ def cluster(
     step = -(-len(vectors) // MOST)
     every, vectors, seconds = vectors, vectors[::step], seconds[::step] * step
     cut, count = METHODS[method](vectors, limits)
+    if spare:
+        count = min(count + max(spare, count // 2), max(count, limits.most), len(vectors))
     labels, large = _large(cut(count), seconds, limits.seconds)
     while large < limits.least and count < len(vectors):
         count += 1

@@ -28,8 +28,13 @@ WINDOW, HOP = 1.5, 0.75
 SHORTEST = 0.9
 # How often speakers and frames are found from each other.
 PASSES = 2
-# Speakers of a higher cosine are one, where the encoder states no threshold.
-ALIKE = 0.76
+# So many clusters more than are found, or half as many again; those of one speaker are joined.
+SPARE = 3
+# Speakers of a higher cosine are one: what one pair of strangers in so many reaches, or else so
+# much where the encoder states no threshold.
+STRANGERS, ALIKE = 0.0002, 0.78
+# Seconds of speech for which the cosine of two vectors of a speaker is half of what it may become.
+HALF_KNOWN = 1.5
 # A speaker's turns with a shorter pause between them are one.
 PAUSE = 0.5
 
@@ -126,8 +131,9 @@ def _speakers_of_frames(
     if long_enough.any():
         windows, sizes = windows[long_enough], sizes[long_enough]
     seconds = sizes * frames.seconds * min(1.0, HOP / WINDOW)
-    found = cluster(frames.vectors(windows), seconds, limits, method)
+    found = cluster(frames.vectors(windows), seconds, limits, method, SPARE)
     labels = _majority(windows, found, len(frames))
+    labels = _joined(frames, labels, limits, _alike(encoder))
     for _ in range(PASSES):
         labels = resegment(frames, _vectors(frames, labels))
         labels = _without_small(labels, frames.seconds, limits)
@@ -142,13 +148,19 @@ def _vectors(frames: SpeechFrames, labels: np.ndarray) -> np.ndarray:
 
 
 def _joined(frames: SpeechFrames, labels: np.ndarray, limits: Limits, alike: float) -> np.ndarray:
-    """Labels where speakers whose vectors are too much alike have become one."""
+    """Labels where speakers whose vectors are too much alike have become one.
+
+    The less somebody says, the lower are the cosines of a vector, with the same speaker too: they
+    are divided by what is expected of so much speech.
+    """
     while True:
         numbers = np.unique(labels[labels >= 0])
         if len(numbers) <= limits.least:
             return labels
-        vectors = _vectors(frames, labels)
-        cosines = vectors @ vectors.T - 2 * np.eye(len(vectors))
+        seconds = np.bincount(labels[labels >= 0])[numbers] * frames.seconds
+        known = _vectors(frames, labels) / np.sqrt(seconds / (seconds + HALF_KNOWN))[:, None]
+        cosines = known @ known.T
+        np.fill_diagonal(cosines, -np.inf)
         one, other = np.unravel_index(cosines.argmax(), cosines.shape)
         if cosines[one, other] < alike:
             return labels
@@ -156,11 +168,11 @@ def _joined(frames: SpeechFrames, labels: np.ndarray, limits: Limits, alike: flo
 
 
 def _alike(encoder: Embedder) -> float:
-    """The cosine that one pair of strangers in a thousand reaches, if the encoder states it."""
+    """The cosine that hardly any strangers reach, if the encoder states it."""
     known = None
     if encoder.folder is not None:
         known = read_thresholds(encoder.folder, encoder.backend.notes)
-    return ALIKE if known is None else known.false_accept_rate.get(0.001, ALIKE)
+    return ALIKE if known is None else known.false_accept_rate.get(STRANGERS, ALIKE)
 
 
 def _majority(windows: np.ndarray, labels: np.ndarray, num_frames: int) -> np.ndarray:
