@@ -1,12 +1,12 @@
 """The schema of an experiment: frozen dataclasses, read once, never written back."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 from speakervlad.errors import InputError
+from speakervlad.files import parse_json
 from speakervlad.schema import (
     Count,
     NonNegative,
@@ -253,7 +253,7 @@ def read_encoder_config(folder: Path) -> EncoderConfig:
             f"{folder}: holds no {ENCODER_CONFIG_NAME}. Name a folder that training wrote."
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no JSON ({error}).") from error
     return from_dict(EncoderConfig, values, str(path))

@@ -1,6 +1,7 @@
 """Outputs that appear under their final name only when they are complete."""
 
 import errno
+import json
 import logging
 import os
 import shutil
@@ -10,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from speakervlad.errors import InputError
 
@@ -294,3 +295,15 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the text says
+    """JSON that somebody handed in.
+
+    Raises:
+        ValueError: it is none, or nested too deep.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error

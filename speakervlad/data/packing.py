@@ -23,7 +23,7 @@ from speakervlad.data.audio import audio_blocks, to_int16
 from speakervlad.data.manifest import TEXT, Manifest
 from speakervlad.data.work import BadFile, Work
 from speakervlad.errors import InputError
-from speakervlad.files import alone_in, atomic_path, remove_stale
+from speakervlad.files import alone_in, atomic_path, parse_json, remove_stale
 
 SHARD_SAMPLES = 2**29  # 1 GiB, 9.3 hours
 PLAN_NAME = "shards.json"
@@ -41,7 +41,7 @@ class _Job(NamedTuple):
     def read_notes(self) -> list[tuple[int, str]]:
         """Those rows and reasons; none if the notes are damaged, so that all is tried again."""
         try:
-            noted = json.loads(self.notes.read_text(encoding="utf-8"))
+            noted = parse_json(self.notes.read_text(encoding="utf-8"))
             return [(range(len(self.part))[row], str(reason)) for row, reason in noted]
         except (IndexError, RecursionError, TypeError, ValueError):
             return []

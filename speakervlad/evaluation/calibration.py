@@ -20,7 +20,7 @@ from speakervlad.evaluation.lists import Trials
 from speakervlad.evaluation.metrics import OperatingPoint, check_scores
 from speakervlad.evaluation.names import required_rows
 from speakervlad.evaluation.scoring import check_same_encoder, cohort_statistics, unit_vectors
-from speakervlad.files import atomic_path
+from speakervlad.files import atomic_path, parse_json
 from speakervlad.progress import Track, silent
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def parse_calibration(text: str, where: str) -> Calibration:
         InputError: the text is no calibration; ``where`` says whose it is.
     """
     try:
-        found = _from_json(json.loads(text))
+        found = _from_json(parse_json(text))
     # RecursionError: nested too deep. OverflowError: a number beyond all floats.
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise _no_calibration(where, error) from error

@@ -16,6 +16,7 @@ from speakervlad.evaluation.metrics import (
     mean_curve,
     miss_at_false_accept,
 )
+from speakervlad.files import parse_json
 
 # Renard's series R10: ten rates a decade, 0.01 and 0.001 among them.
 STEPS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)
@@ -76,7 +77,7 @@ class Thresholds:
         Raises:
             ValueError, KeyError, TypeError, AttributeError: the text holds no thresholds.
         """
-        values = json.loads(text)
+        values = parse_json(text)
         rates = {float(r): float(v) for r, v in values.get("false_accept_rate", {}).items()}
         lists = {str(n): float(v) for n, v in values.get("eer_by_list", {}).items()}
         found = cls(float(values["eer"]), rates, lists, int(values.get("num_impostors", 0)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speakervlad.errors import InputError, did_you_mean
-from speakervlad.files import atomic_path
+from speakervlad.files import atomic_path, parse_json
 
 RTTM_TYPES = frozenset(
     "SPEAKER LEXEME NON-LEX NON-SPEECH FILLER SEGMENT SU CB IP EDIT A/P SPKR-INFO NOSCORE NO_RT_METADATA".split()  # noqa: E501, SIM905
@@ -265,7 +265,7 @@ def _read_srt(path: Path, text: str) -> dict[str, Turns]:
 
 def _read_json(path: Path, text: str) -> dict[str, Turns]:
     try:
-        whole: dict[str, Any] = json.loads(text)
+        whole: dict[str, Any] = parse_json(text)
         turns = [
             Turn(float(turn["start"]), float(turn["end"]), str(turn["speaker"]))
             for turn in whole["turns"]

@@ -6,7 +6,6 @@ A backend is a class and its row in ``BACKENDS``; what is around the network is 
 import ctypes
 import hashlib
 import importlib.util
-import json
 import logging
 import os
 import sys
@@ -22,6 +21,7 @@ import numpy as np
 
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.extras import require
+from speakervlad.files import parse_json
 from speakervlad.inference.frames import Describe, Ends, FrameEncoder
 from speakervlad.inference.waves import SampleWave
 from speakervlad.models.frontend import SAMPLE_RATE
@@ -187,7 +187,7 @@ class ExportedBackend(Backend):
             InputError: the graph cannot be computed.
         """
         try:
-            expected = np.array(json.loads(self.notes["check"]), np.float64)
+            expected = np.array(parse_json(self.notes["check"]), np.float64)
             wave = SampleWave(probe_waveform(1.0))
             ours = FrameEncoder(self.ends, self.describe).embed(wave)
             return float(np.linalg.norm(ours - expected))
@@ -230,7 +230,7 @@ class ExportedBackend(Backend):
             self._compute = whole
 
     def _num_bins(self) -> int:
-        front_end = json.loads(self.notes["ends"])["front_end"]
+        front_end = parse_json(self.notes["ends"])["front_end"]
         return int(front_end["num_mels"] or front_end["n_fft"] // 2 + 1)
 
     def _refuse_other_formats(self) -> None:

@@ -1,12 +1,12 @@
 """What an encoder's files say about it, read without torch: parts, size, thresholds, name."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speakervlad.errors import InputError, first_few
+from speakervlad.files import parse_json
 
 if TYPE_CHECKING:
     from speakervlad.config import EncoderConfig
@@ -90,7 +90,7 @@ def _of_export(path: Path) -> tuple[dict[str, str], Mapping[str, str]]:
     from speakervlad.schema import from_dict
 
     notes = OnnxBackend(path).notes
-    config = from_dict(EncoderConfig, json.loads(notes["config"]), str(path))
+    config = from_dict(EncoderConfig, parse_json(notes["config"]), str(path))
     return describe_config(config), notes
 
 

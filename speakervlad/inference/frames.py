@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from speakervlad.files import parse_json
 from speakervlad.inference.waves import MirroredWave, SampleWave, Wave
 from speakervlad.models.frontend import (
     SAMPLE_RATE,
@@ -183,7 +184,7 @@ class Ends:
         Raises:
             ValueError, KeyError, TypeError: they are none.
         """
-        notes: dict[str, Any] = json.loads(text)
+        notes: dict[str, Any] = parse_json(text)
         kernel, stride = notes["stem_padding"]
         weight, bias, mean, scale = (
             arrays[f"projection_{name}"] for name in ("weight", "bias", "mean", "scale")

@@ -15,7 +15,7 @@ import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.evaluation.arrays import load_npz
-from speakervlad.files import atomic_path, exclusive
+from speakervlad.files import atomic_path, exclusive, parse_json
 from speakervlad.inference.engine import Embedded, Embedder, Windows, describe_failures
 from speakervlad.inference.recordings import Recordings
 from speakervlad.progress import Track, silent
@@ -135,7 +135,7 @@ class Parts:
     def _refuse_other_run(self) -> None:
         way_out = "Delete that folder, or choose another --out."
         try:
-            theirs = dict(json.loads((self.folder / RUN_NAME).read_text()))
+            theirs = dict(parse_json((self.folder / RUN_NAME).read_text()))
         except (RecursionError, TypeError, ValueError) as error:
             raise InputError(f"{self.folder}: damaged {RUN_NAME}. {way_out}") from error
         other = [name for name, value in self.settings.items() if theirs.get(name) != value]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.files import atomic_path
+from speakervlad.files import atomic_path, parse_json
 from speakervlad.people.records import Header, Person, Recording, check_name, check_note
 
 FORMAT = "speakervlad-people-1"
@@ -63,7 +63,7 @@ def read_people(path: str | Path) -> tuple[str, list[Person]]:
             if notes["format"] != FORMAT:
                 raise ValueError(f"format {notes['format']!r}, not {FORMAT!r}")
             arrays = {name: file.get_tensor(name) for name in ARRAYS if name in file.keys()}  # noqa: SIM118
-        texts = json.loads(notes["people"])
+        texts = parse_json(notes["people"])
         rows = iter(range(len(arrays["first"])))
         people = [
             _person(text, [save({name: each[row] for name, each in arrays.items()})

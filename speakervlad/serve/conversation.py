@@ -16,6 +16,7 @@ from speakervlad.data.audio import audio_blocks, counted_length
 from speakervlad.diarization.diarize import diarize
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.evaluation.turns import FORMS, Turn, Turns
+from speakervlad.files import parse_json
 from speakervlad.serve.answers import Desk
 from speakervlad.serve.pictures import peaks
 from speakervlad.serve.uploads import Form, Upload, received
@@ -158,7 +159,7 @@ def exported(form: Form) -> str:
     if kind not in FORMS:
         raise InputError(f"unknown form {kind!r} of turns. {did_you_mean(kind, FORMS)}")
     try:
-        rows = json.loads(form.text("turns"))[:MAX_TURNS]
+        rows = parse_json(form.text("turns"))[:MAX_TURNS]
         turns = tuple(Turn(float(start), float(end), str(name)) for start, end, name in rows)
         seconds = float(form.text("seconds"))
     except (ValueError, TypeError, RecursionError, KeyError) as error:

@@ -1,6 +1,5 @@
 """Who is enrolled, and whose voice a recording is, as the page asks for it."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError
+from speakervlad.files import parse_json
 from speakervlad.inference.waves import open_wave
 from speakervlad.people.people import Heard
 from speakervlad.people.records import check_name
@@ -79,7 +79,7 @@ def read_spans(text: str) -> list[tuple[float, float]]:
         InputError: the text is something else.
     """
     try:
-        spans = [(float(begin), float(end)) for begin, end in json.loads(text)]
+        spans = [(float(begin), float(end)) for begin, end in parse_json(text)]
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"spans: not a list of begins and ends ({error}).") from error
     if not spans or not all(0 <= begin < end for begin, end in spans):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from speakervlad.config import ENCODER_CONFIG_NAME, Config, load_config, to_yaml
 from speakervlad.errors import InputError, first_few
-from speakervlad.files import atomic_path, exclusive, naming_full_disk, remove_stale
+from speakervlad.files import atomic_path, exclusive, naming_full_disk, parse_json, remove_stale
 from speakervlad.inference.card import THRESHOLDS_NAME
 from speakervlad.models.folder import (
     CLASSIFIER_NAME,
@@ -276,7 +276,7 @@ def _line(record: Record) -> str:
 
 def _record(line: bytes) -> Record | None:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except (ValueError, RecursionError):
         return None
     is_record = isinstance(record, dict) and isinstance(record.get("step"), int)

@@ -62,3 +62,9 @@ def test_thresholds_that_are_not_utf8_are_refused(encoder):
     (encoder / THRESHOLDS_NAME).write_bytes(b'{"eer": 0.5, "\xe9": 1}')
     with pytest.raises(InputError, match=r"its thresholds\.json holds no thresholds"):
         read_thresholds(encoder, {})
+
+
+def test_thresholds_nested_too_deep_are_one_line(tmp_path):
+    (tmp_path / "thresholds.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"thresholds\.json"):
+        read_thresholds(tmp_path, {})
