@@ -56,7 +56,7 @@ def load_photographs(folder: Path | None) -> Photographs:
     if folder is not None:
         return from_folder(folder)
     require("skimage", "train", "the recipe (recipes/images/requirements.txt)")
-    from skimage import data
+    from skimage import data  # pyright: ignore[reportMissingImports]
     from sklearn.datasets import load_sample_images
 
     def load(name: str) -> np.ndarray:

@@ -194,6 +194,9 @@ class SqliteStore(SqlStore):
             name = getattr(error, "sqlite_errorname", "")
             way_out = next((way for kind, way in WAYS_OUT.items() if name.startswith(kind)), None)
             raise InputError(f"{self.where}: {before}{way_out or error}") from error
+        # sqlite3 fails to decode its own message where the text in a damaged file is in it.
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.where}: {before}{WAYS_OUT['SQLITE_CORRUPT']}") from error
 
 
 def _ensure_file(path: Path, create: bool) -> None:

@@ -109,6 +109,13 @@ def test_damaged_store_is_one_line(path, encoder, hear):
         people.show("Ada")
 
 
+def test_damaged_tables_whose_text_is_no_text_are_one_line(path, encoder, hear):
+    enrol(path, encoder, "Ada", [hear(0)])
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE\x8cTABLE"))
+    with pytest.raises(InputError, match=r"people\.db: is damaged"):
+        PeopleStore(path)
+
+
 def test_foreign_files_are_refused_and_left_as_they_are(path, encoder):
     path.write_text("Ada, Bob\n" * 100)
     with pytest.raises(InputError, match="is no store of people"):
