@@ -69,8 +69,9 @@ def spectral(vectors: np.ndarray, limits: Limits) -> tuple[Cut, int]:
         values, vectors_of_it = eigh(laplacian, subset_by_index=[0, most - 1])
         (top,) = eigh(laplacian, eigvals_only=True, subset_by_index=[len(vectors) - 1] * 2)
         gaps = np.diff(values) / top
-        if near < best * gaps.max():
-            best, basis, count = near / gaps.max(), vectors_of_it, 1 + int(gaps.argmax())
+        widest = gaps.max()
+        if widest > 0 and near < best * widest:
+            best, basis, count = near / widest, vectors_of_it, 1 + int(gaps.argmax())
 
     def cut(number: int) -> np.ndarray:
         number = min(number, most)
