@@ -56,7 +56,7 @@ def describe(learnt: "Learnt") -> list[str]:
         f"{len(thresholds.eer_by_list)} lists, {counts}",
         f"threshold   {thresholds.eer:.4f} at the equal error rate",
         *(f"FAR {100 * rate:g} %".ljust(12) + f"{thresholds.at(rate):.4f}" for rate in told),
-        f"--far       any rate from {rates[0]:g} to {rates[-1]:g}",
+        f"--far       {f'any rate from {rates[0]:g} to {rates[-1]:g}' if rates else 'none'}",
         f"calibration log-likelihood ratio = {calibration.weights[0]:.4g} x cosine "
         f"{calibration.bias:+.4g}",
         f"encoder     {learnt.encoder}",
