@@ -254,7 +254,7 @@ def read_encoder_config(folder: Path) -> EncoderConfig:
         )
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: is no JSON ({error}).") from error
     return from_dict(EncoderConfig, values, str(path))
 

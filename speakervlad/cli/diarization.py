@@ -1,12 +1,13 @@
 """The commands of who speaks when: ``diarize`` and ``der``."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, errors, track
+from speakervlad.cli.console import answers, console
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -81,31 +82,22 @@ def diarize(
     check_writable(out / "turns.rttm")
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     people = None if store is None else open_people(store, embedder)
-    failures = []
-    for path in track(files, "diarizing", len(files)):
-        try:
-            turns = find_turns(
-                path,
-                encoder=embedder,
-                speakers=speakers,
-                min_speakers=min_speakers,
-                max_speakers=max_speakers,
-                min_seconds=min_seconds,
-                store=people,
-                fpir=fpir,
-                channel=channel,
-                separate=channels is Channels.SEPARATE,
-            )
-        except InputError as error:
-            failures.append(error)
-            continue
+    find = partial(
+        find_turns,
+        encoder=embedder,
+        speakers=speakers,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+        min_seconds=min_seconds,
+        store=people,
+        fpir=fpir,
+        channel=channel,
+        separate=channels is Channels.SEPARATE,
+    )
+    for path, turns in answers(files, "diarizing", find):
         for form in forms:
             write_turns(out / f"{path.stem}{FORMS[form].suffix}", turns, form)
         console.print(f"{path}: {describe(turns)}")
-    for failure in failures[:-1]:
-        errors.print(f"error: {failure}")
-    if failures:
-        raise failures[-1]
 
 
 def check_names(files: list[Path]) -> None:

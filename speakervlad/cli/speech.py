@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, errors, track
+from speakervlad.cli.console import answers, console
 from speakervlad.cli.options import ChannelOption
 from speakervlad.errors import InputError
 
@@ -36,18 +36,8 @@ def speech(
         raise InputError(f"--labels holds one recording, not {len(files)}. Take --rttm.")
     form = next((name for name, asked in {"rttm": rttm, "labels": labels}.items() if asked), None)
     show = print_json if as_json else partial(print_turns, form) if form else print_text
-    failures = []
-    for path in track(files, "listening", len(files)):
-        try:
-            found = find_speech(path, channel=channel)
-        except InputError as error:
-            failures.append(error)
-        else:
-            show(path, found)
-    for failure in failures[:-1]:
-        errors.print(f"error: {failure}")
-    if failures:
-        raise failures[-1]
+    for path, found in answers(files, "listening", partial(find_speech, channel=channel)):
+        show(path, found)
 
 
 def print_text(path: Path, found: "Speech") -> None:

@@ -43,7 +43,7 @@ class _Job(NamedTuple):
         try:
             noted = parse_json(self.notes.read_text(encoding="utf-8"))
             return [(range(len(self.part))[row], str(reason)) for row, reason in noted]
-        except (IndexError, RecursionError, TypeError, ValueError):
+        except (IndexError, TypeError, ValueError):
             return []
 
     def is_written(self) -> bool:

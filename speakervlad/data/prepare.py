@@ -23,7 +23,7 @@ from speakervlad.data.audio import (
 )
 from speakervlad.data.layouts import LAYOUTS, Rows, audio_below
 from speakervlad.data.manifest import Manifest, check_rows
-from speakervlad.data.speech import SpeechFinder, check_spoken, spoken_blocks
+from speakervlad.data.speech import SpeechFinder, check_spoken, speech_spans, spoken_blocks
 from speakervlad.data.work import BadFile, Work
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import alone_in, remove_stale
@@ -242,8 +242,7 @@ def _only_speech(source: Path, whole: Iterable[np.ndarray]) -> Iterator[np.ndarr
         InputError: it cannot be read, or hardly anybody speaks in it.
     """
     finder = SpeechFinder()
-    spans = [span for block in audio_blocks(source) for span in finder.add(block)]
-    spans += finder.finish()
+    spans = list(speech_spans(audio_blocks(source), finder))
     num_spoken = sum(stop - start for start, stop in spans)
     check_spoken(num_spoken, finder.num_samples, str(source))
     return spoken_blocks(whole, spans)

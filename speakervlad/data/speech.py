@@ -104,16 +104,19 @@ class SpeechFinder:
             )
 
 
-def speech_spans(blocks: Iterable[np.ndarray]) -> Iterator[Span]:
+def speech_spans(
+    blocks: Iterable[np.ndarray], finder: SpeechFinder | None = None
+) -> Iterator[Span]:
     """Yield where somebody speaks, each span as soon as it has ended.
 
     Args:
         blocks: float32 samples (samples,) at 16 kHz that follow one another, of any lengths.
+        finder: A new one, for callers who ask it afterwards how many samples there were.
 
     Yields:
         First sample and the one behind the last; in order, apart.
     """
-    finder = SpeechFinder()
+    finder = finder or SpeechFinder()
     for block in blocks:
         yield from finder.add(block)
     yield from finder.finish()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speakervlad.errors import InputError, check_range, did_you_mean
+from speakervlad.models.sums import unit
 
 # Share of the mean vector of a recording's windows that is taken from each: the room is in it.
 COMMON = 0.3
@@ -15,6 +16,8 @@ SAME = 0.22
 MOST = 1000
 # Windows that are near to each: so many at least, this share of all at most; so many are tried.
 FEWEST, NEAREST_SHARE, TRIED = 5, 0.2, 12
+# Norms below it count as it.
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def cluster(
         raise InputError(f"unknown clustering {method!r}. {did_you_mean(method, METHODS)}")
     if len(vectors) == 1:
         return np.zeros(1, int)
-    vectors = _unit(vectors - COMMON * vectors.mean(axis=0))
+    vectors = unit(vectors - COMMON * vectors.mean(axis=0), TINY)
     step = -(-len(vectors) // MOST)
     every, vectors, seconds = vectors, vectors[::step], seconds[::step] * step
     cut, count = METHODS[method](vectors, limits)
@@ -137,12 +140,8 @@ def cluster(
 def _nearest(vectors: np.ndarray, others: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(windows,) labels of those among labelled others whose mean each window is nearest to."""
     known = np.unique(labels[labels >= 0])
-    centres = _unit(np.stack([others[labels == label].mean(axis=0) for label in known]))
+    centres = unit(np.stack([others[labels == label].mean(axis=0) for label in known]), TINY)
     return known[(vectors @ centres.T).argmax(axis=1)]
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _large(labels: np.ndarray, seconds: np.ndarray, least: float) -> tuple[np.ndarray, int]:

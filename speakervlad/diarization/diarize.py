@@ -13,7 +13,6 @@ from speakervlad.diarization.resegmentation import resegment
 from speakervlad.errors import InputError
 from speakervlad.evaluation.turns import Turn, Turns
 from speakervlad.extras import require
-from speakervlad.inference.card import read_thresholds
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.speech import find_speech
 from speakervlad.inference.waves import Audio, SpeechWave, name_of, open_wave
@@ -169,9 +168,7 @@ def _joined(frames: SpeechFrames, labels: np.ndarray, limits: Limits, alike: flo
 
 def _alike(encoder: Embedder) -> float:
     """The cosine that hardly any strangers reach, if the encoder states it."""
-    known = None
-    if encoder.folder is not None:
-        known = read_thresholds(encoder.folder, encoder.backend.notes)
+    known = encoder.thresholds
     return ALIKE if known is None else known.false_accept_rate.get(STRANGERS, ALIKE)
 
 

@@ -136,8 +136,8 @@ def parse_calibration(text: str, where: str) -> Calibration:
     """
     try:
         found = _from_json(parse_json(text))
-    # RecursionError: nested too deep. OverflowError: a number beyond all floats.
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+    # OverflowError: a number beyond all floats.
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise _no_calibration(where, error) from error
     if not np.isfinite([*found.weights, found.bias]).all():
         raise InputError(f"{where}: weights are not finite. Train the calibration again.")

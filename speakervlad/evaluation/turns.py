@@ -274,7 +274,7 @@ def _read_json(path: Path, text: str) -> dict[str, Turns]:
         seconds = None if seconds is None else float(seconds)
         recording = str(whole.get("recording", path.stem))
         return {recording: Turns(recording, tuple(turns), seconds)}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: holds no turns as JSON ({error!r}).") from error
 
 

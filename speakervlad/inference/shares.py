@@ -136,7 +136,7 @@ class Parts:
         way_out = "Delete that folder, or choose another --out."
         try:
             theirs = dict(parse_json((self.folder / RUN_NAME).read_text()))
-        except (RecursionError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise InputError(f"{self.folder}: damaged {RUN_NAME}. {way_out}") from error
         other = [name for name, value in self.settings.items() if theirs.get(name) != value]
         if other:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
-from speakervlad.data.speech import SpeechFinder
+from speakervlad.data.speech import SpeechFinder, speech_spans
 from speakervlad.errors import InputError
 from speakervlad.inference.waves import Audio, blocks_of, name_of
 
@@ -57,10 +57,8 @@ def find_speech(
     Raises:
         InputError: as ``speech``.
     """
-    finder, spans = SpeechFinder(), []
-    for block in blocks_of(audio, channel, sample_rate=sample_rate):
-        spans += finder.add(block)
-    spans += finder.finish()
+    finder = SpeechFinder()
+    spans = list(speech_spans(blocks_of(audio, channel, sample_rate=sample_rate), finder))
     if not finder.num_samples:
         raise InputError(f"{name_of(audio)}: holds no samples.")
     segments = np.array(spans, np.float64).reshape(-1, 2) / SAMPLE_RATE

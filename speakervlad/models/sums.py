@@ -151,12 +151,13 @@ def _residuals(sums: PoolingSums) -> np.ndarray:
     if pooling.centers is not None:
         residuals = residuals - sums.weight * pooling.centers
     if pooling.intra_norm:
-        residuals = _unit(residuals, pooling.floor)
+        residuals = unit(residuals, pooling.floor)
     vector = residuals.ravel()
-    return _unit(vector, pooling.floor) if pooling.vector_norm else vector
+    return unit(vector, pooling.floor) if pooling.vector_norm else vector
 
 
-def _unit(vectors: np.ndarray, floor: float) -> np.ndarray:
+def unit(vectors: np.ndarray, floor: float) -> np.ndarray:
+    """Vectors (..., dim) divided by their norms, which count as ``floor`` at least."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), floor)
 
 

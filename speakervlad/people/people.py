@@ -12,7 +12,7 @@ import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError, did_you_mean, first_few
-from speakervlad.inference.card import DEFAULT, read_thresholds
+from speakervlad.inference.card import DEFAULT
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.inference.waves import Audio, blocks_of_wave, name_of, open_wave, spoken
 from speakervlad.models.sums import PoolingSums
@@ -371,12 +371,9 @@ class PeopleStore:
             raise InputError(f"{self.store.where}: {person.name}: {error}") from error
         return with_voices(person, groups, voices)
 
-    @cached_property
+    @property
     def _apart(self) -> float:
-        encoder = self.encoder
-        if encoder.folder is None:
-            return -1.0
-        known = read_thresholds(encoder.folder, encoder.backend.notes)
+        known = self.encoder.thresholds
         return -1.0 if known is None else known.eer
 
     def _identity(self) -> tuple[str, str, int]:

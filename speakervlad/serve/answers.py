@@ -95,11 +95,12 @@ def verification(desk: Desk, form: Form) -> dict:
         for upload, samples in zip(uploads, recordings, strict=True)
     ]
     found: dict = {"score": score, "recordings": described}
-    calibration = desk.embedder.calibration
-    if calibration is not None:
-        ratio = float(calibration.log_likelihood_ratio(score))
-        probability = float(calibration.probability(ratio, 0.5))
-        found |= {"log_likelihood_ratio": ratio, "probability": probability}
+    if desk.embedder.calibration is not None:
+        answer = desk.embedder.rule().judge(score)
+        found |= {
+            "log_likelihood_ratio": answer.log_likelihood_ratio,
+            "probability": answer.probability,
+        }
     return found
 
 

@@ -162,6 +162,6 @@ def exported(form: Form) -> str:
         rows = parse_json(form.text("turns"))[:MAX_TURNS]
         turns = tuple(Turn(float(start), float(end), str(name)) for start, end, name in rows)
         seconds = float(form.text("seconds"))
-    except (ValueError, TypeError, RecursionError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"turns: not a list of begin, end and speaker ({error}).") from error
     return FORMS[kind].write(Turns(form.text("recording"), turns, seconds))

@@ -80,7 +80,7 @@ def read_spans(text: str) -> list[tuple[float, float]]:
     """
     try:
         spans = [(float(begin), float(end)) for begin, end in parse_json(text)]
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"spans: not a list of begins and ends ({error}).") from error
     if not spans or not all(0 <= begin < end for begin, end in spans):
         raise InputError("spans: each begins at 0 s or later and ends after that. Give one.")

@@ -277,7 +277,7 @@ def _line(record: Record) -> str:
 def _record(line: bytes) -> Record | None:
     try:
         record = parse_json(line)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     is_record = isinstance(record, dict) and isinstance(record.get("step"), int)
     return record if is_record else None
