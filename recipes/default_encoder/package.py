@@ -41,6 +41,8 @@ QUIET_DBFS = -46.0
 RATES = (0.01, 0.001)
 # The interval of a list needs some of both kinds.
 FEWEST_TRIALS = 100
+# A recording, its leading seconds or 0 for all, and a name out of LEVELS or nothing.
+Job = tuple[Path, float, str]
 
 
 def main() -> None:
@@ -64,7 +66,7 @@ def main() -> None:
     lists = {path.stem: read_trials(path) for path in arguments.lists}
     whole = embed(workers, manifest, lists)
     cuts = {f"{seconds:g} s": embed(workers, manifest, lists, seconds) for seconds in SECONDS}
-    levels = level_test(workers, manifest, lists, whole)
+    levels = {kind: level_test(workers, manifest, lists, whole, kind) for kind in LEVELS}
     results = {
         kind: judge_lists(table, lists, manifest, arguments.resamples)
         for kind, table in {WHOLE: whole, **cuts}.items()
@@ -106,23 +108,23 @@ class Workers(NamedTuple):
     folder: Path
     count: int | None
 
-    def embed(self, jobs: list[tuple[Path, float, bool]]) -> np.ndarray:
-        """Vectors of (path, leading seconds or 0 for all, whether at the quiet level)."""
+    def embed(self, jobs: list[Job]) -> np.ndarray:
+        """The vector of each."""
         function = partial(embed_one, self.folder)
         return np.stack(
             map_parallel(function, jobs, num_workers=self.count, description="Embedding")
         )
 
 
-def embed_one(folder: Path, job: tuple[Path, float, bool]) -> np.ndarray:
+def embed_one(folder: Path, job: Job) -> np.ndarray:
     """One vector, in a worker; NaN where a beginning holds no speech."""
-    path, seconds, is_quiet = job
+    path, seconds, level = job
     waveform = read_audio(path)
     if seconds:
         waveform = waveform[: round(seconds * SAMPLE_RATE)]
     embedder = embedder_of(folder)
     try:
-        return embedder.embed(quiet(waveform) if is_quiet else waveform)
+        return embedder.embed(LEVELS[level](waveform) if level else waveform)
     except InputError:
         if not seconds:
             raise
@@ -141,18 +143,18 @@ def embed(
     """Embeddings of all recordings that the lists name, or of the beginning of the longer ones."""
     names, rows = recordings(manifest, lists)
     inside = manifest.num_samples[rows] >= round(seconds * SAMPLE_RATE)
-    jobs = [(manifest.path(row), seconds, False) for row in rows[inside].tolist()]
+    jobs = [(manifest.path(row), seconds, "") for row in rows[inside].tolist()]
     vectors = workers.embed(jobs)
     heard = np.isfinite(vectors).all(axis=1)
     return Embeddings(names[inside][heard], vectors[heard])
 
 
 def level_test(
-    workers: Workers, manifest: Manifest, lists: dict[str, Trials], whole: Embeddings
+    workers: Workers, manifest: Manifest, lists: dict[str, Trials], whole: Embeddings, level: str
 ) -> dict[str, float]:
-    """EER by list when the test side's peak is at -46 dB of full scale, in 16 bits."""
+    """EER by list when the test side is at one of ``LEVELS``."""
     names, rows = recordings(manifest, lists)
-    vectors = workers.embed([(manifest.path(row), 0.0, True) for row in rows.tolist()])
+    vectors = workers.embed([(manifest.path(row), 0.0, level) for row in rows.tolist()])
     places = {name: place for place, name in enumerate(names.tolist())}
     found = {}
     for name, trials in lists.items():
@@ -163,9 +165,20 @@ def level_test(
 
 
 def quiet(waveform: np.ndarray) -> np.ndarray:
-    """With its peak at ``QUIET_DBFS``, rounded as a 16-bit file is."""
-    scaled = waveform / np.abs(waveform).max() * 10 ** (QUIET_DBFS / 20)
-    return (np.rint(scaled * 32767) / 32768).astype(np.float32)
+    """With its peak at ``QUIET_DBFS``."""
+    return waveform / np.abs(waveform).max() * np.float32(10 ** (QUIET_DBFS / 20))
+
+
+def rounded(waveform: np.ndarray) -> np.ndarray:
+    """As a 16-bit file is."""
+    return (np.rint(waveform * 32767) / 32768).astype(np.float32)
+
+
+# What is done to the test side of the level test.
+LEVELS = {
+    "-46 dB": quiet,
+    "-46 dB in 16 bits": lambda waveform: rounded(quiet(waveform)),
+}
 
 
 def recordings(manifest: Manifest, lists: dict[str, Trials]) -> tuple[np.ndarray, np.ndarray]:
