@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from speakervlad.data.channels import Channels
-from speakervlad.data.decoding import STEP, Source, open_audio
+from speakervlad.data.decoding import BLOCK_FRAMES, STEP, Source, open_audio
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 
@@ -32,6 +32,8 @@ MIN_SAMPLES = 400
 MAX_PEAK = 100.0
 # Speech of a lower root mean square (-60 dB of full scale) is hardly more than steps of 16 bits.
 QUIET = 1e-3
+# Samples whose level is measured at once: in double precision they take twice their memory.
+PIECE_SAMPLES = 1 << 18
 # Beyond this, soxr's filter rings less than one bit of 16 (measured: 1e-7 at 20 ms).
 RESAMPLE_MARGIN_SECONDS = 0.05
 # Real wide-band speech measured -55 dB and above, telephone speech in 16 bits -63 dB and below.
@@ -151,6 +153,18 @@ def counted_length(path: str | Path) -> int | None:
         return _resampled_length(source.length, source.sample_rate, SAMPLE_RATE)
 
 
+def counted_blocks(path: str | Path) -> int | None:
+    """How many blocks `audio_blocks` yields, give or take one, if the header counts samples.
+
+    Raises:
+        InputError: as `read_audio`, as far as the header shows it.
+    """
+    with open_audio(Path(path)) as source:
+        if source.length is None:
+            return None
+        return max(1, math.ceil(source.length * source.num_channels / BLOCK_FRAMES))
+
+
 def is_audio(path: Path) -> bool:
     """Whether a file is named as audio is, or has another name and holds audio."""
     suffix = path.suffix.lower()
@@ -182,11 +196,12 @@ class Level:
     def add(self, block: np.ndarray) -> None:
         """Take some more samples (samples,)."""
         self.num_samples += len(block)
-        # The squares of a constant differ from the square of its mean in double precision only.
-        samples = block.astype(np.float64)
-        self._sum += float(samples.sum())
-        self._squares += float(np.square(samples, out=samples).sum())
         self._is_zero = self._is_zero and not block.any()
+        for start in range(0, len(block), PIECE_SAMPLES):
+            # The squares of a constant differ from the square of its mean in double precision only.
+            samples = block[start : start + PIECE_SAMPLES].astype(np.float64)
+            self._sum += float(samples.sum())
+            self._squares += float(np.square(samples, out=samples).sum())
 
     @property
     def rms(self) -> float:

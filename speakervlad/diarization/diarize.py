@@ -102,7 +102,7 @@ def _listen(
     audio: Audio, encoder: Embedder, channel: int | None, sample_rate: float, track: Track
 ) -> tuple[SpeechFrames | None, Turns]:
     """The frames of all speech, if there is any, and the recording without turns."""
-    found = find_speech(audio, channel=channel, sample_rate=sample_rate)
+    found = find_speech(audio, channel=channel, sample_rate=sample_rate, track=track)
     turns = Turns(Path(name_of(audio)).stem, (), found.seconds)
     if not len(found.segments):
         return None, turns
@@ -240,7 +240,7 @@ def _by_channel(
     count = audio_info(audio).num_channels
     turns = Turns(Path(audio).stem)
     for channel in range(count):
-        found = find_speech(audio, channel=channel)
+        found = find_speech(audio, channel=channel, track=track)
         name = f"speaker {channel + 1}"
         if store is not None and len(found.segments):
             speech = open_wave(audio, channel, speech_only=True)

@@ -10,6 +10,9 @@ from speakervlad.inference.waves import SpeechWave
 from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent
 
+# Frames that are summed at once: their descriptors in double precision are 4 MB.
+PIECE = 4096
+
 
 @dataclass(frozen=True)
 class SpeechFrames:
@@ -73,22 +76,33 @@ class SpeechFrames:
         )
 
     def sums(self, which: slice | np.ndarray) -> PoolingSums:
-        """The sums of some frames."""
-        weights = None if self.weights is None else self.weights[:, which]
-        empty = PoolingSums.empty(self.encoder.ends.pooling)
-        return empty.add(self.descriptors[:, which], weights)
+        """The sums of some frames: a span, or a mask (frames,) of any of them."""
+        total = PoolingSums.empty(self.encoder.ends.pooling)
+        for part in [which] if isinstance(which, slice) else _pieces(which):
+            weights = None if self.weights is None else self.weights[:, part]
+            total = total.add(self.descriptors[:, part], weights)
+        return total
 
     def vector(self, which: slice | np.ndarray) -> np.ndarray:
-        """float32 unit vector (dim,) of some frames."""
+        """float32 unit vector (dim,) of some frames, as ``sums`` takes them."""
         return self.encoder.finish(self.sums(which))
 
     def vectors(self, spans: np.ndarray) -> np.ndarray:
         """float32 unit vectors (spans, dim) of spans (spans, 2) of frames."""
-        return np.stack([self.vector(slice(start, stop)) for start, stop in spans.tolist()])
+        found = np.empty((len(spans), self.encoder.ends.dim), np.float32)
+        for row, (start, stop) in enumerate(spans.tolist()):
+            found[row] = self.vector(slice(start, stop))
+        return found
+
+
+def _pieces(mask: np.ndarray) -> list[np.ndarray]:
+    """The numbers of the frames of a mask, a few thousand at a time."""
+    numbers = np.flatnonzero(mask)
+    return np.array_split(numbers, 1 + len(numbers) // PIECE)
 
 
 def speech_frames(encoder: FrameEncoder, speech: SpeechWave, track: Track = silent) -> SpeechFrames:
-    """Run the trunk once over the speech of a recording.
+    """Run the trunk once over the speech of a recording, of which a chunk is in memory.
 
     Args:
         encoder: network and what is around it.
@@ -96,16 +110,17 @@ def speech_frames(encoder: FrameEncoder, speech: SpeechWave, track: Track = sile
         track: reports progress, chunk by chunk.
     """
     num_chunks = max(1, round(speech.num_samples / SAMPLE_RATE / CHUNK_SECONDS))
-    parts = list(track(encoder.frames(speech, mirror=False), "listening", num_chunks))
-    weights = [weights for _, weights in parts if weights is not None]
     grid = encoder.ends.grid
     step = grid.hop * grid.stride
     # Speech that is shorter than the encoder takes is repeated; what is repeated is no frame.
     count = max(1, -(-speech.num_samples // step))
-    return SpeechFrames(
-        encoder,
-        np.concatenate([frames for frames, _ in parts], axis=1)[:, :count],
-        np.concatenate(weights, axis=1)[:, :count] if weights else None,
-        step,
-        speech.spans,
-    )
+    # Filled as chunks come, so that hours of frames are in memory once: descriptors, then weights.
+    rows, done, dim = np.empty((0, 0), np.float32), 0, 0
+    for frames, weights in track(encoder.frames(speech, mirror=False), "listening", num_chunks):
+        part = (frames if weights is None else np.concatenate([frames, weights]))[:, : count - done]
+        if not done:
+            rows, dim = np.empty((len(part), count), np.float32), len(frames)
+        rows[:, done : done + part.shape[1]] = part
+        done += part.shape[1]
+    weights = rows[dim:, :done] if len(rows) > dim else None
+    return SpeechFrames(encoder, rows[:dim, :done], weights, step, speech.spans)

@@ -1,13 +1,15 @@
 """Where somebody speaks in a recording of any kind: ``speech`` of the Python API."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.data.audio import SAMPLE_RATE
+from speakervlad.data.audio import SAMPLE_RATE, counted_blocks
 from speakervlad.data.speech import SpeechFinder, speech_spans
 from speakervlad.errors import InputError
-from speakervlad.inference.waves import Audio, blocks_of, name_of
+from speakervlad.inference.waves import Audio, blocks_of, name_of, split_channel
+from speakervlad.progress import Track, silent
 
 
 class Speech(NamedTuple):
@@ -50,15 +52,21 @@ def speech(
 
 
 def find_speech(
-    audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
+    audio: Audio,
+    *,
+    channel: int | None = None,
+    sample_rate: float = SAMPLE_RATE,
+    track: Track = silent,
 ) -> Speech:
-    """As ``speech``, with the duration of the recording.
+    """As ``speech``, with the duration of the recording; ``track`` reports progress.
 
     Raises:
         InputError: as ``speech``.
     """
     finder = SpeechFinder()
-    spans = list(speech_spans(blocks_of(audio, channel, sample_rate=sample_rate), finder))
+    counted = counted_blocks(split_channel(audio)[0]) if isinstance(audio, str | Path) else None
+    blocks = track(blocks_of(audio, channel, sample_rate=sample_rate), "searching", counted)
+    spans = list(speech_spans(blocks, finder))
     if not finder.num_samples:
         raise InputError(f"{name_of(audio)}: holds no samples.")
     segments = np.array(spans, np.float64).reshape(-1, 2) / SAMPLE_RATE

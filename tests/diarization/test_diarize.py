@@ -37,6 +37,20 @@ def test_how_audio_arrives_changes_nothing(talk, found, encoder, tmp_path):
     assert diarize(io.BytesIO(path.read_bytes()), encoder=encoder).turns == found.turns
 
 
+def test_progress_is_told_while_speech_is_sought_and_voices_are_heard(talk, encoder, tmp_path):
+    soundfile.write(tmp_path / "talk.wav", np.tile(talk[0], 2), RATE)
+    counts = {}
+
+    def track(items, description, total=None):
+        for number, item in enumerate(items, 1):
+            counts[description] = (number, total)
+            yield item
+
+    diarize(tmp_path / "talk.wav", encoder=encoder, track=track)
+    assert list(counts) == ["searching", "listening"]
+    assert all(number == total > 2 for number, total in counts.values())
+
+
 def test_another_process_finds_the_same_bytes(talk, tmp_path):
     soundfile.write(tmp_path / "talk.wav", talk[0], RATE)
     code = (

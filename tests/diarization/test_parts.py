@@ -1,15 +1,20 @@
 """The parts of diarization against their definitions."""
 
+import tracemalloc
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from speakervlad.diarization.clustering import METHODS, Limits, cluster
 from speakervlad.diarization.diarize import turns_of
-from speakervlad.diarization.frames import SpeechFrames
+from speakervlad.diarization.frames import PIECE, SpeechFrames, speech_frames
 from speakervlad.diarization.resegmentation import best_path
 from speakervlad.errors import InputError
+from speakervlad.inference.frames import FrameGrid
+from speakervlad.inference.waves import SpeechWave
+from speakervlad.models.sums import Finish
 
 
 def frames_of(spans, step=1600, encoder=None):
@@ -17,6 +22,26 @@ def frames_of(spans, step=1600, encoder=None):
     spans = np.array(spans)
     count = -(-int(np.diff(spans).sum()) // step)
     return SpeechFrames(encoder, np.zeros((1, count)), None, step, spans)
+
+
+def test_hours_of_frames_are_in_memory_once_and_a_mask_adds_little():
+    rng = np.random.default_rng(0)
+    ends = SimpleNamespace(grid=FrameGrid(160, 16, 8), pooling=Finish("residuals", "clusters"))
+    chunk = (rng.normal(size=(128, 125)).astype(np.float32), np.ones((1, 125), np.float32))
+    samples = 3 * 3600 * 16000
+    encoder = SimpleNamespace(ends=ends, frames=lambda *_, **__: iter([chunk] * 541))
+    tracemalloc.start()
+    frames = speech_frames(encoder, SpeechWave(None, [(0, samples)]))
+    size = frames.descriptors.nbytes
+    assert len(frames) == samples / 2560
+    assert np.array_equal(frames.descriptors[:, 250:375], chunk[0])
+    mask = rng.random(len(frames)) < 0.9
+    assert mask.sum() > 10 * PIECE
+    sums = frames.sums(mask)
+    assert tracemalloc.get_traced_memory()[1] < 1.4 * size
+    tracemalloc.stop()
+    assert sums.num_frames == mask.sum()
+    assert np.allclose(sums.first, frames.descriptors @ mask.astype(float))
 
 
 def test_best_path_is_the_best_of_all():
