@@ -5,34 +5,26 @@ import secrets
 import socket
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import (
-    FileResponse,
-    HTMLResponse,
-    JSONResponse,
-    PlainTextResponse,
-    Response,
-)
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from speakervlad.errors import InputError
 from speakervlad.serve import answers, enrolment
 from speakervlad.serve.answers import Desk
 from speakervlad.serve.conversation import Conversations, exported
+from speakervlad.serve.document import document
 from speakervlad.serve.guard import API, Guard, is_loopback, refuse
 from speakervlad.serve.uploads import Form, received
 from speakervlad.serve.work import Work
 
 logger = logging.getLogger(__name__)
 
-PAGE = Path(__file__).parent / "page"
 # More would only slow each other down. A long conversation does not keep short answers waiting.
 COMPUTED_AT_ONCE, CONVERSATIONS_AT_ONCE = 2, 1
 MAX_CONNECTIONS = 200
@@ -47,7 +39,7 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
         token: what requests must carry.
         is_local: whether it listens on loopback only.
     """
-    work = Work(COMPUTED_AT_ONCE)
+    work, page = Work(COMPUTED_AT_ONCE), document()
     gets = {"about": answers.about, "people": enrolment.people}
     posts: dict[str, tuple[Answer, Callable[[Any], Response]]] = {
         "verify": (partial(answers.verification, desk), JSONResponse),
@@ -61,8 +53,7 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
     }
     conversations = Conversations(desk, Work(CONVERSATIONS_AT_ONCE))
     routes = [
-        Route("/", lambda _: FileResponse(PAGE / "index.html")),
-        Mount("/page", StaticFiles(directory=PAGE)),
+        Route("/", lambda _: page),
         *(Route(API + name, _getting(work, partial(of, desk))) for name, of in gets.items()),
         *(
             Route(API + name, _posting(work, *answer), methods=["POST"])

@@ -17,14 +17,10 @@ MAX_BODY_BYTES = 512_000_000
 MAX_BODIES = 8
 API = "/api/"
 
-# Nothing but the page's own files, recordings that the page itself holds, and this server.
-CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; media-src blob:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
 ANSWER_HEADERS = {
-    "content-security-policy": CONTENT_POLICY,
+    # The page itself brings a policy of its own.
+    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "microphone=(self), camera=(), geolocation=()",
@@ -161,7 +157,7 @@ def _with_headers(send: Send) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in ANSWER_HEADERS.items():
-                headers[name] = value
+                headers.setdefault(name, value)
         await send(message)
 
     return send_guarded

@@ -1,8 +1,12 @@
 """What reaches the server from elsewhere, or is too much, is refused or harmless."""
 
+import base64
+import hashlib
 import io
+import re
 import threading
 from collections import Counter
+from html.parser import HTMLParser
 
 import anyio
 import httpx
@@ -11,6 +15,7 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
+from speakervlad.serve.document import PAGE
 from speakervlad.serve.guard import MAX_BODY_BYTES, Guard, is_own_name
 from speakervlad.serve.uploads import shown_name
 
@@ -35,13 +40,57 @@ def voice(make_waveform):
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(client):
-    for path in ("/", "/page/app.js", "/api/about", "/nowhere"):
+    for path in ("/", "/api/about", "/nowhere"):
         headers = client.get(path).headers
-        assert "default-src 'none'" in headers["content-security-policy"]
-        assert "unsafe" not in headers["content-security-policy"]
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert ("script-src" in policy) is (path == "/")
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["x-frame-options"] == "DENY"
+
+
+def test_the_page_is_one_document_that_runs_its_own_code_alone(client):
+    answer = client.get("/")
+    found = Elements()
+    found.feed(answer.text)
+    policy = dict(
+        part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; ")
+    )
+    for tag, directive in (("script", "script-src"), ("style", "style-src")):
+        (text,) = found.texts[tag]
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert policy[directive].removesuffix(" blob:") == f"'sha256-{digest}'"
+    for name, value in found.attributes:
+        assert not name.startswith("on"), value
+        assert name not in ("style", "srcset"), value
+        assert name not in ("src", "href") or value.startswith(("data:image/svg+xml;base64,", "#"))
+    (code,) = found.texts["script"]
+    assert re.findall(r"^(?:import|export)\b.*", code, re.MULTILINE) == []
+    for path in (PAGE / "page.css", PAGE / "app.js"):
+        assert client.get(f"/page/{path.name}").status_code == 404
+        assert client.get(f"/{path.name}").status_code == 404
+
+
+class Elements(HTMLParser):
+    """Texts of scripts and styles, attributes of everything."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts, self.attributes, self.inside = {"script": [], "style": []}, [], None
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += attrs
+        self.inside = tag
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, data):
+        if self.inside in self.texts:
+            self.texts[self.inside].append(data)
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer b"}, {"authorization": "é"}])
@@ -198,8 +247,8 @@ def test_forms_that_lack_files_or_are_none(client, voice):
     broken = {"content-type": "multipart/form-data; boundary=x"}
     assert client.post("/api/verify", content=b"--y", headers=broken).status_code in (400, 422)
     assert client.get("/api/verify").status_code == 405
-    assert client.get("/page/../app.py").status_code == 404
-    assert client.get("/page/%2e%2e/app.py").status_code == 404
+    for path in ("/page/../app.py", "/page/%2e%2e/app.py", "/../app.py", "/%2e%2e/app.py"):
+        assert client.get(path).status_code == 404
 
 
 def test_a_hundred_uploads_at_once_are_answered_or_told_to_wait(server, voice):

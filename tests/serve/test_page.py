@@ -83,9 +83,10 @@ def page(browser, server):
     # A refused file is an answer that the browser notes, too.
     assert [text for text in wrong if "status of 422" not in text] == []
     origin = urlsplit(server).netloc
-    assert {urlsplit(url).netloc for url in asked if not url.startswith(("blob:", "data:"))} == {
-        origin
-    }
+    of_network = [urlsplit(url) for url in asked if not url.startswith(("blob:", "data:"))]
+    assert {url.netloc for url in of_network} == {origin}
+    # One document; everything else is an answer.
+    assert {url.path for url in of_network if not url.path.startswith("/api/")} == {"/"}
     assert page.title() == "speakervlad"
     context.close()
 
@@ -272,6 +273,27 @@ def test_keys_and_theme(page):
     page.reload()
     playwright.expect(page.locator("#encoder")).to_have_text("encoder small")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_what_is_injected_does_not_run(browser, server):
+    page = browser.new_context().new_page()
+    page.goto(server)
+    playwright.expect(page.locator("#encoder")).to_have_text("encoder small")
+    page.evaluate(
+        """() => {
+          document.body.insertAdjacentHTML("beforeend", "<img src=x onerror=document.title='run'>");
+          for (const attributes of [{ textContent: "document.title = 'run'" },
+            { src: "data:text/javascript,document.title='run'" }, { src: "/api/about" }]) {
+            document.body.append(Object.assign(document.createElement("script"), attributes));
+          }
+          const run = document.createElement("a");
+          run.href = "javascript:document.title='run'";
+          document.body.append(run);
+          run.click();
+        }"""
+    )
+    page.wait_for_timeout(500)
+    assert page.title() == "speakervlad"
 
 
 def test_without_its_token_the_page_asks_for_it(browser, server):

@@ -2,10 +2,10 @@
 
 import { post, postForFile, postForLines } from "./api.js";
 import { ask, clock, download, el } from "./dom.js";
+import { COLOURS } from "./pictures.js";
 import { recordingSlot } from "./slot.js";
 import { statusLine } from "./status.js";
 
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5cc0", "#999933", "#a6405a", "#44aa99"];
 const STEPS = { reading: "Reading the recording", searching: "Looking for speech", listening: "Listening to voices", drawing: "Drawing" };
 const SHORTEST = 0.05;
 

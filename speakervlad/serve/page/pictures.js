@@ -5,6 +5,8 @@ import { clock, el, percent } from "./dom.js";
 const HEAT = [[9, 7, 30], [52, 20, 96], [128, 37, 130], [214, 69, 108], [252, 150, 105], [252, 250, 190]];
 export const CLUSTERS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b5a91f", "#7a5cc0",
   "#3d9a9a", "#a65628"];
+// Of speakers and of systems: neighbours differ most.
+export const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5cc0", "#999933", "#a6405a", "#44aa99"];
 const GHOSTS = ["#8a8f98", "#b9bdc4", "#6b7078", "#d3d6da"];
 
 export function cells({ rows, columns, bytes }) {

@@ -2,10 +2,10 @@
 
 import { post, postForFile } from "./api.js";
 import { download, el, percent, svg } from "./dom.js";
+import { COLOURS } from "./pictures.js";
 import { recordingSlot } from "./slot.js";
 import { statusLine } from "./status.js";
 
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5cc0", "#999933"];
 const TEXTS = ".txt,.csv,.tsv,.gz,.scores,.trials,text/*";
 
 export function openReport(root) {
