@@ -326,8 +326,23 @@ def write_audio(
         InputError: ``path`` cannot be written, or the disk is full.
     """
     blocks = [samples] if isinstance(samples, np.ndarray) else samples
-    form = path.suffix[1:]
-    with atomic_path(path, sync=False) as temporary, _Sink(temporary, "r+") as sink:
+    with atomic_path(path, sync=False) as temporary:
+        fill_audio(temporary, blocks, form=path.suffix[1:], subtype=subtype)
+
+
+def fill_audio(path: Path, blocks: Iterable[np.ndarray], *, form: str, subtype: str) -> None:
+    """Write mono samples at 16 kHz into an empty file, which is incomplete if that fails.
+
+    Args:
+        path: The file.
+        blocks: Samples (samples,) that follow one another.
+        form: Of soundfile.
+        subtype: Of soundfile.
+
+    Raises:
+        OSError: as the system raised it.
+    """
+    with _Sink(path, "r+") as sink:
         with soundfile.SoundFile(
             sink, "w", SAMPLE_RATE, 1, format=form, subtype=subtype
         ) as encoder:

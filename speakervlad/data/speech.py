@@ -14,6 +14,7 @@ import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.errors import InputError
+from speakervlad.onnx import open_session
 
 FRAME_SAMPLES = 512
 # What a frame knows of the one before it.
@@ -158,10 +159,5 @@ def check_spoken(num_spoken: int, num_samples: int, name: str) -> None:
 @cache
 def _network() -> Any:  # noqa: ANN401 - onnxruntime has no types
     """One for all recordings and threads: what it remembers of a recording is handed to it."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     data = (files("speakervlad.data") / "silero" / "silero_vad_16k_sequence.onnx").read_bytes()
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return open_session(data, threads=1)

@@ -28,10 +28,22 @@ def write_report(
     title: str = "Speaker verification",
     notes: Sequence[str] = (),
 ) -> None:
-    """Write the page, as the command ``report`` does.
+    """Write ``report_page`` into a file, as the command ``report`` does."""
+    page = report_page(trials, systems, title=title, notes=notes)
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def report_page(
+    trials: Trials,
+    systems: Sequence[SystemResult],
+    *,
+    title: str = "Speaker verification",
+    notes: Sequence[str] = (),
+) -> str:
+    """The page, in HTML.
 
     Args:
-        path: where to.
         trials: with labels.
         systems: at least one, judged on these trials; the page shows them by rising EER.
         title: heading.
@@ -55,9 +67,7 @@ def write_report(
         ),
         _section("How to read this page", GLOSSARY),
     ]
-    page = PAGE.format(title=escape(title), style=STYLE, body="\n".join(filter(None, sections)))
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+    return PAGE.format(title=escape(title), style=STYLE, body="\n".join(filter(None, sections)))
 
 
 def _header(title: str, list_name: str | None, report: VerificationReport) -> str:

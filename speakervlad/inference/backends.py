@@ -25,6 +25,7 @@ from speakervlad.files import parse_json
 from speakervlad.inference.frames import Describe, Ends, FrameEncoder
 from speakervlad.inference.waves import SampleWave
 from speakervlad.models.frontend import SAMPLE_RATE
+from speakervlad.onnx import open_session
 
 logger = logging.getLogger(__name__)
 
@@ -248,21 +249,12 @@ class OnnxBackend(ExportedBackend):
     """One exported encoder in onnxruntime, in float32."""
 
     def _open(self, data: bytes) -> None:
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()
         self._data = data
         self._session = self._make_session(1)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def _make_session(self, streams: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = max(1, self.num_streams // streams)
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        return onnxruntime.InferenceSession(self._data, options, providers=["CPUExecutionProvider"])
+        return open_session(self._data, max(1, self.num_streams // streams))
 
     def _read_notes(self) -> dict[str, str]:
         return self._session.get_modelmeta().custom_metadata_map

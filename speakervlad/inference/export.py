@@ -31,6 +31,7 @@ from speakervlad.inference.network import Network
 from speakervlad.inference.waves import SampleWave
 from speakervlad.models.folder import load_encoder_folder
 from speakervlad.models.frontend import SAMPLE_RATE, normalise, same_padding
+from speakervlad.onnx import onnxruntime
 from speakervlad.schema import to_dict
 
 CHECK_SECONDS = tuple(np.geomspace(0.1, 60, 20).tolist())
@@ -138,6 +139,7 @@ def quantise(
         waveforms: some dozens of typical recordings, float32 (samples,) each.
         ends: what is around the graph.
     """
+    onnxruntime()
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,

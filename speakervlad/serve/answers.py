@@ -16,7 +16,7 @@ from speakervlad.evaluation.judge import SystemResult, align, judge_systems, rea
 from speakervlad.evaluation.lists import Trials, read_trials
 from speakervlad.evaluation.metrics import error_curve
 from speakervlad.evaluation.plots import det_limits, spread_ticks, thinned_deviates
-from speakervlad.evaluation.report import write_report
+from speakervlad.evaluation.report import report_page
 from speakervlad.inference.engine import SHORT_SECONDS, Embedder
 from speakervlad.inference.speech import speech
 from speakervlad.people.people import PeopleStore
@@ -211,13 +211,11 @@ def histogram(scores: np.ndarray, is_target: np.ndarray) -> dict:
     return {"edges": edges.round(5).tolist()} | heights
 
 
-def report_page(form: Form) -> str:
+def kept_report(form: Form) -> str:
     """The page that the command ``report`` writes.
 
     Raises:
         InputError: as ``report``, or matplotlib is not installed.
     """
     trials, results = judged(form)
-    path = form.folder / "report.html"
-    write_report(path, trials, results, title=", ".join(result.name for result in results))
-    return path.read_text(encoding="utf-8")
+    return report_page(trials, results, title=", ".join(result.name for result in results))

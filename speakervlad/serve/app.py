@@ -49,7 +49,7 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
         "identify": (partial(enrolment.identify, desk), JSONResponse),
         "turns": (exported, PlainTextResponse),
         "report": (answers.report, JSONResponse),
-        "report.html": (answers.report_page, HTMLResponse),
+        "report.html": (answers.kept_report, HTMLResponse),
     }
     conversations = Conversations(desk, Work(CONVERSATIONS_AT_ONCE))
     routes = [

@@ -12,7 +12,7 @@ import anyio
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from speakervlad.data.audio import audio_blocks, counted_length
+from speakervlad.data.audio import SAMPLE_RATE, audio_blocks
 from speakervlad.diarization.diarize import diarize
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.evaluation.turns import FORMS, Turn, Turns
@@ -127,25 +127,27 @@ def _answer(desk: Desk, form: Form, progress: Progress) -> dict[str, Any]:
 
 
 def _turns(desk: Desk, form: Form, upload: Upload, progress: Progress) -> dict[str, Any]:
-    path = upload.decoded()
-    progress.begin("searching")
+    decoded = upload.decoded(form.make(), progress.track)
     enrolled = desk.people.people() if form.text("names", "") else []
-    found = diarize(
-        upload.path if form.text("separate", "") else path,
-        encoder=desk.embedder,
-        speakers=int(form.number("speakers")) if form.text("speakers", "") else None,
-        store=desk.people if enrolled else None,
-        separate=bool(form.text("separate", "")),
-        track=progress.track,
-    )
+    separate = bool(form.text("separate", ""))
+    with decoded.named():
+        found = diarize(
+            (upload if separate else decoded).path,
+            encoder=desk.embedder,
+            speakers=int(form.number("speakers")) if form.text("speakers", "") else None,
+            store=desk.people if enrolled else None,
+            separate=separate,
+            track=progress.track,
+        )
     progress.begin("drawing")
-    num_samples = counted_length(path) or 1
+    num_samples = round(found.seconds * SAMPLE_RATE)
+    columns = min(WAVEFORM_COLUMNS, num_samples)
     return {
         "recording": Path(upload.name).stem,
         "seconds": found.seconds,
         "turns": found.turns,
         "known": sorted({person.name for person in enrolled} & found.speakers.keys()),
-        "waveform": peaks(audio_blocks(path), num_samples, min(WAVEFORM_COLUMNS, num_samples)),
+        "waveform": peaks(audio_blocks(decoded.path), num_samples, columns),
     }
 
 

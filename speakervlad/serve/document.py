@@ -1,4 +1,4 @@
-"""The page as one document: its files with the style and the code inside, and no others to ask for."""
+"""The page as one document: style and code stand inside, and nothing else is asked for."""
 
 import base64
 import hashlib

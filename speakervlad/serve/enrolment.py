@@ -31,7 +31,7 @@ def add(desk: Desk, form: Form) -> dict:
     uploads = form.all("recording")
     if "spans" in form.texts:
         upload = form.file("recording")
-        samples = [turns_of(upload, read_spans(form.text("spans")))]
+        samples = [turns_of(upload, form.make(), read_spans(form.text("spans")))]
     else:
         samples = [upload.samples() for upload in uploads]
     recordings = [hear(desk, upload, each) for upload, each in zip(uploads, samples, strict=True)]
@@ -87,9 +87,15 @@ def read_spans(text: str) -> list[tuple[float, float]]:
     return spans
 
 
-def turns_of(upload: Upload, spans: list[tuple[float, float]]) -> np.ndarray:
-    """The samples of some spans of a recording, the longest ones where they are many."""
-    wave = open_wave(Path(upload.decoded()))
+def turns_of(upload: Upload, decoded: Path, spans: list[tuple[float, float]]) -> np.ndarray:
+    """The samples of some spans of a recording, the longest ones where they are many.
+
+    Args:
+        upload: the recording.
+        decoded: an empty file for its samples.
+        spans: begins and ends in seconds.
+    """
+    wave = open_wave(upload.decoded(decoded).path)
     kept, seconds = [], 0.0
     for begin, end in sorted(spans, key=lambda span: span[0] - span[1]):
         if seconds < MAX_TURN_SECONDS:

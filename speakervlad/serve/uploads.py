@@ -1,9 +1,10 @@
-"""Recordings of a request: in a folder of their own that is gone when the request is answered."""
+"""Recordings of a request: in files without a name, which are gone when it is answered."""
 
+import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -11,8 +12,10 @@ import numpy as np
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from speakervlad.data.audio import SAMPLE_RATE, audio_blocks, write_audio
+from speakervlad.data.audio import SAMPLE_RATE, audio_blocks, counted_blocks, fill_audio
 from speakervlad.errors import InputError
+from speakervlad.files import naming_full_disk
+from speakervlad.progress import Track, silent
 
 # Of a recording that is compared or enrolled, and of a conversation.
 MAX_SECONDS = 10 * 60
@@ -21,6 +24,8 @@ MAX_FILES = 64
 COPY_BYTES = 1 << 20
 # What a person reads of a name that somebody gave to a file.
 NAME_LENGTH = 120
+# Where Linux shows the files that a process has open, by their numbers.
+OPEN_FILES = Path("/proc/self/fd")
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Upload:
 
     Attributes:
         name: what its owner calls it; shown, never a part of a path.
-        path: where its content lies until the request is answered.
+        path: opens its content until the request is answered.
     """
 
     name: str
@@ -44,17 +49,22 @@ class Upload:
         with self.named():
             return np.concatenate(list(self._limited(MAX_SECONDS)))
 
-    def decoded(self) -> Path:
-        """A file of the same samples, mono, of which any span is one seek; beside the upload.
+    def decoded(self, target: Path, track: Track = silent) -> "Upload":
+        """The same samples, mono, of which any span is one seek.
+
+        Args:
+            target: an empty file.
+            track: reports progress.
 
         Raises:
-            InputError: not audio, damaged, or longer than ``MAX_MEETING_SECONDS``.
+            InputError: not audio, damaged, or longer than ``MAX_MEETING_SECONDS``; or the disk is
+                full.
         """
-        target = self.path.with_suffix(".wav")
-        with self.named():
-            blocks = self._limited(MAX_MEETING_SECONDS)
-            write_audio(target, blocks, subtype="FLOAT")
-        return target
+        with self.named(), naming_full_disk(self.path):
+            count = counted_blocks(self.path)
+            blocks = track(self._limited(MAX_MEETING_SECONDS), "reading", count)
+            fill_audio(target, blocks, form="WAV", subtype="FLOAT")
+        return replace(self, path=target)
 
     def _limited(self, max_seconds: float) -> Iterator[np.ndarray]:
         num_samples = 0
@@ -73,10 +83,7 @@ class Upload:
         try:
             yield
         except InputError as error:
-            text = str(error)
-            for path in (self.path.with_suffix(".wav"), self.path):
-                text = text.replace(str(path), self.name)
-            raise InputError(text) from error
+            raise InputError(str(error).replace(str(self.path), self.name)) from error
 
 
 @dataclass(frozen=True)
@@ -84,12 +91,12 @@ class Form:
     """What a request brought: files and texts by the name of their field.
 
     Attributes:
-        folder: theirs, gone when the request is answered.
+        make: an empty file for what is made of them, gone when the request is answered.
         files: by field.
         texts: by field.
     """
 
-    folder: Path
+    make: Callable[[], Path]
     files: dict[str, list[Upload]]
     texts: dict[str, str]
 
@@ -140,30 +147,54 @@ class Form:
 
 @asynccontextmanager
 async def received(request: Request) -> AsyncIterator[Form]:
-    """The form of a request; its files are removed at the end, whatever happens.
+    """The form of a request; its files are gone at the end, whatever happens.
 
     Raises:
         HTTPException: the body is no form, or too large.
     """
-    with tempfile.TemporaryDirectory(prefix="speakervlad.") as folder:
+    with passing_files() as make:
         async with request.form(max_files=MAX_FILES, max_fields=MAX_FILES) as form:
-            kept = await anyio.to_thread.run_sync(_keep, form, Path(folder))
+            kept = await anyio.to_thread.run_sync(_keep, form, make)
         yield kept
 
 
-def _keep(form: FormData, folder: Path) -> Form:
+@contextmanager
+def passing_files() -> Iterator[Callable[[], Path]]:
+    """Yield what makes empty files, to be opened by their path and gone at the end.
+
+    Where the system shows open files, they have no name from the start, so nothing of them is left
+    when the server is killed; elsewhere they lie in a temporary folder.
+    """
+    with ExitStack() as stack:
+        if OPEN_FILES.is_dir():
+
+            def make() -> Path:
+                file = stack.enter_context(tempfile.TemporaryFile(prefix="speakervlad."))
+                return OPEN_FILES / str(file.fileno())
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="speakervlad."))
+
+            def make() -> Path:
+                handle, path = tempfile.mkstemp(dir=folder)
+                os.close(handle)
+                return Path(path)
+
+        yield make
+
+
+def _keep(form: FormData, make: Callable[[], Path]) -> Form:
     files: dict[str, list[Upload]] = {}
     texts: dict[str, str] = {}
-    for number, (field, value) in enumerate(form.multi_items()):
+    for field, value in form.multi_items():
         if isinstance(value, UploadFile):
-            path = folder / f"upload{number}"
+            path = make()
             with path.open("wb") as target:
                 while block := value.file.read(COPY_BYTES):
                     target.write(block)
             files.setdefault(field, []).append(Upload(shown_name(value.filename or ""), path))
         else:
             texts[field] = value
-    return Form(folder, files, texts)
+    return Form(make, files, texts)
 
 
 def shown_name(name: str) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,14 @@ def client(app, temporary):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A real server; the address that it prints."""
-    folder = tmp_path_factory.mktemp("server")
+    with running(tmp_path_factory.mktemp("server")) as (_, address):
+        yield address
+
+
+@contextmanager
+def running(folder):
+    """A process and its address; it works in a folder and keeps its temporary files there."""
+    (folder / "temporary").mkdir()
     command = [sys.executable, "-m", "speakervlad", "serve", "--port", "0"]
     command += ["--store", "people.db", "--backend", "onnxruntime"]
     process = subprocess.Popen(
@@ -65,13 +73,13 @@ def server(tmp_path_factory):
         stdout=subprocess.PIPE,
         text=True,
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": ROOT},
+        env=os.environ | {"PYTHONPATH": ROOT, "TMPDIR": str(folder / "temporary")},
     )
     try:
         assert process.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+/#token=\S+", process.stdout.readline())
         assert found
-        yield found.group()
+        yield process, found.group()
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)

@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
 import threading
+from pathlib import Path
 
 import anyio
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -16,8 +19,10 @@ from speakervlad.evaluation.turns import Turns, read_turns
 from speakervlad.serve import conversation
 from speakervlad.serve.conversation import Cancelled, Conversations, Progress
 from speakervlad.serve.pictures import peaks
+from speakervlad.serve.uploads import OPEN_FILES
 from speakervlad.serve.work import Work
 
+from .conftest import running
 from .test_people import spoken
 
 
@@ -102,6 +107,31 @@ def test_who_goes_away_stops_the_work(desk, meeting, temporary, monkeypatch):
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
     anyio.run(Conversations(desk, Work(1)), scope, receive, send)
     assert stopped.is_set()
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="open files have no path here")
+def test_a_killed_server_leaves_nothing_of_an_upload(tmp_path):
+    recording, rate = io.BytesIO(), 16000
+    samples = np.tile(spoken(13, 0), 60)
+    soundfile.write(recording, samples, rate, format="WAV")
+    with running(tmp_path) as (process, address):
+        base, _, token = address.partition("/#token=")
+        with httpx.stream(
+            "POST",
+            f"{base}/api/conversation",
+            headers={"authorization": f"Bearer {token}"},
+            files={"recording": ("call.wav", recording.getvalue())},
+            timeout=60,
+        ) as answer:
+            for line in answer.iter_lines():
+                if json.loads(line)["step"] == "listening":
+                    break
+            held = [os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
+            process.kill()
+            process.wait(20)
+    # The upload and its samples were on the disk, without a name.
+    assert sum(path.startswith(f"{tmp_path}/temporary/") for path in held) >= 2
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize(
