@@ -5,7 +5,7 @@ from typing import Any
 
 
 def onnxruntime() -> Any:  # noqa: ANN401 - it has no types
-    """The package; without this its import writes an identifier of the machine and sends reports."""
+    """The package; else its import would write an identifier of the machine, for its reports."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 

@@ -362,6 +362,32 @@ class Embedder:
         weights = [weights for _, weights in self.frames.frames(wave, mirror=False)]
         return np.concatenate([part for part in weights if part is not None], axis=1)
 
+    def embed_and_assign(
+        self, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """``embed`` and ``assignments`` from one pass of the network.
+
+        Where the front end mirrors recordings, the last frames see the mirrored signal.
+
+        Returns:
+            float32 ``(dim,)``, and ``(clusters + ghosts, frames)`` of an encoder with clusters.
+
+        Raises:
+            InputError: as ``embed``.
+        """
+        wave = open_wave(audio, channel, sample_rate=sample_rate)
+        ends, parts = self.backend.ends, []
+        sums = PoolingSums.empty(ends.pooling)
+        for frames, weights in self.frames.frames(wave, mirror=ends.front_end.mirror):
+            sums = sums.add(frames, weights)
+            parts.append(weights)
+        vector = _finite(self.frames.finish(sums))
+        if ends.pooling.kind != "residuals":
+            return vector, None
+        hop, stride, _ = ends.grid
+        count = math.ceil((1 + wave.num_samples // hop) / stride)
+        return vector, np.concatenate(parts, axis=1)[:, :count]
+
     def check_clusters(self) -> None:
         """Refuse an encoder whose pooling is not a VLAD layer.
 

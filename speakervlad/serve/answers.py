@@ -85,15 +85,13 @@ def verification(desk: Desk, form: Form) -> dict:
     """Two recordings: how alike their voices are, and what each of them looks like."""
     uploads = [form.file("first"), form.file("second")]
     recordings = [upload.samples() for upload in uploads]
-    vectors = []
+    vectors, described = [], []
     for upload, samples in zip(uploads, recordings, strict=True):
         with named(upload):
-            vectors.append(desk.embedder.embed(samples))
+            vector, shares = desk.embedder.embed_and_assign(samples)
+        vectors.append(vector)
+        described.append(picture(desk.embedder, samples, shares) | heard(upload, samples))
     score = float(vectors[0] @ vectors[1])
-    described = [
-        picture(desk.embedder, samples) | heard(upload, samples)
-        for upload, samples in zip(uploads, recordings, strict=True)
-    ]
     found: dict = {"score": score, "recordings": described}
     if desk.embedder.calibration is not None:
         answer = desk.embedder.rule().judge(score)

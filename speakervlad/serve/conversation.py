@@ -12,7 +12,7 @@ import anyio
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from speakervlad.data.audio import SAMPLE_RATE, audio_blocks
+from speakervlad.data.audio import audio_blocks, counted_length
 from speakervlad.diarization.diarize import diarize
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.evaluation.turns import FORMS, Turn, Turns
@@ -140,7 +140,7 @@ def _turns(desk: Desk, form: Form, upload: Upload, progress: Progress) -> dict[s
             track=progress.track,
         )
     progress.begin("drawing")
-    num_samples = round(found.seconds * SAMPLE_RATE)
+    num_samples = counted_length(decoded.path) or 1
     columns = min(WAVEFORM_COLUMNS, num_samples)
     return {
         "recording": Path(upload.name).stem,

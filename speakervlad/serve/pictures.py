@@ -7,32 +7,29 @@ import numpy as np
 
 from speakervlad.data.audio import SAMPLE_RATE
 from speakervlad.inference.engine import Embedder
-from speakervlad.inference.explain import RANGE_DB, explain, spectrogram_of
+from speakervlad.inference.explain import RANGE_DB, spectrogram_of
 
 # A screen has hardly more.
 MAX_COLUMNS, MAX_ROWS = 800, 128
 
 
-def picture(embedder: Embedder, samples: np.ndarray) -> dict:
+def picture(embedder: Embedder, samples: np.ndarray, shares: np.ndarray | None) -> dict:
     """Spectrogram and weights over time, as ``explain`` draws them.
 
     Args:
         embedder: whose clusters they are.
         samples: float32 (samples,) at 16 kHz.
+        shares: (clusters + ghosts, frames) of an encoder with clusters.
 
     Returns:
         ``seconds``; ``spectrogram`` and, of an encoder with clusters, ``weights``, each a ``grid``;
         the number of ``clusters``, which are the first rows of the weights.
     """
     found: dict = {"seconds": len(samples) / SAMPLE_RATE}
-    if embedder.backend.ends.pooling.kind == "residuals":
-        explanation = explain(embedder, samples)
-        levels = explanation.spectrogram
-        found["weights"] = grid(reduced(explanation.shares, MAX_COLUMNS))
-        found["clusters"] = explanation.num_clusters
-    else:
-        levels = spectrogram_of(samples)
-    rows = reduced(reduced(levels, MAX_COLUMNS).T, MAX_ROWS).T
+    if shares is not None:
+        found["weights"] = grid(reduced(shares, MAX_COLUMNS))
+        found["clusters"] = embedder.backend.ends.pooling.num_clusters
+    rows = reduced(reduced(spectrogram_of(samples), MAX_COLUMNS).T, MAX_ROWS).T
     return found | {"spectrogram": grid(1 + rows / RANGE_DB)}
 
 

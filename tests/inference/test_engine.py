@@ -217,6 +217,15 @@ def test_assignments_are_shares_of_every_frame(embedder, make_waveform):
     np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-5)
 
 
+def test_one_pass_embeds_and_assigns(make_waveform):
+    encoder = load_encoder()
+    for seconds in (0.1, 3.0, 3.016, 45.0):
+        waveform = make_waveform(seconds)
+        vector, shares = encoder.embed_and_assign(waveform)
+        assert np.array_equal(vector, encoder.embed(waveform))
+        assert np.array_equal(shares, encoder.assignments(waveform))
+
+
 def test_an_encoder_without_clusters_has_no_assignments(tiny_encoder, make_waveform):
     encoder, _ = tiny_encoder(pooling=Part("average"))
     with pytest.raises(InputError, match="no clusters"):

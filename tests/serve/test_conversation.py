@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import threading
 from pathlib import Path
 
@@ -126,7 +125,7 @@ def test_a_killed_server_leaves_nothing_of_an_upload(tmp_path):
             for line in answer.iter_lines():
                 if json.loads(line)["step"] == "listening":
                     break
-            held = [os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
+            held = [str(path.readlink()) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
             process.kill()
             process.wait(20)
     # The upload and its samples were on the disk, without a name.

@@ -18,7 +18,7 @@ export function openConversation(root) {
   const named = el("input", { type: "checkbox", checked: true }), separate = el("input", { type: "checkbox" });
   const start = el("button", { type: "button", class: "primary", disabled: true }, "Find who speaks");
   const failed = el("p", { class: "error", role: "alert", hidden: true });
-  const slot = recordingSlot({ title: "A conversation", hint: "A meeting, an interview, a call: minutes to hours.",
+  const slot = recordingSlot({ title: "A conversation", hint: "A meeting, an interview, a call: six hours and 512 MB at most.",
     onchange: (files) => { start.disabled = !files.length; stopAll(); } });
   let aborter = null;
 

@@ -42,7 +42,7 @@ export function openPeople(root) {
     el("option", { value, selected: value === 0.01 }, text)));
   let run = 0;
   const unknown = recordingSlot({ title: "Recordings to identify", multiple: true, onchange: () => identify(),
-    hint: "Each of one voice. Drop many at once." });
+    hint: "Each of one voice, ten minutes at most. Drop many at once." });
 
   async function identify() {
     const mine = ++run;

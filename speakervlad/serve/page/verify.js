@@ -57,8 +57,8 @@ export function openVerify(root, about) {
     return [el("div", { class: "two" }, answer.recordings.map((found, i) => recordingCard(found, players[i])))];
   }
 
-  const first = recordingSlot({ title: "First recording", hint: "Drop a file, or speak for five seconds or more.", onchange: compare });
-  const second = recordingSlot({ title: "Second recording", hint: "Of the same person, or of another.", onchange: compare });
+  const first = recordingSlot({ title: "First recording", hint: "Drop a file of ten minutes at most, or speak for five seconds or more.", onchange: compare });
+  const second = recordingSlot({ title: "Second recording", hint: "Of the same person or of another, ten minutes at most.", onchange: compare });
   root.append(el("h1", {}, "Is it the same voice?"),
     el("p", { class: "lead" }, "Two recordings are compared by their voices alone. What is said does not matter."),
     el("div", { class: "two" }, first.root, second.root), status.root, result);
