@@ -20,6 +20,7 @@ from speakervlad.evaluation.report import report_page
 from speakervlad.inference.engine import SHORT_SECONDS, Embedder
 from speakervlad.inference.speech import speech
 from speakervlad.people.people import PeopleStore
+from speakervlad.serve.guard import MAX_BODY_BYTES
 from speakervlad.serve.pictures import picture
 from speakervlad.serve.uploads import Form, Upload
 
@@ -29,6 +30,8 @@ RATES = (0.1, 0.01, 0.001, 0.0001)
 LITTLE_SPEECH = 1.0
 NUM_BINS = 60
 NUM_RESAMPLES = 400
+# Bytes of a request that are not its recordings.
+SLACK = 100_000
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,10 @@ class Desk:
 
 
 def about(desk: Desk) -> dict:
-    """The encoder, and the scale of its scores."""
+    """The encoder, the scale of its scores, and how much a request may send."""
     folder = desk.embedder.folder
     name = "in memory" if folder is None else folder.name
-    return {"encoder": name, "dim": desk.embedder.dim, "scale": scale(desk.embedder)}
+    return {"encoder": name, "scale": scale(desk.embedder), "most_bytes": MAX_BODY_BYTES - SLACK}
 
 
 def scale(embedder: Embedder) -> dict:

@@ -27,8 +27,16 @@ async function request(path, options = {}) {
   throw Object.assign(new Error(text), { status: response.status });
 }
 
+let mostBytes = Infinity;
+export const setMostBytes = (bytes) => { mostBytes = bytes; };
+
 export function form(fields) {
   const data = new FormData();
+  const size = Object.values(fields).flat().reduce((sum, item) => sum + (item instanceof File ? item.size : 0), 0);
+  if (size > mostBytes) {
+    throw new Error(`${Math.ceil(size / 1e6)} MB are more than the ${Math.floor(mostBytes / 1e6)} MB that this page takes. `
+      + "Compress the recording to flac, mp3 or m4a, or use the command line.");
+  }
   for (const [name, value] of Object.entries(fields)) {
     for (const item of Array.isArray(value) ? value : [value]) {
       if (item instanceof File) data.append(name, item, item.name);

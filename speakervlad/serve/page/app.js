@@ -1,6 +1,6 @@
 // The four tabs, the token, the theme.
 
-import { get, setToken, takeToken } from "./api.js";
+import { get, setMostBytes, setToken, takeToken } from "./api.js";
 import { one } from "./dom.js";
 import { openConversation } from "./conversation.js";
 import { openPeople } from "./people.js";
@@ -62,6 +62,7 @@ async function enter() {
     one("#door-error").hidden = false;
     return;
   }
+  setMostBytes(about.most_bytes);
   one("#door").hidden = true;
   one("#encoder").textContent = `encoder ${about.encoder}`;
   select(one("[aria-selected=true]").id.slice(4));

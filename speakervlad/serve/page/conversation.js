@@ -191,10 +191,16 @@ function lanes(answer, file, audio) {
     }))));
     const choices = [...found.keys()], fresh = newName();
     const lines = turns.map(([start, end, name], at) => {
-      const select = el("select", { "aria-label": `speaker of the turn at ${clock(start, 1)}`, onchange: () => {
-        colour(select.value);
-        edit(turns.map((turn, i) => (i === at ? [start, end, select.value] : turn)));
-      } }, choices.map((choice) => el("option", { selected: choice === name }, choice)), el("option", {}, fresh));
+      // Hours have thousands of turns: the choices come when one is about to be made.
+      const fill = () => {
+        if (select.length > 1) return;
+        select.replaceChildren(...[...choices, fresh].map((choice) => el("option", { selected: choice === name }, choice)));
+      };
+      const select = el("select", { "aria-label": `speaker of the turn at ${clock(start, 1)}`, onfocus: fill, onpointerdown: fill,
+        onchange: () => {
+          colour(select.value);
+          edit(turns.map((turn, i) => (i === at ? [start, end, select.value] : turn)));
+        } }, el("option", {}, name));
       return el("tr", {}, el("td", {}, el("button", { type: "button", class: "plain", "aria-label": `Play from ${clock(start, 1)}`,
         onclick: () => seek(start, true) }, `▶ ${clock(start, 1)}`)),
       el("td", {}, `${(end - start).toFixed(1)} s`), el("td", {}, el("div", {}, el("i", { class: "swatch", style: { background: colour(name) } }), select)));
@@ -207,11 +213,14 @@ function lanes(answer, file, audio) {
 
   function follow() {
     const time = audio.currentTime, at = turnAt(time);
+    const place = `${clock(time)}${at < 0 ? "" : `, ${turns[at][2]}`}`;
     head.style.left = `${(100 * time) / seconds}%`;
-    strip.setAttribute("aria-valuenow", Math.round(time));
-    strip.setAttribute("aria-valuetext", `${clock(time)}${at < 0 ? "" : `, ${turns[at][2]}`}`);
+    if (strip.getAttribute("aria-valuetext") !== place) {
+      strip.setAttribute("aria-valuenow", Math.round(time));
+      strip.setAttribute("aria-valuetext", place);
+    }
     for (const kind of ["bars", "lines"]) {
-      lists.get(kind)[selected]?.classList.remove("now");
+      if (at !== selected) lists.get(kind)[selected]?.classList.remove("now");
       if (at >= 0) lists.get(kind)[at]?.classList.add("now");
     }
     if (at >= 0 && at !== selected && !audio.paused) {
