@@ -76,8 +76,12 @@ def join_world(device: str) -> Iterator[World]:
         world_size=size,
         timeout=PATIENCE,
     )
+    world = World(rank, size, chosen)
     try:
-        yield World(rank, size, chosen)
+        yield world
+        # DDP keeps the group's threads until the interpreter ends, and one that lets go of a tensor
+        # then aborts the process. After a failure there is nobody to wait for.
+        world.wait()
     finally:
         dist.destroy_process_group()
 
