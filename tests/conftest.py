@@ -1,5 +1,6 @@
 """Fixtures that several floors share; none is applied by itself."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -7,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+# pytest-xdist: as many processes as cores share them out best with a thread each.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).parents[1] / ".." / "shared"
 
