@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
+
+
+def run(code, *arguments):
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_import_contracts_hold():
@@ -14,14 +17,20 @@ def test_import_contracts_hold():
     code = (
         "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
     )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run(code)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
+MODULES = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    assert "torch" not in sys.modules, name
+"""
+
+
+def test_modules_are_imported_without_torch():
+    modules = (
         "speakervlad",
         "speakervlad.cli",
         "speakervlad.config",
@@ -30,30 +39,45 @@ def test_import_contracts_hold():
         "speakervlad.evaluation.metrics",
         "speakervlad.evaluation.scoring",
         "speakervlad.evaluation.lists",
-    ],
-)
-def test_module_is_imported_without_torch(module):
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize("command", [[], ["train"], ["embed"], ["score"], ["metrics"], ["verify"]])
-def test_help_imports_neither_torch_nor_numpy(command):
-    code = (
-        f"import sys; sys.argv = ['speakervlad', *{command!r}, '--help']\n"
-        "from speakervlad.cli import main\n"
-        "try: main()\n"
-        "except SystemExit as done: assert not done.code\n"
-        "sys.exit(bool({'torch', 'numpy', 'sklearn'} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run(MODULES, *modules)
     assert done.returncode == 0, done.stderr
-    assert "Usage" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["NetVLAD", "SpeakerEncoder", "train"])
-def test_public_name_says_which_extra_it_needs(name):
-    code = f"import sys; sys.modules['torch'] = None\nfrom speakervlad import {name}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert f'speakervlad.{name} needs torch: pip install "speakervlad[train]"' in done.stderr
+HELP = """
+import sys
+from speakervlad.cli import main
+for command in ("", *sys.argv[1:]):
+    sys.argv = ["speakervlad", *command.split(), "--help"]
+    try:
+        main()
+    except SystemExit as done:
+        assert not done.code, command
+    assert not {"torch", "numpy", "sklearn"} & sys.modules.keys(), command
+"""
+
+
+def test_help_imports_neither_torch_nor_numpy():
+    commands = ("train", "embed", "score", "metrics", "verify")
+    done = run(HELP, *commands)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Usage") == 1 + len(commands)
+
+
+NAMES = """
+import sys
+sys.modules["torch"] = None
+import speakervlad
+for name in sys.argv[1:]:
+    try:
+        getattr(speakervlad, name)
+    except ImportError as error:
+        print(error)
+"""
+
+
+def test_public_names_say_which_extra_they_need():
+    names = ("NetVLAD", "SpeakerEncoder", "train")
+    done = run(NAMES, *names)
+    wanted = 'needs torch: pip install "speakervlad[train]"'
+    assert done.stdout.splitlines() == [f"speakervlad.{name} {wanted}" for name in names]

@@ -1,13 +1,6 @@
-"""``convert`` from the shell: what it prints, its exit codes, and that it unpickles nothing."""
+"""``convert``: what it prints, its exit codes, and that it unpickles nothing."""
 
 import pickle
-import subprocess
-import sys
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "speakervlad", "convert", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 class Bomb:
@@ -15,22 +8,22 @@ class Bomb:
         return exec, ("raise SystemExit(77)",)
 
 
-def test_a_pickle_is_one_line_and_exit_code_2(tmp_path):
+def test_a_pickle_is_one_line_and_exit_code_2(run, capfd, tmp_path):
     weights = tmp_path / "w.h5"
     weights.write_bytes(pickle.dumps(Bomb()))
-    done = run(weights, "--out", tmp_path / "encoder")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"error: {weights}: is no HDF5 file")
+    assert run("convert", weights, "--out", tmp_path / "encoder") == 2
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert shown.err.startswith(f"error: {weights}: is no HDF5 file")
     assert not (tmp_path / "encoder").exists()
 
 
-def test_a_head_replaces_layers_and_the_folder_loads(shared_reference, tmp_path):
+def test_a_head_replaces_layers_and_the_folder_loads(run, capfd, shared_reference, tmp_path):
     weights = (shared_reference / f"weights/{name}.h5" for name in ("gvlad_k8_g2_b512", "avg_b512"))
-    done = run(*weights, "--out", tmp_path / "encoder")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == f"thin_resnet34, avg, 512 dimensions: {tmp_path / 'encoder'}\n"
+    assert run("convert", *weights, "--out", tmp_path / "encoder") == 0
+    told = f"thin_resnet34, avg, 512 dimensions: {tmp_path / 'encoder'}\n"
+    assert capfd.readouterr().err == told
     from speakervlad.inference.engine import load_encoder
 
     vector = load_encoder(tmp_path / "encoder", device="cpu").embed(

@@ -1,6 +1,8 @@
 """Encoders that several tests share: those of the original, and one of every kind, exported."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from speakervlad.inference.keras import convert_keras
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder
 from speakervlad.models.pooling import POOLINGS
+from speakervlad.models.resnets import THIN_STAGES, BottleneckResNet
 from speakervlad.models.trunks import TRUNKS
 from speakervlad.schema import Part
 
@@ -98,9 +101,24 @@ def small_trunk() -> Callable[[str], Part]:
     return make_small
 
 
-@pytest.fixture(scope="session", params=KINDS)
-def exported_kind(request, save_tiny_encoder, tmp_path_factory) -> Path:
-    """The folder of a tiny encoder of every kind, with its graph beside it."""
-    folder = save_tiny_encoder(tmp_path_factory.mktemp("kind") / "encoder", **KINDS[request.param])
+@pytest.fixture(scope="module")
+def short_trunk() -> Iterator[Part]:
+    """A row of ``TRUNKS`` for as long as these tests run: the thin one with a block a stage."""
+    stages = tuple(replace(stage, num_blocks=1) for stage in THIN_STAGES)
+    row = functools.partial(BottleneckResNet, stages=stages, stem_stride=1, stem_pool=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TRUNKS, "short_resnet", row)
+        yield Part("short_resnet", width=0.125)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def exported_kind(request, short_trunk, save_tiny_encoder, tmp_path_factory) -> Path:
+    """The folder of a tiny encoder of every kind, with its graph beside it.
+
+    Kinds that differ in something else than the trunk have the short one, for a quicker export.
+    """
+    changes = KINDS[request.param]
+    folder = tmp_path_factory.mktemp("kind") / "encoder"
+    save_tiny_encoder(folder, **({"trunk": short_trunk} if changes else {}) | changes)
     export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
     return folder

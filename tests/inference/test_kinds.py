@@ -21,7 +21,7 @@ LENGTHS = (400, 511, 512, 1600, 5000, 16000, 16001, 40160, 77777)
 HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kind(exported_kind):
     """The trained module, and an embedder of each runtime."""
     encoder, _ = load_encoder_folder(exported_kind)

@@ -1,6 +1,7 @@
 """A corpus and an experiment so small that a step takes milliseconds."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 
 from speakervlad.config import Config, load_config
 from speakervlad.data.manifest import Manifest
+from speakervlad.training.run import train
 
 SPEAKERS, UTTERANCES = 4, 4
 SAMPLES = 12000
@@ -66,6 +68,22 @@ def experiment(corpus, tmp_path) -> Callable[..., Config]:
         return load_config(path, overrides)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(corpus, tmp_path_factory) -> Callable[..., None]:
+    """``finished(folder, "train.steps=1", ...)``: there is what such a run, done once, has left."""
+    runs: dict[tuple[str, ...], Path] = {}
+
+    def copy(folder: Path, *overrides: str) -> None:
+        if overrides not in runs:
+            path = tmp_path_factory.mktemp("finished") / "tiny.yaml"
+            path.write_text(yaml.safe_dump(tiny(corpus, path.with_name("run"))))
+            train(load_config(path, overrides))
+            runs[overrides] = path.with_name("run")
+        shutil.copytree(runs[overrides], folder)
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -157,8 +157,8 @@ WEIGHT = "encoder.projection.linear.weight"
         ("optimizer/state", {9999: {}}, "optimiser's state is damaged"),
     ],
 )
-def test_a_damaged_state_is_refused_in_one_line(experiment, tmp_path, key, value, words):
-    train(experiment("train.steps=1"))
+def test_a_damaged_state_is_refused_in_one_line(experiment, finished, tmp_path, key, value, words):
+    finished(tmp_path / "run", "train.steps=1")
     path = tmp_path / "run/last.pt"
     values = torch.load(path, weights_only=True)
     damage(values, key, value)
@@ -189,8 +189,8 @@ def test_a_state_with_lost_bytes_is_refused(tmp_path, spoil):
         (lambda text: b'{"step": "one"}\n' + text, 0),
     ],
 )
-def test_damaged_records_are_cut_off_and_told(experiment, tmp_path, caplog, spoil, left):
-    train(experiment())
+def test_damaged_records_are_cut_off_and_told(experiment, finished, tmp_path, caplog, spoil, left):
+    finished(tmp_path / "run")
     path = tmp_path / "run/metrics.jsonl"
     path.write_bytes(spoil(path.read_bytes()))
     train(experiment("resume=true", "train.steps=7"))
@@ -198,8 +198,8 @@ def test_damaged_records_are_cut_off_and_told(experiment, tmp_path, caplog, spoi
     assert f"metrics.jsonl: damaged or incomplete after line {left}; " in caplog.text
 
 
-def test_what_a_kill_left_half_written_is_removed(experiment, tmp_path):
-    train(experiment())
+def test_what_a_kill_left_half_written_is_removed(experiment, finished, tmp_path):
+    finished(tmp_path / "run")
     run = tmp_path / "run"
     names = (".last.abcdefgh.pt", ".metrics.abcd_123.jsonl", "encoder/.model.abcdefgh.safetensors")
     for name in names:

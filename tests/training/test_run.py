@@ -89,20 +89,20 @@ def test_workers_do_not_change_the_result(experiment, tmp_path):
     assert same_states(one.model, two.model)
 
 
-def test_existing_run_is_not_overwritten(experiment):
-    train(experiment("train.steps=1"))
+def test_existing_run_is_not_overwritten(experiment, finished, tmp_path):
+    finished(tmp_path / "run", "train.steps=1")
     with pytest.raises(InputError, match=r"already holds a run.*resume=true"):
         train(experiment("train.steps=1"))
 
 
-def test_changed_config_is_refused_with_the_difference(experiment):
-    train(experiment())
+def test_changed_config_is_refused_with_the_difference(experiment, finished, tmp_path):
+    finished(tmp_path / "run")
     with pytest.raises(InputError, match=r"optim\.lr was 0\.005, is 0\.1"):
         train(experiment("resume=true", "optim.lr=0.1"))
 
 
-def test_damaged_state_is_refused(experiment, tmp_path):
-    train(experiment())
+def test_damaged_state_is_refused(experiment, finished, tmp_path):
+    finished(tmp_path / "run")
     (tmp_path / "run" / "last.pt").write_bytes(b"not a state")
     with pytest.raises(InputError, match=r"last\.pt: is no training state"):
         train(experiment("resume=true"))
