@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 0.3
-WAVEFORM_COLUMNS = 3000
+WAVEFORM_COLUMNS = 8000
 MAX_TURNS = 100_000
 
 

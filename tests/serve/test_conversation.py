@@ -48,7 +48,7 @@ def test_turns_equal_diarize(client, embedder, meeting):
     assert [tuple(turn) for turn in last["turns"]] == list(expected.turns)
     assert last["seconds"] == pytest.approx(12.5, abs=0.01)
     assert last["recording"] == "call"
-    assert len(last["waveform"]) == 3000
+    assert len(last["waveform"]) == 8000
 
 
 def test_enrolled_people_get_their_names(client, desk, meeting):

@@ -1,8 +1,8 @@
 // Who speaks when: lanes over the waveform, a player that follows, names, merging and splitting.
 
 import { post, postForFile, postForLines } from "./api.js";
-import { ask, clock, download, el } from "./dom.js";
-import { COLOURS } from "./pictures.js";
+import { ask, clock, download, el, one } from "./dom.js";
+import { COLOURS, timeAxis } from "./pictures.js";
 import { recordingSlot } from "./slot.js";
 import { statusLine } from "./status.js";
 
@@ -84,9 +84,9 @@ function lanes(answer, file, audio) {
   speakers().forEach((_, name) => colour(name));
 
   const names = el("div", { class: "names" }), canvas = el("canvas", { height: 192 });
-  const rows = el("div"), head = el("span", { class: "head" });
+  const rows = el("div"), axis = el("div", {}, timeAxis(seconds)), head = el("span", { class: "head" });
   const strip = el("div", { class: "strip", tabindex: 0, role: "slider", "aria-label": "position in the recording",
-    "aria-valuemin": 0, "aria-valuemax": Math.round(seconds) }, canvas, rows, head);
+    "aria-valuemin": 0, "aria-valuemax": Math.round(seconds) }, canvas, rows, axis, head);
   const scroller = el("div", { class: "scroller" }, strip), table = el("tbody");
   const undo = el("button", { type: "button", disabled: true, onclick: () => { turns = past.pop(); draw(); } }, "Undo");
   const split = el("button", { type: "button", onclick: splitHere, title: "Cut the turn at the position of the player" }, "Split turn here");
@@ -200,6 +200,7 @@ function lanes(answer, file, audio) {
         onchange: () => {
           colour(select.value);
           edit(turns.map((turn, i) => (i === at ? [start, end, select.value] : turn)));
+          one("select", lists.get("lines")[at]).focus();
         } }, el("option", {}, name));
       return el("tr", {}, el("td", {}, el("button", { type: "button", class: "plain", "aria-label": `Play from ${clock(start, 1)}`,
         onclick: () => seek(start, true) }, `▶ ${clock(start, 1)}`)),
@@ -223,7 +224,7 @@ function lanes(answer, file, audio) {
       if (at !== selected) lists.get(kind)[selected]?.classList.remove("now");
       if (at >= 0) lists.get(kind)[at]?.classList.add("now");
     }
-    if (at >= 0 && at !== selected && !audio.paused) {
+    if (at >= 0 && at !== selected && (!audio.paused || !table.contains(document.activeElement))) {
       const box = table.closest(".turns"), line = lists.get("lines")[at];
       box.scrollTop = line.offsetTop - box.clientHeight / 2;
     }
@@ -236,6 +237,7 @@ function lanes(answer, file, audio) {
     const middle = audio.currentTime / seconds;
     zoom = Math.max(1, Math.min(64, zoom * factor));
     strip.style.width = `${100 * zoom}%`;
+    axis.replaceChildren(timeAxis(seconds, 8 * zoom));
     scroller.scrollLeft = middle * strip.clientWidth - scroller.clientWidth / 2;
   }
 

@@ -74,11 +74,12 @@ export function legend(grid, clusters) {
   }));
 }
 
-export function timeAxis(seconds) {
+// About so many ticks at most.
+export function timeAxis(seconds, most = 8) {
   const step = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600]
-    .find((size) => seconds / size <= 8) || 7200;
+    .find((size) => seconds / size <= most) || 7200;
   const ticks = [];
-  for (let at = 0; at <= seconds; at += step) {
+  for (let at = 0; at === 0 || at + step <= seconds; at += step) {
     ticks.push(el("span", { style: { left: `${(100 * at) / seconds}%` } }, clock(at, step < 1 ? 1 : 0)));
   }
   return el("div", { class: "axis", "aria-hidden": "true" }, ticks);
