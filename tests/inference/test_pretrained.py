@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from speakervlad.config import read_encoder_config
+from speakervlad.data.audio import read_audio
+from speakervlad.data.examples import examples
 from speakervlad.data.voices import make_corpus
 from speakervlad.errors import InputError
 from speakervlad.evaluation.metrics import equal_error_rate
@@ -87,6 +89,20 @@ def test_card_and_figures_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = find_encoder("small")
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert card.splitlines() == render_card(folder, "small").splitlines()
+
+
+def test_split_clusters_leave_embeddings_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(RECIPE)
+    from split_clusters import UNUSED, heard, split
+
+    encoder, _ = load_encoder_folder(find_encoder("small"))
+    clips = [torch.from_numpy(read_audio(path))[None] for path in list(examples().values())[:3]]
+    before, shares = heard(encoder, clips)
+    sources = split(encoder, shares)
+    after, evened = heard(encoder, clips)
+    assert set(sources) == set(np.flatnonzero(shares < UNUSED))
+    assert torch.cosine_similarity(before, after).min() > 0.999
+    assert evened.min() > 0.1 * evened.max()
 
 
 def listed_speakers(part: str) -> set[str]:
