@@ -4,6 +4,7 @@
 """
 
 import io
+import json
 import os
 import re
 import shutil
@@ -172,7 +173,7 @@ def test_people(page, recordings):
     playwright.expect(row.locator("td").nth(1)).to_have_text("3 recordings")
     page.get_by_role("button", name=f"Rename {HTML}").click()
     page.get_by_label("New name").fill("Grace")
-    page.get_by_role("button", name="Rename", exact=True).last.click()
+    page.get_by_label("New name").press("Enter")
     playwright.expect(page.locator("#enrolled")).to_contain_text("Grace")
     give(page, "Recordings to identify", recordings / "Grace 2.wav", recordings / "Niels 1.wav")
     answers = page.locator("#identified .answer")
@@ -224,6 +225,27 @@ def test_conversation(page, recordings, tmp_path):
     page.get_by_label("Or make it one with").select_option(index=1)
     page.get_by_role("button", name="Apply").click()
     playwright.expect(names).to_have_count(2)
+
+
+def test_thousands_of_turns_come_in_pages(page, recordings):
+    turns = [[i / 4, i / 4 + 0.2, f"speaker {i % 2}"] for i in range(120)]
+    answer = {"recording": "long", "seconds": 30, "turns": turns, "waveform": [0.5] * 100}
+    page.route("**/api/conversation", lambda route: route.fulfill(body=json.dumps(answer) + "\n"))
+    tab(page, "Conversation")
+    give(page, "A conversation", recordings / "meeting.wav")
+    page.get_by_role("button", name="Find who speaks").click()
+    rows = page.locator("#lanes tbody tr")
+    playwright.expect(rows).to_have_count(50)
+    page.get_by_role("button", name="Later turns").click()
+    playwright.expect(rows.first).to_contain_text("0:12.5")
+    rows.first.locator("select").select_option("speaker 1")
+    playwright.expect(page.locator("#lanes")).to_contain_text("Turns 51 to 100 of 120")
+    strip = page.get_by_role("slider", name="position in the recording")
+    strip.press("End")
+    strip.press("ArrowUp")
+    playwright.expect(page.locator("#lanes tr.now")).to_contain_text("0:29.5")
+    strip.press("Home")
+    playwright.expect(page.locator("#lanes tr.now")).to_contain_text("0:00.0")
 
 
 def test_a_conversation_is_cancelled(page, tmp_path, recordings):

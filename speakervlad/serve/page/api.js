@@ -34,7 +34,7 @@ export function form(fields) {
   const data = new FormData();
   const size = Object.values(fields).flat().reduce((sum, item) => sum + (item instanceof File ? item.size : 0), 0);
   if (size > mostBytes) {
-    throw new Error(`${Math.ceil(size / 1e6)} MB are more than the ${Math.floor(mostBytes / 1e6)} MB that this page takes. `
+    throw new Error(`${Math.ceil(size / 1e6)} MB are more than the ${Math.round(mostBytes / 1e6)} MB that this page takes. `
       + "Compress the recording to flac, mp3 or m4a, or use the command line.");
   }
   for (const [name, value] of Object.entries(fields)) {

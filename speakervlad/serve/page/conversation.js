@@ -7,7 +7,7 @@ import { recordingSlot } from "./slot.js";
 import { statusLine } from "./status.js";
 
 const STEPS = { reading: "Reading the recording", searching: "Looking for speech", listening: "Listening to voices", drawing: "Drawing" };
-const SHORTEST = 0.05;
+const SHORTEST = 0.05, ROWS = 50;
 
 export function openConversation(root) {
   const status = statusLine(), result = el("div", { id: "lanes" });
@@ -35,6 +35,7 @@ export function openConversation(root) {
     const mine = (aborter = new AbortController()), [file] = slot.files;
     start.disabled = true;
     waiting.hidden = false;
+    cancel.focus();
     bar.removeAttribute("value");
     status.busy("Sending the recording …");
     try {
@@ -55,8 +56,9 @@ export function openConversation(root) {
       fail(error.name === "AbortError" ? "Cancelled." : error.message);
     }
     if (aborter === mine) aborter = null;
-    waiting.hidden = true;
     start.disabled = !slot.files.length;
+    if (document.activeElement === cancel) (one(".strip", result) || start).focus();
+    waiting.hidden = true;
   });
 
   root.append(el("h1", {}, "Who speaks when?"),
@@ -70,7 +72,7 @@ export function openConversation(root) {
 
 function lanes(answer, file, audio) {
   const { seconds, waveform } = answer;
-  let turns = answer.turns, past = [], selected = 0, zoom = 1;
+  let turns = answer.turns, past = [], selected = 0, first = 0, zoom = 1;
   const colours = new Map(), lists = new Map(), status = statusLine();
   const colour = (name) => {
     if (!colours.has(name)) colours.set(name, COLOURS[colours.size % COLOURS.length]);
@@ -88,6 +90,9 @@ function lanes(answer, file, audio) {
   const strip = el("div", { class: "strip", tabindex: 0, role: "slider", "aria-label": "position in the recording",
     "aria-valuemin": 0, "aria-valuemax": Math.round(seconds) }, canvas, rows, axis, head);
   const scroller = el("div", { class: "scroller" }, strip), table = el("tbody");
+  const range = el("span", { class: "quiet grow", role: "status" });
+  const pages = el("div", { class: "row end" }, range, el("button", { type: "button", onclick: () => turnPages(-1) }, "Earlier turns"),
+    el("button", { type: "button", onclick: () => turnPages(1) }, "Later turns"));
   const undo = el("button", { type: "button", disabled: true, onclick: () => { turns = past.pop(); draw(); } }, "Undo");
   const split = el("button", { type: "button", onclick: splitHere, title: "Cut the turn at the position of the player" }, "Split turn here");
 
@@ -176,60 +181,77 @@ function lanes(answer, file, audio) {
 
   function draw() {
     const found = speakers();
+    // What had the focus is replaced; the focus stays at its place.
+    const held = [...names.children].indexOf(document.activeElement);
+    if (!past.length && document.activeElement === undo) strip.focus();
     undo.disabled = !past.length;
-    lists.clear();
     names.replaceChildren(el("div", {}, `${found.size} speaker${found.size === 1 ? "" : "s"}`),
       ...[...found].map(([name, spoken]) => el("button", { type: "button", title: `${name}: ${clock(spoken)}. Rename, enrol, merge.`,
         "aria-label": `${name}, ${clock(spoken)}: rename, enrol or merge`, onclick: () => person(name) },
       el("i", { class: "swatch", style: { background: colour(name) } }), el("span", { class: "text" }, name))));
+    if (held > 0) names.children[Math.min(held, found.size)].focus();
     const bars = new Array(turns.length);
     rows.replaceChildren(...[...found.keys()].map((name) => el("div", { class: "lane" }, turns.map(([start, end, who], at) => {
-      if (who !== name) return "";
+      if (who !== name) return null;
       bars[at] = el("i", { title: `${name}, ${clock(start, 1)} to ${clock(end, 1)}`, style: { background: colour(name),
         left: `${(100 * start) / seconds}%`, width: `${(100 * (end - start)) / seconds}%` } });
       return bars[at];
     }))));
-    const choices = [...found.keys()], fresh = newName();
-    const lines = turns.map(([start, end, name], at) => {
-      // Hours have thousands of turns: the choices come when one is about to be made.
-      const fill = () => {
-        if (select.length > 1) return;
-        select.replaceChildren(...[...choices, fresh].map((choice) => el("option", { selected: choice === name }, choice)));
-      };
-      const select = el("select", { "aria-label": `speaker of the turn at ${clock(start, 1)}`, onfocus: fill, onpointerdown: fill,
-        onchange: () => {
-          colour(select.value);
-          edit(turns.map((turn, i) => (i === at ? [start, end, select.value] : turn)));
-          one("select", lists.get("lines")[at]).focus();
-        } }, el("option", {}, name));
-      return el("tr", {}, el("td", {}, el("button", { type: "button", class: "plain", "aria-label": `Play from ${clock(start, 1)}`,
-        onclick: () => seek(start, true) }, `▶ ${clock(start, 1)}`)),
-      el("td", {}, `${(end - start).toFixed(1)} s`), el("td", {}, el("div", {}, el("i", { class: "swatch", style: { background: colour(name) } }), select)));
-    });
-    table.replaceChildren(...lines);
-    lists.set("bars", bars).set("lines", lines);
+    lists.set("bars", bars);
+    drawList();
     drawWaveform();
     follow();
   }
 
+  // Hours have thousands of turns, and a browser takes seconds for as many rows: a page of them is shown.
+  function drawList() {
+    first = Math.max(0, Math.min(first, turns.length - ROWS));
+    const shown = turns.slice(first, first + ROWS), choices = [...speakers().keys(), newName()], lines = new Map();
+    shown.forEach(([start, end, name], i) => {
+      const at = first + i;
+      const select = el("select", { "aria-label": `speaker of the turn at ${clock(start, 1)}`, onchange: () => {
+        colour(select.value);
+        edit(turns.map((turn, i) => (i === at ? [start, end, select.value] : turn)));
+        one("select", lists.get("lines").get(at)).focus();
+      } }, choices.map((choice) => el("option", { selected: choice === name }, choice)));
+      lines.set(at, el("tr", {}, el("td", {}, el("button", { type: "button", class: "plain", "aria-label": `Play from ${clock(start, 1)}`,
+        onclick: () => seek(start, true) }, `▶ ${clock(start, 1)}`)),
+      el("td", {}, `${(end - start).toFixed(1)} s`), el("td", {}, el("div", {}, el("i", { class: "swatch", style: { background: colour(name) } }), select))));
+    });
+    table.replaceChildren(...lines.values());
+    lists.set("lines", lines);
+    pages.hidden = turns.length <= ROWS;
+    range.textContent = `Turns ${first + 1} to ${first + shown.length} of ${turns.length.toLocaleString("en")}`;
+  }
+
+  function turnPages(step) {
+    first += step * ROWS;
+    drawList();
+    table.closest(".turns").scrollTop = 0;
+    lists.get("lines").get(selected)?.classList.add("now");
+  }
+
   function follow() {
-    const time = audio.currentTime, at = turnAt(time);
+    const time = audio.currentTime, at = turnAt(time), x = (strip.clientWidth * time) / seconds;
     const place = `${clock(time)}${at < 0 ? "" : `, ${turns[at][2]}`}`;
-    head.style.left = `${(100 * time) / seconds}%`;
+    head.style.transform = `translateX(${x}px)`;
     if (strip.getAttribute("aria-valuetext") !== place) {
       strip.setAttribute("aria-valuenow", Math.round(time));
       strip.setAttribute("aria-valuetext", place);
     }
-    for (const kind of ["bars", "lines"]) {
-      if (at !== selected) lists.get(kind)[selected]?.classList.remove("now");
-      if (at >= 0) lists.get(kind)[at]?.classList.add("now");
+    const bars = lists.get("bars"), isFollowed = at >= 0 && at !== selected && (!audio.paused || !table.contains(document.activeElement));
+    if (isFollowed && !lists.get("lines").has(at)) {
+      first = at - ROWS / 2;
+      drawList();
     }
-    if (at >= 0 && at !== selected && (!audio.paused || !table.contains(document.activeElement))) {
-      const box = table.closest(".turns"), line = lists.get("lines")[at];
-      box.scrollTop = line.offsetTop - box.clientHeight / 2;
+    const lines = lists.get("lines");
+    if (at !== selected) [bars[selected], lines.get(selected)].forEach((place) => place?.classList.remove("now"));
+    if (at >= 0) [bars[at], lines.get(at)].forEach((place) => place?.classList.add("now"));
+    if (isFollowed) {
+      const box = table.closest(".turns");
+      box.scrollTop = lines.get(at).offsetTop - box.clientHeight / 2;
     }
     if (at >= 0) selected = at;
-    const x = (strip.clientWidth * time) / seconds;
     if (!audio.paused && (x < scroller.scrollLeft || x > scroller.scrollLeft + scroller.clientWidth)) scroller.scrollLeft = x - 40;
   }
 
@@ -259,6 +281,7 @@ function lanes(answer, file, audio) {
     keys[event.key]();
   });
   audio.addEventListener("timeupdate", follow);
+  new ResizeObserver(follow).observe(strip);
   let frame = 0;
   const run = () => { follow(); if (!audio.paused && strip.isConnected) frame = requestAnimationFrame(run); };
   audio.addEventListener("play", () => { cancelAnimationFrame(frame); run(); });
@@ -270,7 +293,7 @@ function lanes(answer, file, audio) {
   el("p", { class: "quiet" }, "Click a name to rename it, enrol it or merge it with another. Space plays, arrows move, s splits."),
   el("div", { class: "lanes" }, names, scroller), status.root,
   el("div", { class: "turns" }, el("table", {}, el("thead", {}, el("tr", {}, ["Begins", "Lasts", "Speaker"].map((text) =>
-    el("th", { scope: "col" }, text)))), table)),
+    el("th", { scope: "col" }, text)))), table)), pages,
   el("div", { class: "row end" }, [["rttm", ".rttm", "RTTM"], ["srt", ".srt", "SRT"], ["json", ".json", "JSON"], ["labels", ".txt", "Audacity"]]
     .map(([form, suffix, text]) => el("button", { type: "button", onclick: () => save(form, suffix) }, `Save ${text}`))));
 }

@@ -46,7 +46,8 @@ export function ask(title, body, buttons) {
     const dialog = el("dialog", { "aria-label": title },
       el("form", { method: "dialog" }, el("h2", {}, title), body,
         el("div", { class: "row end" }, buttons.map(([value, text, kind]) =>
-          el("button", { value, class: kind || "" }, text)))));
+          // Enter presses the first button that submits: never the one that closes.
+          el("button", value ? { value, class: kind } : { type: "button", onclick: () => dialog.close("") }, text)))));
     dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue); });
     dialog.addEventListener("cancel", () => { dialog.returnValue = ""; });
     document.body.append(dialog);

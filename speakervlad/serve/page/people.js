@@ -27,6 +27,7 @@ export function openPeople(root) {
       const added = await post("/api/people/add", { name: name.value, recording: samples.files });
       samples.clear();
       name.value = "";
+      name.focus();
       await refresh();
       enrolling.say([`${added.name}: ${added.new} new recording${added.new === 1 ? "" : "s"}.`,
         added.known.length ? ` Known already: ${added.known.join(", ")}.` : "",
@@ -61,8 +62,10 @@ export function openPeople(root) {
   }
 
   async function change(path, fields) {
+    const buttons = () => [...list.querySelectorAll("button")], held = buttons().indexOf(document.activeElement);
     try {
       show(await post(path, fields));
+      if (held >= 0) (buttons()[held] || buttons().at(-1) || name).focus();
       listing.say("");
     } catch (error) {
       listing.fail(error);

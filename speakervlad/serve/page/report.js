@@ -95,9 +95,9 @@ function facts(figures) {
 
 function table(systems) {
   const names = COLUMNS(systems[0].figures).map(([name]) => el("th", { scope: "col" }, name));
-  const rows = systems.map(({ name, figures, colour }) => el("tr", {},
-    el("th", { scope: "row" }, el("i", { class: "swatch", style: { background: colour } }), name),
-    COLUMNS(figures).map(([, key, value, shown]) => el("td", {}, withInterval(figures, key, value, shown)))));
+  const rows = systems.map(({ name: system, figures, colour }) => el("tr", {},
+    el("th", { scope: "row" }, el("i", { class: "swatch", style: { background: colour } }), system),
+    COLUMNS(figures).map(([name, key, value, shown]) => el("td", { "data-name": name }, withInterval(figures, key, value, shown)))));
   return el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, el("th"), names)), el("tbody", {}, rows)));
 }
 

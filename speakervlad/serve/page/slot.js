@@ -40,7 +40,7 @@ export function recordingSlot({ title, hint, multiple = false, accept = AUDIO, m
         row.append(audio);
       }
       row.append(el("button", { type: "button", class: "plain remove", title: `Remove ${file.name}`,
-        "aria-label": `Remove ${file.name}`, onclick: () => { files.splice(index, 1); changed(); } }, "×"));
+        "aria-label": `Remove ${file.name}`, onclick: () => { files.splice(index, 1); changed(); choose.focus(); } }, "×"));
       return row;
     }));
     root.classList.toggle("filled", files.length > 0);
@@ -69,9 +69,10 @@ export function recordingSlot({ title, hint, multiple = false, accept = AUDIO, m
     take(event.dataTransfer.files);
   });
 
-  let stop = null;
+  let stop = null, isTurning = false;
   record.addEventListener("click", async () => {
-    record.disabled = true;
+    if (isTurning) return;
+    isTurning = true;
     try {
       if (stop) {
         const ending = stop;
@@ -90,7 +91,7 @@ export function recordingSlot({ title, hint, multiple = false, accept = AUDIO, m
     if (!stop) record.textContent = "Record";
     record.setAttribute("aria-pressed", String(Boolean(stop)));
     meter.hidden = !stop;
-    record.disabled = false;
+    isTurning = false;
   });
 
   return { root, player: (index) => players[index], get files() { return [...files]; }, clear() { files = []; changed(); }, complain };
