@@ -214,6 +214,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         start = "" if Path(error.filename).is_absolute() else f", which starts from {Path.cwd()}"
         return f"{error.filename}: {error.strerror}. Check the path{start}."
+    if isinstance(error, IsADirectoryError) and error.filename is not None:
+        return f"{error.filename}: is a folder. Name a file."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())

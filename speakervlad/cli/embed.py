@@ -186,7 +186,7 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
 
     for path in inputs:
         if not path.exists():
-            raise InputError(f"{path}: no such file or folder.")
+            raise InputError(f"{path}: no such file or folder. Check the path.")
     first = inputs[0]
     if all(map(is_audio, inputs)):
         return from_names([path.as_posix() for path in inputs], Path())

@@ -275,7 +275,7 @@ def find_files(inputs: list[Path]) -> list[Path]:
     files = []
     for path in inputs:
         if not path.exists():
-            raise InputError(f"{path}: no such file or folder.")
+            raise InputError(f"{path}: no such file or folder. Check the path.")
         files += from_folder(path).paths if path.is_dir() else [path]
     return files
 

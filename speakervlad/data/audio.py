@@ -280,7 +280,7 @@ def check_speech(waveform: np.ndarray, name: str) -> None:
 def warn_of_poor(waveform: np.ndarray, name: str, sample_rate: int = SAMPLE_RATE) -> None:
     """Warn of speech that is embedded worse than it seems: telephone band, very quiet."""
     if is_band_limited(waveform, sample_rate):
-        logger.warning("%s: no energy above 4 kHz: upsampled telephone audio?", name)
+        logger.warning("%s: no energy above 4 kHz, as in telephone audio", name)
     rms = Level(waveform).rms
     if 0 < rms < QUIET:
         decibels = 20 * math.log10(max(rms, 1e-10))

@@ -261,7 +261,9 @@ def check_file(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise InputError(f"{name}: no such file. Check the path and the root folder.") from None
+        raise InputError(
+            f"{name}: no such file. Check the path, and --root if a list names it."
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{name!r}: {getattr(error, 'strerror', None) or error}.") from error
     if stat.S_ISDIR(status.st_mode):

@@ -230,7 +230,7 @@ def audio_below(source: Path) -> list[str]:
     if not found:
         raise InputError(
             f"{source}: holds no audio file below it ({first_few(sorted(AUDIO_SUFFIXES), 30)}). "
-            "Name the folder of the corpus."
+            "Name a folder of recordings."
         )
     return sorted(found)
 

@@ -54,6 +54,7 @@ def from_names(names: Sequence[str], root: Path) -> Recordings:
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise InputError(
-            f"{len(missing)} of {len(paths)} recordings are missing, such as {missing[0]}."
+            f"{len(missing)} of {len(paths)} recordings are missing, such as {missing[0]}. "
+            "Check the names and the folder that they start from (--root)."
         )
     return Recordings(list(names), paths)

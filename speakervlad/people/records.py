@@ -28,7 +28,7 @@ class Recording:
     """
 
     digest: str
-    sums: bytes
+    sums: bytes = field(repr=False)
     seconds: float
     date: str
     note: str = ""
@@ -42,7 +42,7 @@ class Person:
 
     name: str
     recordings: tuple[Recording, ...] = ()
-    voices: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    voices: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32), repr=False)
     row: int | None = None
 
 

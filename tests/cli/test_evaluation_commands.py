@@ -61,6 +61,7 @@ def test_metrics_draws_histogram_and_bars(run, tmp_path):
     ("files", "arguments", "message"),
     [
         ({}, ["metrics", "none.txt"], "none.txt: No such file or directory. Check the path, which"),
+        ({}, ["metrics", "."], ".: is a folder. Name a file."),
         ({"S.txt": ""}, ["metrics", "S.txt"], "S.txt: is empty"),
         ({"S.txt": "a b 0.5 1\n"}, ["metrics", "S.txt"], "1 target and 0 non-target"),
         ({"S.txt": "a b 0.5\n"}, ["metrics", "S.txt"], "no labels"),

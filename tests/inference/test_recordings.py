@@ -28,5 +28,7 @@ def test_manifest_gives_utterance_ids(make_wav, tmp_path):
 
 def test_missing_recordings_are_counted(make_wav, tmp_path):
     make_wav(tmp_path / "x.wav")
-    with pytest.raises(InputError, match=r"2 of 3 recordings are missing, such as .*y\.wav"):
+    with pytest.raises(
+        InputError, match=r"2 of 3 recordings are missing, such as .*y\.wav\. Check"
+    ):
         from_names(["x.wav", "y.wav", "z.wav"], tmp_path)

@@ -32,6 +32,14 @@ def test_store_is_there_when_it_is_opened_again(where, store, encoder, hear):
     assert person.recordings[0].seconds == 3.0
 
 
+def test_a_person_in_print_is_short(store, hear):
+    store.enrol("Ada", [hear(0)], note="headset")
+    text = repr(store.show("Ada"))
+    assert "Ada" in text
+    assert "headset" in text
+    assert len(text) < 500
+
+
 def test_people_are_listed_by_name(store, hear):
     store.enrol("Bob", [hear(1)])
     store.enrol("Ada", [hear(0), hear(0, 1)])
