@@ -130,9 +130,10 @@ def quantise(
 ) -> onnx.ModelProto:
     """The graph with its trunk's weights and activations in 8 bits, statically.
 
-    Weights are symmetric, with a scale for every output channel; activations are asymmetric,
-    their ranges the smallest and largest values that the waveforms bring about. Pooling weights,
-    sums and projection stay in float32.
+    Weights are symmetric, with a scale for every output channel, and have 7 bits: processors
+    without VNNI sum pairs of 8-bit products in 16 bits, where they saturate. Activations are
+    asymmetric, their ranges the smallest and largest values that the waveforms bring about. Pooling
+    weights, sums and projection stay in float32.
 
     Args:
         model: what ``trace`` returns.
@@ -165,6 +166,7 @@ def quantise(
             Spectrograms(),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
