@@ -1,0 +1,45 @@
+"""Judge two short runs on corpora that one of them left out; the table goes into the model card.
+
+leave_out.py WITH WITHOUT LIST.trials ... --left-out arabic_speech_commands librispeech_train
+    --crops 250000
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from card import LEFT_OUT
+
+from speakervlad.evaluation.metrics import verification_report
+from speakervlad.files import atomic_path
+from speakervlad.inference.engine import load_encoder
+from speakervlad.inference.listed import TrialList, score_lists
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("with_them", type=Path, help="encoder trained on everything")
+    parser.add_argument("without_them", type=Path, help="encoder trained without some corpora")
+    parser.add_argument("lists", type=Path, nargs="+")
+    parser.add_argument("--left-out", nargs="+", required=True, help="names of lists")
+    parser.add_argument("--crops", type=int, required=True, help="that each run has seen")
+    arguments = parser.parse_args()
+    lists = [TrialList.read(path) for path in arguments.lists]
+    rates = [error_rates(path, lists) for path in (arguments.with_them, arguments.without_them)]
+    found = {"lists": arguments.left_out, "crops": arguments.crops}
+    found |= {"with": rates[0], "without": rates[1]}
+    with atomic_path(LEFT_OUT) as path:
+        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    for name in rates[0]:
+        print(f"{name:30} {100 * rates[0][name]:6.2f} {100 * rates[1][name]:6.2f}")
+
+
+def error_rates(encoder: Path, lists: list[TrialList]) -> dict[str, float]:
+    """EER of every list, a fraction."""
+    scored = score_lists(load_encoder(encoder, device="cpu"), lists)
+    return {name: verification_report(*each).eer for name, each in scored.items()}
+
+
+if __name__ == "__main__":
+    main()
