@@ -5,13 +5,12 @@ leave_out.py WITH WITHOUT LIST.trials ... --left-out arabic_speech_commands libr
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from card import LEFT_OUT
+from package import write_json
 
 from speakervlad.evaluation.metrics import verification_report
-from speakervlad.files import atomic_path
 from speakervlad.inference.engine import load_encoder
 from speakervlad.inference.listed import TrialList, score_lists
 
@@ -29,8 +28,7 @@ def main() -> None:
     rates = [error_rates(path, lists) for path in (arguments.with_them, arguments.without_them)]
     found = {"lists": arguments.left_out, "crops": arguments.crops}
     found |= {"with": rates[0], "without": rates[1]}
-    with atomic_path(LEFT_OUT) as path:
-        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write_json(LEFT_OUT, found)
     for name in rates[0]:
         print(f"{name:30} {100 * rates[0][name]:6.2f} {100 * rates[1][name]:6.2f}")
 
