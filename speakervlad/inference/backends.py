@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -274,13 +275,23 @@ class OnnxBackend(ExportedBackend):
         return compute
 
 
+@cache
+def _openvino_core() -> Any:  # noqa: ANN401
+    """OpenVINO's one entry, kept as long as the process.
+
+    Its CPU plugin gives the thread that compiles first a signal stack of its own, and unmaps it
+    when the last user goes, in whichever thread: the next signal would end the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoBackend(ExportedBackend):
     """One exported encoder in OpenVINO on the CPU, in float32 or bfloat16."""
 
     def _open(self, data: bytes) -> None:
-        import openvino
-
-        self._model = openvino.Core().read_model(data)
+        self._model = _openvino_core().read_model(data)
 
     def _read_notes(self) -> dict[str, str]:
         info = self._model.get_rt_info()
@@ -309,7 +320,7 @@ class OpenVinoBackend(ExportedBackend):
             # Pinned threads of two processes would meet on the same cores.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = openvino.Core().compile_model(self._model, "CPU", options)
+        compiled = _openvino_core().compile_model(self._model, "CPU", options)
         has_weights = len(compiled.outputs) == 2
         requests = threading.local()
 

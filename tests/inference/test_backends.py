@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -191,6 +193,32 @@ def test_what_is_not_installed_is_named(both, plain, absent):
         load_encoder(both / "model.onnx", precision="bfloat16")
     with pytest.raises(InputError, match=r"needs torch.*speakervlad\[train\]"):
         load_encoder(plain)
+
+
+SIGNAL_AFTER_OPENVINO = """
+import signal, sys, threading
+import numpy as np
+from speakervlad.inference.engine import load_encoder
+
+held = [load_encoder(sys.argv[1], backend="openvino")]
+held[0].embed(np.random.default_rng(0).normal(size=8000).astype(np.float32))
+thread = threading.Thread(target=held.clear)
+thread.start()
+thread.join()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@needs_openvino
+def test_a_signal_is_survived_after_openvino_went_in_another_thread(both):
+    """Its plugin left the main thread a signal stack that was no longer mapped."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AFTER_OPENVINO, both], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr[-2000:]
 
 
 @needs_openvino
