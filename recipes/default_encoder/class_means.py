@@ -1,23 +1,26 @@
 """Give an encoder folder classes to train on with: the mean embedding of every speaker.
 
-class_means.py ENCODER train.csv --speeds 1 0.9 1.1 --out FOLDER
+class_means.py ENCODER train.csv E.npz --speeds 1 0.9 1.1 --out FOLDER
 
 Weight imprinting (Qi et al. 2018, https://arxiv.org/abs/1712.07136): an encoder whose classifier
 is lost, or that meets new speakers, goes on from there with ``init_from`` and ``init_classifier``.
+``E.npz`` holds the encoder's embeddings at speed 1, as ``embed`` makes them. At the other speeds
+``--take`` utterances are embedded, and the rest is foretold from speed 1 as in ``targets.py``.
 """
 
 import argparse
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import soxr
 import torch
+from targets import foretold, rows_of, speaker_means, unit
 
 from speakervlad.config import ENCODER_CONFIG_NAME
 from speakervlad.data.audio import SAMPLE_RATE, read_audio
 from speakervlad.data.manifest import Manifest
+from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.models.folder import WEIGHTS_NAME, save_classifier
 
@@ -31,32 +34,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("encoder", type=Path)
     parser.add_argument("manifest", type=Path)
+    parser.add_argument("embeddings", type=Path)
     parser.add_argument("--speeds", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--take", type=int, default=2700)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     manifest = Manifest.load(arguments.manifest)
-    embedder = load_encoder(arguments.encoder, device="cpu")
-    means = [class_means(embedder, manifest, speed) for speed in arguments.speeds]
+    names = np.array(manifest.utterance_ids.tolist())
+    speakers = np.asarray(manifest.speaker_indices)
+    plain = unit(rows_of(Embeddings.load(arguments.embeddings), names))
+    embedder = load_encoder(arguments.encoder, device="cpu", precision="bfloat16")
+    rows = np.random.default_rng(0).permutation(len(manifest))[: arguments.take]
+    means = []
+    for speed in arguments.speeds:
+        vectors = plain
+        if speed != 1:
+            sample = Embeddings(names[rows], embed(embedder, manifest, rows, speed))
+            vectors = foretold(plain, names, sample)
+        means.append(LENGTH * unit(speaker_means(vectors, speakers)))
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in (ENCODER_CONFIG_NAME, WEIGHTS_NAME):
         shutil.copyfile(arguments.encoder / name, arguments.out / name)
-    save_classifier(arguments.out, torch.from_numpy(np.concatenate(means)))
+    save_classifier(arguments.out, torch.from_numpy(np.concatenate(means)).float())
 
 
-def class_means(embedder: Embedder, manifest: Manifest, speed: float) -> np.ndarray:
-    """Direction (speakers, dim) of every speaker's mean embedding, played at one speed."""
-
-    def embed(row: int) -> np.ndarray:
-        waveform = read_audio(manifest.path(row))
-        if speed != 1:
-            waveform = soxr.resample(waveform, SAMPLE_RATE * speed, SAMPLE_RATE)
-        return embedder.embed(waveform)
-
-    with ThreadPoolExecutor() as threads:
-        vectors = np.stack(list(threads.map(embed, range(len(manifest)))))
-    totals = np.zeros((len(manifest.speaker_names), vectors.shape[1]), np.float32)
-    np.add.at(totals, manifest.speaker_indices, vectors)
-    return LENGTH * totals / np.linalg.norm(totals, axis=1, keepdims=True)
+def embed(embedder: Embedder, manifest: Manifest, rows: np.ndarray, speed: float) -> np.ndarray:
+    """Embeddings (rows, dim) of these utterances, played at a speed."""
+    waveforms = (read_audio(manifest.path(row)) for row in rows.tolist())
+    played = (soxr.resample(each, SAMPLE_RATE * speed, SAMPLE_RATE) for each in waveforms)
+    return np.stack([embedder.embed(each) for each in played])
 
 
 if __name__ == "__main__":
