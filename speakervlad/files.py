@@ -34,7 +34,7 @@ STANDARD_OUTPUT = Path("-")
 
 
 @contextmanager
-def atomic_path(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, sync: bool = True, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it on success, remove it on failure.
 
     The temporary name keeps the suffix, because ``np.savez`` and matplotlib go by it. A link stays
@@ -46,6 +46,7 @@ def atomic_path(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
         path: of the output.
         sync: bring the data to the disk before the rename, so that not even a power cut leaves an
             incomplete file. It takes as long as 30 small files do without it.
+        mode: permissions of a file; those of the file that it replaces, or the usual ones, if None.
 
     Raises:
         InputError: the folder cannot be created or written, or the disk is full.
@@ -53,17 +54,17 @@ def atomic_path(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     path = Path(path)
     _check_output(path)
     make = _temporary_for_stream if _is_stream(path) else _temporary_beside
-    with naming_full_disk(path), make(path, sync) as temporary:
+    with naming_full_disk(path), make(path, sync, mode) as temporary:
         yield temporary
 
 
 @contextmanager
-def _temporary_beside(path: Path, sync: bool) -> Iterator[Path]:
+def _temporary_beside(path: Path, sync: bool, mode: int | None) -> Iterator[Path]:
     target = _target(path)
     handle, temporary = _make_temporary(target, path.suffix)
     try:
         yield temporary
-        temporary.chmod(_mode(target))
+        temporary.chmod(_mode(target) if mode is None else mode)
         if sync:
             os.fsync(handle)
         temporary.replace(target)
@@ -87,8 +88,8 @@ def _make_temporary(target: Path, suffix: str) -> tuple[int, Path]:
 
 
 @contextmanager
-def _temporary_for_stream(path: Path, sync: bool) -> Iterator[Path]:
-    """A path elsewhere, whose contents go to what is no file."""
+def _temporary_for_stream(path: Path, sync: bool, mode: int | None) -> Iterator[Path]:
+    """A path elsewhere, whose contents go to what is no file and keeps its permissions."""
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / f"output{path.suffix}"
         temporary.touch()

@@ -2,6 +2,7 @@ import errno
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,23 @@ def test_a_full_disk_names_the_file(tmp_path, full_disk):
     with full_disk(1000), pytest.raises(InputError, match=message), atomic_path(out) as temporary:
         temporary.write_bytes(bytes(2000))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_permissions_are_those_that_are_asked_for_before_the_name_is(tmp_path, monkeypatch):
+    seen = []
+    replace = Path.replace
+
+    def replace_and_look(self, target):
+        seen.append(self.stat().st_mode & 0o777)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_and_look)
+    path = tmp_path / "secret"
+    path.touch(0o644)
+    with atomic_path(path, mode=0o600) as temporary:
+        temporary.write_text("voices")
+    assert seen == [0o600]
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_input_that_cannot_be_read_keeps_its_own_name(tmp_path):

@@ -79,7 +79,7 @@ def diarize(
     asked = {"rttm": rttm, "json": as_json, "srt": srt, "labels": labels}
     forms = [form for form, wanted in asked.items() if wanted] or ["rttm"]
     check_names(files)
-    check_writable(out / "turns.rttm")
+    check_writable(out / f"{files[0].stem}{FORMS[forms[0]].suffix}")
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     people = None if store is None else open_people(store, embedder)
     find = partial(
@@ -121,7 +121,8 @@ def describe(turns: "Turns") -> str:
     if not turns.turns:
         return f"nobody speaks in {turns.seconds:.1f} s"
     said = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in turns.speakers.items())
-    return f"{len(turns)} turns in {turns.seconds:.1f} s: {said}"
+    count = "1 turn" if len(turns) == 1 else f"{len(turns)} turns"
+    return f"{count} in {turns.seconds:.1f} s: {said}"
 
 
 def der(

@@ -43,9 +43,8 @@ def write_people(path: str | Path, header: Header, people: Sequence[Person]) -> 
     sums = [load(each.sums) for person in people for each in person.recordings]
     arrays = {name: np.stack([each[name] for each in sums]) for name in ARRAYS if name in sums[0]}
     notes = {"format": FORMAT, "encoder": str(header.encoder), "people": json.dumps(texts)}
-    with atomic_path(path) as temporary:
+    with atomic_path(path, mode=0o600) as temporary:
         save_file(arrays, temporary, notes)
-    Path(path).chmod(0o600)
 
 
 def read_people(path: str | Path) -> tuple[str, list[Person]]:

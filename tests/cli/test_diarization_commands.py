@@ -1,6 +1,7 @@
 """``diarize`` and ``der``: the command line of who speaks when."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_diarize_writes_every_form_that_is_asked_for(run, recordings, capsys):
     forms = ("--rttm", "--json", "--srt", "--labels")
     assert run("diarize", "a.wav", "silence.wav", "--out", "turns", *forms) == 0
     said = capsys.readouterr().out
-    assert "a.wav: 1 turns in 4.0 s: speaker 1" in said
+    assert "a.wav: 1 turn in 4.0 s: speaker 1" in said
     assert "silence.wav: nobody speaks in 2.0 s" in said
     names = {
         f"{name}.{suffix}" for name in ("a", "silence") for suffix in ("rttm", "json", "srt", "txt")
@@ -65,6 +66,12 @@ def test_diarize_writes_every_form_that_is_asked_for(run, recordings, capsys):
     assert {path.name for path in (recordings / "turns").iterdir()} == names
     assert list(read_turns("turns/a.json")["a"].speakers) == ["speaker 1"]
     assert read_turns("turns/silence.rttm") == {}
+
+
+def test_diarize_names_what_it_cannot_write(run, recordings, capsys):
+    Path("turns").write_text("a file")
+    assert run("diarize", "a.wav", "--out", "turns", "--srt") == 2
+    assert "turns/a.srt: cannot be written" in capsys.readouterr().err
 
 
 def test_diarize_goes_on_after_a_bad_file(run, recordings, capsys):

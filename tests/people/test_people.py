@@ -77,6 +77,7 @@ def test_export_and_import_give_the_same_store(store, tmp_path, encoder, hear):
     store.enrol("Bob", [hear(1)])
     out = tmp_path / "people.safetensors"
     assert store.export(out) == 2
+    assert out.stat().st_mode & 0o777 == 0o600
     with PeopleStore(tmp_path / "other.db", encoder) as other:
         assert other.import_(out) == (2, 3)
         assert other.people() == store.people()
