@@ -223,14 +223,15 @@ def choose_rule(
     if calibration is not None:
         _check_usable(calibration)
     if threshold is not None:
-        return Rule(threshold, "the threshold that was given", calibration)
+        return Rule(threshold, "the threshold that was given" + _reach(threshold), calibration)
     if far is not None:
         place = (known or Thresholds(math.nan)).at(far)
         words = f"the threshold for a false-acceptance rate of {far:g} on development recordings"
         return Rule(place, words, calibration)
     if calibration is not None:
         point = point or EVEN_ODDS
-        return Rule(calibration.threshold(point), _bayes_words(point), calibration, point)
+        place = calibration.threshold(point)
+        return Rule(place, _bayes_words(point) + _reach(place), calibration, point)
     if point is not None:
         raise InputError(
             "a prior and costs need a calibration, and there is none. Give one (--calibration), "
@@ -260,6 +261,13 @@ def _check_usable(calibration: Calibration) -> None:
             f"measures; this one has the weights {', '.join(f'{w:g}' for w in calibration.weights)}"
             ". Make one with `speakervlad calibrate-encoder`."
         )
+
+
+def _reach(threshold: float) -> str:
+    """What is to be said where a threshold leaves cosines no choice."""
+    if threshold > 1:
+        return "; no score is that high: nobody is accepted"
+    return "; every score is that high: everybody is accepted" if threshold <= -1 else ""
 
 
 def _bayes_words(point: OperatingPoint) -> str:

@@ -29,6 +29,24 @@ def drawn(num_target, num_nontarget, seed=0, shift=0.0):
     return scores, np.arange(len(scores)) < num_target
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"point": OperatingPoint(0.001, 1, 100)}, "nobody is accepted"),
+        ({"point": OperatingPoint(0.999, 1e9, 1)}, "everybody is accepted"),
+        ({"threshold": 1.01}, "nobody is accepted"),
+        ({"threshold": -1.0}, "everybody is accepted"),
+    ],
+)
+def test_a_rule_that_leaves_no_choice_says_so(asked, words):
+    rule = choose_rule(KNOWN, CALIBRATION, **asked)
+    assert words in rule.judge(0.5).rule
+    answers = [rule.judge(score).same for score in (-1.0, 1.0)]
+    assert answers == [words == "everybody is accepted"] * 2
+    for rule in (choose_rule(KNOWN, CALIBRATION), choose_rule(KNOWN, None, threshold=1.0)):
+        assert "accepted" not in rule.words
+
+
 @given(
     score=st.floats(-1, 1),
     weight=st.floats(0.01, 100),
