@@ -32,6 +32,11 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emo
 notes = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number of things in words: "1 turn", "2 turns"."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """A progress bar with count and remaining time, on stderr, gone when done."""
     with _progress() as progress:

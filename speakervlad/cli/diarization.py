@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import answers, console
+from speakervlad.cli.console import answers, console, counted
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -121,8 +121,7 @@ def describe(turns: "Turns") -> str:
     if not turns.turns:
         return f"nobody speaks in {turns.seconds:.1f} s"
     said = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in turns.speakers.items())
-    count = "1 turn" if len(turns) == 1 else f"{len(turns)} turns"
-    return f"{count} in {turns.seconds:.1f} s: {said}"
+    return f"{counted(len(turns), 'turn')} in {turns.seconds:.1f} s: {said}"
 
 
 def der(

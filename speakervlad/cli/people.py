@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, errors, notes, track
+from speakervlad.cli.console import console, counted, errors, notes, track
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -158,7 +158,7 @@ def export_people(
     """
     with open_people(store) as people:
         count = people.export(out)
-    notes.print(f"{count} people: {out}")
+    notes.print(f"{counted(count, 'person', 'people')}: {out}")
 
 
 def import_people(
@@ -172,7 +172,8 @@ def import_people(
     """
     with open_people(store, encoder, create=True) as people:
         num_people, num_recordings = people.import_(file)
-    notes.print(f"{num_recordings} new recordings of {num_people} people")
+    people_there = counted(num_people, "person", "people")
+    notes.print(f"{counted(num_recordings, 'new recording')} of {people_there}")
 
 
 def cohort(
@@ -285,9 +286,8 @@ def describe_person(name: str, new: int, person: "Person") -> str:
     seconds = sum(each.seconds for each in person.recordings)
     voices = len(person.voices)
     apart = "" if voices == 1 else f", {voices} voices far apart"
-    return (
-        f"{name}: {new} recordings added, {len(person.recordings)} in all, {seconds:.1f} s{apart}"
-    )
+    added = counted(new, "recording")
+    return f"{name}: {added} added, {len(person.recordings)} in all, {seconds:.1f} s{apart}"
 
 
 def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None:
