@@ -167,15 +167,24 @@ class Rule:
 
     Attributes:
         threshold: the score from which on to accept.
-        words: the rule in words.
+        basis: where the threshold is from, in words.
         calibration: what turns a score into a log-likelihood ratio, if it is known.
         point: prior and costs, where the calibration decides; None where the threshold does.
     """
 
     threshold: float
-    words: str
+    basis: str
     calibration: Calibration | None = None
     point: OperatingPoint | None = None
+
+    @property
+    def words(self) -> str:
+        """The rule in words, which say so where it leaves cosines no choice."""
+        if self.threshold > 1:
+            return f"{self.basis}; no score is that high: nobody is accepted"
+        if self.threshold <= -1:
+            return f"{self.basis}; every score is that high: everybody is accepted"
+        return self.basis
 
     def judge(self, score: float) -> Verification:
         """The answer to one score.
@@ -223,15 +232,14 @@ def choose_rule(
     if calibration is not None:
         _check_usable(calibration)
     if threshold is not None:
-        return Rule(threshold, "the threshold that was given" + _reach(threshold), calibration)
+        return Rule(threshold, "the threshold that was given", calibration)
     if far is not None:
         place = (known or Thresholds(math.nan)).at(far)
-        words = f"the threshold for a false-acceptance rate of {far:g} on development recordings"
-        return Rule(place, words, calibration)
+        basis = f"the threshold for a false-acceptance rate of {far:g} on development recordings"
+        return Rule(place, basis, calibration)
     if calibration is not None:
         point = point or EVEN_ODDS
-        place = calibration.threshold(point)
-        return Rule(place, _bayes_words(point) + _reach(place), calibration, point)
+        return Rule(calibration.threshold(point), _bayes_words(point), calibration, point)
     if point is not None:
         raise InputError(
             "a prior and costs need a calibration, and there is none. Give one (--calibration), "
@@ -261,13 +269,6 @@ def _check_usable(calibration: Calibration) -> None:
             f"measures; this one has the weights {', '.join(f'{w:g}' for w in calibration.weights)}"
             ". Make one with `speakervlad calibrate-encoder`."
         )
-
-
-def _reach(threshold: float) -> str:
-    """What is to be said where a threshold leaves cosines no choice."""
-    if threshold > 1:
-        return "; no score is that high: nobody is accepted"
-    return "; every score is that high: everybody is accepted" if threshold <= -1 else ""
 
 
 def _bayes_words(point: OperatingPoint) -> str:

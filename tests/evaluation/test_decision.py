@@ -29,6 +29,12 @@ def drawn(num_target, num_nontarget, seed=0, shift=0.0):
     return scores, np.arange(len(scores)) < num_target
 
 
+def test_a_learnt_threshold_that_leaves_no_choice_says_so():
+    beyond = Thresholds(1.2, {0.01: 1.1, 0.1: 1.05}, num_impostors=100)
+    for rule in (choose_rule(beyond, None), choose_rule(beyond, CALIBRATION, far=0.1)):
+        assert "nobody is accepted" in rule.words
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
