@@ -122,7 +122,7 @@ def make_speech() -> Callable[..., Path]:
     Seeds 0 and 1 are one person, 2, 3 and 4 three others.
     """
     from speakervlad import examples
-    from speakervlad.inference.waves import open_wave
+    from speakervlad.audio.recording import open_wave
 
     def make(path: Path, seconds: float = 2.5, seed: int = 0) -> Path:
         name = ("alex-1", "alex-2", "kim-1", "jo-1", "sam-1")[seed]

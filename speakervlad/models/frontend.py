@@ -13,9 +13,9 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 
 from speakervlad.schema import Range, Seconds, Share
+from speakervlad.sound import SAMPLE_RATE
 from speakervlad.threads import one_blas_thread
 
-SAMPLE_RATE = 16000
 NORM_EPSILON = 1e-5
 BLOCK_FRAMES = 128
 # "frequency": every frame over its bins, as the GhostVLAD release does. "time": every bin over the
