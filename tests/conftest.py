@@ -104,6 +104,11 @@ def make_waveform() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20)
+
+
+@pytest.fixture
 def make_wav(make_waveform) -> Callable[..., Path]:
     """``make_wav(path, seconds=1.0, seed=0, rate=16000)``: write such a file, return its path."""
 

@@ -1,12 +1,7 @@
-"""Fixtures of the evaluation floor."""
+"""Fixtures of the scoring room."""
 
 import numpy as np
 import pytest
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(20)
 
 
 @pytest.fixture
