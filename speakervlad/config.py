@@ -186,6 +186,9 @@ class Config:
 
     ``init_from`` starts from an encoder folder; ``init_classifier`` takes the classifier kept there
     as well, whose classes must be numbered as the manifest numbers its speakers: by sorted name.
+    ``init_projection`` takes trunk and projection alone: the pooling may be another one, whose
+    vector begins with the numbers of the other's; it weighs frames evenly, and new numbers meet
+    zeros in the projection, so that the run starts as that very encoder.
     ``classifier`` names a row of ``LOSSES``, with its options.
     """
 
@@ -193,6 +196,7 @@ class Config:
     resume: bool = False
     init_from: str | None = None
     init_classifier: bool = False
+    init_projection: bool = False
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     classifier: Part = SOFTMAX
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

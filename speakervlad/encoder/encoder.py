@@ -23,7 +23,7 @@ from speakervlad.encoder.card import (
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.encoder.runtimes import AUTO, Backend, open_backend, weights_digest
 from speakervlad.errors import InputError, first_few
-from speakervlad.models.sums import PoolingSums
+from speakervlad.models.sums import Clusters, PoolingSums
 from speakervlad.progress import Track, silent
 from speakervlad.scoring.calibration import Calibration
 from speakervlad.scoring.decision import Rule, Thresholds, Verification, choose_rule
@@ -357,10 +357,10 @@ class Embedder:
         Raises:
             InputError: as ``embed``, or the encoder does not pool by clusters.
         """
-        self.check_clusters()
+        clusters = self.check_clusters()
         wave = open_wave(audio, channel, sample_rate=sample_rate)
         weights = [weights for _, weights in self.frames.frames(wave, mirror=False)]
-        return np.concatenate([part for part in weights if part is not None], axis=1)
+        return clusters.shares(np.concatenate([w for w in weights if w is not None], axis=1))
 
     def embed_and_assign(
         self, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
@@ -382,20 +382,23 @@ class Embedder:
             sums = sums.add(frames, weights)
             parts.append(weights)
         vector = _finite(self.frames.finish(sums))
-        if ends.pooling.kind != "residuals":
+        clusters = ends.pooling.clusters
+        if clusters is None:
             return vector, None
         hop, stride, _ = ends.grid
         count = math.ceil((1 + wave.num_samples // hop) / stride)
-        return vector, np.concatenate(parts, axis=1)[:, :count]
+        return vector, clusters.shares(np.concatenate(parts, axis=1)[:, :count])
 
-    def check_clusters(self) -> None:
-        """Refuse an encoder whose pooling is not a VLAD layer.
+    def check_clusters(self) -> Clusters:
+        """The clusters of an encoder that pools by VLAD, or weighs its statistics by ghosts.
 
         Raises:
-            InputError: it is not.
+            InputError: it does not.
         """
-        if self.backend.ends.pooling.kind != "residuals":
+        clusters = self.backend.ends.pooling.clusters
+        if clusters is None:
             raise InputError("this encoder has no clusters: its pooling is not a VLAD layer.")
+        return clusters
 
     def finish(self, sums: PoolingSums) -> np.ndarray:
         """The float32 unit vector of shape ``(dim,)`` of all frames of ``sums``."""

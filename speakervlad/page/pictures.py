@@ -28,7 +28,7 @@ def picture(embedder: Embedder, samples: np.ndarray, shares: np.ndarray | None) 
     found: dict = {"seconds": len(samples) / SAMPLE_RATE}
     if shares is not None:
         found["weights"] = grid(reduced(shares, MAX_COLUMNS))
-        found["clusters"] = embedder.backend.ends.pooling.num_clusters
+        found["clusters"] = embedder.check_clusters().count
     rows = reduced(reduced(spectrogram_of(samples), MAX_COLUMNS).T, MAX_ROWS).T
     return found | {"spectrogram": grid(1 + rows / RANGE_DB)}
 

@@ -103,6 +103,7 @@ def test_numpy_pools_as_the_layer_does(kind):
     with torch.inference_mode():
         expected = pooling(frames, guide)[0].numpy()
         weights = pooling.weights(frames, guide)
+        frames = pooling.moments_of(frames, guide)
     weights = None if weights is None else weights[0].numpy()
     sums = PoolingSums.empty(pooling.finish())
     for part in (slice(0, 11), slice(11, 37)):
