@@ -150,7 +150,7 @@ def mutate(content: bytes, suffix: str, rng: random.Random) -> bytes:
 
 def voice(seconds: float, seed: int) -> np.ndarray:
     """A generated voice, (samples,)."""
-    from speakervlad.data.voices import Voice, synthesise
+    from speakervlad.corpus.voices import Voice, synthesise
 
     rng = np.random.default_rng(seed)
     return synthesise(Voice.draw(rng), rng, seconds)
@@ -158,9 +158,10 @@ def voice(seconds: float, seed: int) -> np.ndarray:
 
 def lists(folder: Path) -> dict[Path, Read]:
     """Every text list."""
-    from speakervlad.data.manifest import Manifest
-    from speakervlad.evaluation import judge, turns
-    from speakervlad.evaluation import lists as readers
+    from speakervlad.diarization import turns
+    from speakervlad.scoring import judge
+    from speakervlad.scoring import lists as readers
+    from speakervlad.tables.manifest import Manifest
 
     trials = b"1 a/1.wav b/2.wav\n0 a/1.wav c/3.wav\n" * 3
     scores = b"a/1.wav b/2.wav 0.5 1\na/1.wav c/3.wav 0.25 0\n" * 3
@@ -198,10 +199,11 @@ def lists(folder: Path) -> dict[Path, Read]:
 
 def tables(folder: Path) -> dict[Path, Read]:
     """Embeddings, arrays of scores, calibrations, parts of a run."""
-    from speakervlad.evaluation import calibration, judge
-    from speakervlad.evaluation import embeddings as readers
-    from speakervlad.evaluation.lists import read_trials
-    from speakervlad.inference.shares import Parts
+    from speakervlad.embeddings import embeddings as readers
+
+    from speakervlad.encoder.shares import Parts
+    from speakervlad.scoring import calibration, judge
+    from speakervlad.scoring.lists import read_trials
 
     vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     table = readers.Embeddings(np.array(["a", "b", "cc"]), vectors)
@@ -243,8 +245,8 @@ def _parts(out: Path, parts: type) -> None:
 
 def recordings(folder: Path) -> dict[Path, Read]:
     """Audio of every container: its header, and all of it."""
-    from speakervlad.data.audio import audio_info, read_audio
-    from speakervlad.inference.waves import open_wave
+    from speakervlad.audio.reading import audio_info, read_audio
+    from speakervlad.audio.recording import open_wave
 
     def read(path: Path) -> None:
         audio_info(path)
@@ -308,11 +310,11 @@ def encoders(folder: Path) -> dict[Path, Read]:
     import h5py
     import torch
 
+    from speakervlad.checkpoints.keras import read_layers
     from speakervlad.config import Config, load_config, to_yaml
-    from speakervlad.inference.backends import OnnxBackend
-    from speakervlad.inference.card import read_thresholds
-    from speakervlad.inference.export import export_onnx
-    from speakervlad.inference.keras import read_layers
+    from speakervlad.encoder.card import read_thresholds
+    from speakervlad.encoder.export import export_onnx
+    from speakervlad.encoder.runtimes import OnnxBackend
     from speakervlad.models.folder import load_encoder_folder
     from speakervlad.training.run_folder import read_metrics
     from speakervlad.training.state import TrainingState
@@ -534,7 +536,7 @@ def show(found: dict[str, Any]) -> None:
 
 def corpus(folder: Path) -> None:
     """Recordings of two speakers, a manifest, an encoder, an experiment."""
-    from speakervlad.data.prepare import prepare
+    from speakervlad.corpus.prepare import prepare
 
     for speaker in range(2):
         (folder / "wav" / f"s{speaker}").mkdir(parents=True)
@@ -579,7 +581,7 @@ def run_forked(words: list[str], folder: Path, kill_after: float | None) -> int:
                 os.dup2(nothing.fileno(), 1)
                 os.dup2(os.open("stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
             from speakervlad.cli import main
-            from speakervlad.inference import shares
+            from speakervlad.encoder import shares
 
             shares.PART_SECONDS = 0.0
             sys.argv = ["speakervlad", *words]
@@ -644,7 +646,7 @@ def try_kills(count: int, seed: int, state: Path) -> None:
     import torch
 
     import speakervlad.cli.commands
-    import speakervlad.inference.engine
+    import speakervlad.encoder.encoder
     import speakervlad.training.run  # noqa: F401 - imported before the forks
 
     torch.set_num_threads(1)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.data.audio import SAMPLE_RATE
-from speakervlad.data.manifest import Manifest
-from speakervlad.inference.engine import Embedder, load_encoder
-from speakervlad.inference.explain import explain, samples_of, with_noise
+from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.explain import explain, samples_of, with_noise
+from speakervlad.sound import SAMPLE_RATE
+from speakervlad.tables.manifest import Manifest
 
 NOISE_SECONDS, SHORTEST_SECONDS = 2.0, 2.0
 

@@ -20,9 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.data.audio import read_audio
-from speakervlad.data.manifest import Manifest
-from speakervlad.inference.engine import Embedder, load_encoder
+from speakervlad.audio.reading import read_audio
+from speakervlad.encoder.encoder import Embedder, load_encoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
 from speakervlad.people.gallery import Gallery
@@ -30,6 +29,7 @@ from speakervlad.people.matching import Matcher
 from speakervlad.people.people import Heard, PeopleStore
 from speakervlad.people.records import Change, Header, Match, Person
 from speakervlad.people.voices import group
+from speakervlad.tables.manifest import Manifest
 
 ENROLLED = 3
 RATES = (0.01, 0.05)

@@ -30,7 +30,7 @@ def write_files(folder: Path, count: int) -> list[Path]:
 def write_published_size(folder: Path) -> Path:
     """An encoder of the published size with random weights, and its graph beside them."""
     from speakervlad.config import EncoderConfig
-    from speakervlad.inference.export import export_onnx
+    from speakervlad.encoder.export import export_onnx
     from speakervlad.models.folder import build_encoder, save_encoder
 
     config = EncoderConfig()
@@ -41,7 +41,7 @@ def write_published_size(folder: Path) -> Path:
 
 def write_int8(encoder: Path, path: Path) -> Path:
     """The graph of an encoder with its trunk in 8 bits, calibrated on voices as above."""
-    from speakervlad.inference.export import export_onnx
+    from speakervlad.encoder.export import export_onnx
 
     calibration = [voice(3, seed) for seed in range(16)]
     export_onnx(encoder, path, check_seconds=(3.0,), calibration=calibration)

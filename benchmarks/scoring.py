@@ -40,10 +40,10 @@ def simulated(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def score() -> None:
     """VoxCeleb1-E: 580,000 trials over 145,000 embeddings of 512."""
-    from speakervlad.evaluation.embeddings import Embeddings
-    from speakervlad.evaluation.lists import Trials, read_scores, read_trials, write_scores
-    from speakervlad.evaluation.metrics import verification_report
-    from speakervlad.evaluation.scoring import cosine_scores
+    from speakervlad.scoring.lists import Trials, read_scores, read_trials, write_scores
+    from speakervlad.scoring.metrics import verification_report
+    from speakervlad.scoring.scoring import cosine_scores
+    from speakervlad.tables.embeddings import Embeddings
 
     rng = np.random.default_rng(0)
     ids = np.array([f"id{row // 120:05d}/session/{row:06d}.wav" for row in range(145_000)])
@@ -67,7 +67,7 @@ def score() -> None:
 
 def eer_and_min_dcf(scores: np.ndarray, is_target: np.ndarray) -> tuple[float, float]:
     """What a validation during training asks for."""
-    from speakervlad.evaluation.metrics import (
+    from speakervlad.scoring.metrics import (
         REPORTED_POINTS,
         eer_point,
         error_curve,
@@ -80,7 +80,7 @@ def eer_and_min_dcf(scores: np.ndarray, is_target: np.ndarray) -> tuple[float, f
 
 def as_norm() -> None:
     """AS-norm statistics of 20,000 utterances against 6,000 cohort speakers, top 300."""
-    from speakervlad.evaluation.scoring import cohort_statistics
+    from speakervlad.scoring.scoring import cohort_statistics
 
     rng = np.random.default_rng(0)
     vectors, cohort = (
@@ -92,8 +92,8 @@ def as_norm() -> None:
 
 def bootstrap() -> None:
     """1,000 resamples of 40 speakers, all figures of 37,720 trials each."""
-    from speakervlad.evaluation.bootstrap import resampled_figures
-    from speakervlad.evaluation.names import TrialSpeakers
+    from speakervlad.scoring.bootstrap import resampled_figures
+    from speakervlad.scoring.speakers import TrialSpeakers
 
     rng = np.random.default_rng(0)
     scores, is_target = simulated(37_720)
@@ -105,7 +105,7 @@ def bootstrap() -> None:
 
 def long_arrays() -> None:
     """100 million scores in memory."""
-    from speakervlad.evaluation.metrics import verification_report
+    from speakervlad.scoring.metrics import verification_report
 
     scores, is_target = simulated(NUM_LONG)
     report = timed(f"all figures of {NUM_LONG:,}", lambda: verification_report(scores, is_target))
@@ -114,8 +114,8 @@ def long_arrays() -> None:
 
 def long_text() -> None:
     """100 million trials from one text file of `enrol test score 1|0`."""
-    from speakervlad.evaluation.lists import read_long_scores
-    from speakervlad.evaluation.metrics import verification_report
+    from speakervlad.scoring.lists import read_long_scores
+    from speakervlad.scoring.metrics import verification_report
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "S.txt"
@@ -145,7 +145,7 @@ def others() -> None:
     from scipy.optimize import brentq
     from sklearn.metrics import roc_curve
 
-    from speakervlad.evaluation.metrics import equal_error_rate
+    from speakervlad.scoring.metrics import equal_error_rate
 
     def by_scikit_learn(scores: np.ndarray, is_target: np.ndarray) -> object:
         false_accept, hit, _ = roc_curve(is_target, scores)

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from speakervlad.data.audio import read_audio
-from speakervlad.data.speech import FRAME_SAMPLES, MIN_SPEECH_SECONDS, SpeechFinder
-from speakervlad.inference.engine import Embedder, load_encoder
-from speakervlad.inference.speech import find_speech, speech
+from speakervlad.audio.reading import read_audio
+from speakervlad.audio.segmentation import find_speech, speech
+from speakervlad.audio.speech import FRAME_SAMPLES, MIN_SPEECH_SECONDS, SpeechFinder
+from speakervlad.encoder.encoder import Embedder, load_encoder
 
 RATE = 16_000
 TICK = 160  # samples that are judged at once: 10 ms

@@ -40,10 +40,10 @@ def rate(work: Callable[[], object], crops: int, repeats: int = 5) -> float:
 def loader() -> None:
     """The loader alone: 2.5 s crops from generated wav, flac and packed files."""
     from speakervlad.config import Config, DataConfig, TrainConfig
-    from speakervlad.data.dataset import UtteranceDataset, batches
-    from speakervlad.data.packing import pack
-    from speakervlad.data.prepare import convert_folder, prepare
-    from speakervlad.data.voices import make_corpus
+    from speakervlad.corpus.dataset import UtteranceDataset, batches
+    from speakervlad.corpus.packing import pack
+    from speakervlad.corpus.prepare import convert_folder, prepare
+    from speakervlad.corpus.voices import make_corpus
     from speakervlad.training.augment import build_crops
     from speakervlad.training.distributed import World
     from speakervlad.training.loading import build_loader

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.data.audio import read_audio
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.judge import judge
-from speakervlad.evaluation.lists import Trials, read_trials
-from speakervlad.evaluation.scoring import cosine_scores
-from speakervlad.inference.engine import load_encoder
-from speakervlad.inference.recordings import from_names
+from speakervlad.audio.reading import read_audio
+from speakervlad.corpus.inputs import from_names
+from speakervlad.encoder.encoder import load_encoder
+from speakervlad.scoring.judge import judge
+from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.scoring import cosine_scores
+from speakervlad.tables.embeddings import Embeddings
 
 Embed = Callable[[list[Path]], np.ndarray]
 logger = logging.getLogger(__name__)

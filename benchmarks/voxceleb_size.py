@@ -27,8 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.data.layouts import read_voxceleb
-from speakervlad.data.manifest import Manifest
+from speakervlad.corpus.layouts import read_voxceleb
+from speakervlad.tables.manifest import Manifest
 
 RATE, HEADER_BYTES = 16_000, 44
 # Utterances, speakers, number of the first speaker, mean utterances of a video.
@@ -146,7 +146,7 @@ def load(folder: Path) -> None:
 
 def order(folder: Path) -> None:
     """From nothing to the first item in the middle of the corpus, and the items after it."""
-    from speakervlad.data.dataset import BalancedSampler, EndlessSampler
+    from speakervlad.corpus.dataset import BalancedSampler, EndlessSampler
 
     manifest = Manifest.load(folder / "all.csv")
     start = len(manifest) // 2
@@ -172,7 +172,7 @@ def order(folder: Path) -> None:
 
 def crops(folder: Path) -> None:
     """Crops of 2.5 s over the whole corpus; the second time all headers are in memory."""
-    from speakervlad.data.dataset import UtteranceDataset
+    from speakervlad.corpus.dataset import UtteranceDataset
 
     manifest = Manifest.load(folder / "all.csv")
     dataset = UtteranceDataset(manifest, crop_samples=5 * RATE // 2, seed=0)
@@ -200,7 +200,7 @@ def _worker(manifest: Manifest) -> str:
     import torch
 
     from speakervlad.config import Config, DataConfig, TrainConfig
-    from speakervlad.data.dataset import UtteranceDataset, batches
+    from speakervlad.corpus.dataset import UtteranceDataset, batches
     from speakervlad.training.augment import build_crops
     from speakervlad.training.distributed import World
     from speakervlad.training.loading import build_loader

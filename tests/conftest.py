@@ -104,6 +104,11 @@ def make_waveform() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20)
+
+
+@pytest.fixture
 def make_wav(make_waveform) -> Callable[..., Path]:
     """``make_wav(path, seconds=1.0, seed=0, rate=16000)``: write such a file, return its path."""
 
@@ -122,7 +127,7 @@ def make_speech() -> Callable[..., Path]:
     Seeds 0 and 1 are one person, 2, 3 and 4 three others.
     """
     from speakervlad import examples
-    from speakervlad.inference.waves import open_wave
+    from speakervlad.audio.recording import open_wave
 
     def make(path: Path, seconds: float = 2.5, seed: int = 0) -> Path:
         name = ("alex-1", "alex-2", "kim-1", "jo-1", "sam-1")[seed]

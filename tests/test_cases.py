@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.data.audio import audio_info, read_audio
-from speakervlad.data.dataset import UtteranceDataset
-from speakervlad.data.manifest import Manifest
-from speakervlad.data.prepare import convert_folder, prepare
-from speakervlad.data.work import Work
+from speakervlad.audio.reading import audio_info, read_audio
+from speakervlad.audio.recording import open_wave
+from speakervlad.corpus.dataset import UtteranceDataset
+from speakervlad.corpus.prepare import convert_folder, prepare
+from speakervlad.corpus.work import Work
+from speakervlad.encoder.encoder import load_encoder
 from speakervlad.errors import InputError
-from speakervlad.inference.engine import load_encoder
-from speakervlad.inference.waves import open_wave
+from speakervlad.tables.manifest import Manifest
 
 # Seconds that FFmpeg decodes, and a warning; or what the refusal says.
 RIGHT = {

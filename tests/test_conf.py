@@ -8,9 +8,9 @@ import torch
 from speakervlad.config import EncoderConfig, ScheduleConfig, load_config
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_classifier, build_encoder
-from speakervlad.models.frontend import SAMPLE_RATE
 from speakervlad.models.losses import LOSSES
 from speakervlad.schema import Part, resolve
+from speakervlad.sound import SAMPLE_RATE
 from speakervlad.training.run import check_config
 from speakervlad.training.trainer import build_plan, rate_factor
 

@@ -34,11 +34,11 @@ def test_modules_are_imported_without_torch():
         "speakervlad",
         "speakervlad.cli",
         "speakervlad.config",
-        "speakervlad.data.audio",
-        "speakervlad.data.manifest",
-        "speakervlad.evaluation.metrics",
-        "speakervlad.evaluation.scoring",
-        "speakervlad.evaluation.lists",
+        "speakervlad.audio.reading",
+        "speakervlad.tables.manifest",
+        "speakervlad.scoring.metrics",
+        "speakervlad.scoring.scoring",
+        "speakervlad.scoring.lists",
     )
     done = run(MODULES, *modules)
     assert done.returncode == 0, done.stderr

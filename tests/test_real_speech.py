@@ -6,18 +6,18 @@ import tarfile
 import numpy as np
 import pytest
 
+from speakervlad.audio.reading import read_audio
 from speakervlad.config import EncoderConfig
-from speakervlad.data.audio import read_audio
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.lists import Trials, read_trials
-from speakervlad.evaluation.metrics import equal_error_rate, verification_report
-from speakervlad.evaluation.scoring import cosine_scores
-from speakervlad.inference.card import find_encoder
-from speakervlad.inference.engine import load_encoder
-from speakervlad.inference.export import export_onnx
-from speakervlad.inference.recordings import from_names
+from speakervlad.corpus.inputs import from_names
+from speakervlad.encoder.card import find_encoder
+from speakervlad.encoder.encoder import load_encoder
+from speakervlad.encoder.export import export_onnx
 from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.schema import Part
+from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.metrics import equal_error_rate, verification_report
+from speakervlad.scoring.scoring import cosine_scores
+from speakervlad.tables.embeddings import Embeddings
 
 LIST = "librispeech_train"
 WORDS = "google_speech_commands"

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from speakervlad.config import EncoderConfig
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.inference.engine import Windows, load_encoder
-from speakervlad.inference.export import export_onnx
+from speakervlad.encoder.encoder import Windows, load_encoder
+from speakervlad.encoder.export import export_onnx
 from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.schema import Part
+from speakervlad.tables.embeddings import Embeddings
 
 ROOT = Path(__file__).parents[1]
 MAX_MEGABYTES = 300
@@ -97,7 +97,7 @@ ALL_KINDS = """
 import sys
 import numpy as np
 from speakervlad import load_encoder
-from speakervlad.inference.engine import Windows
+from speakervlad.encoder.encoder import Windows
 encoder = load_encoder(sys.argv[1])
 np.savez(
     "vectors.npz",

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.signal import stft
 
-from speakervlad.data.audio import SAMPLE_RATE
-from speakervlad.data.voices import Voice, synthesise
+from speakervlad.corpus.voices import Voice, synthesise
 from speakervlad.files import atomic_path
+from speakervlad.sound import SAMPLE_RATE
 from speakervlad.training.effects import (
     add_noise,
     change_speed,

@@ -14,11 +14,11 @@ import typer
 from speakervlad.cli.console import notes
 from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
-from speakervlad.data.layouts import Rows, audio_below, read_speaker_folders
-from speakervlad.data.manifest import Manifest
-from speakervlad.data.prepare import Preparation, prepare_rows
-from speakervlad.data.work import BadList
+from speakervlad.corpus.layouts import Rows, audio_below, read_speaker_folders
+from speakervlad.corpus.prepare import Preparation, prepare_rows
+from speakervlad.corpus.work import BadList
 from speakervlad.errors import InputError, first_few
+from speakervlad.tables.manifest import Manifest
 
 DEV_LIST, TRIALS, ENROL_MAP = "dev/dev.lst", "eval/lists/trials.lst", "eval/lists/enroll.map"
 

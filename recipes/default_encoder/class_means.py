@@ -17,12 +17,13 @@ import soxr
 import torch
 from targets import foretold, rows_of, speaker_means, unit
 
+from speakervlad.audio.reading import read_audio
 from speakervlad.config import ENCODER_CONFIG_NAME
-from speakervlad.data.audio import SAMPLE_RATE, read_audio
-from speakervlad.data.manifest import Manifest
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.inference.engine import Embedder, load_encoder
+from speakervlad.encoder.encoder import Embedder, load_encoder
 from speakervlad.models.folder import WEIGHTS_NAME, save_classifier
+from speakervlad.sound import SAMPLE_RATE
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.manifest import Manifest
 
 # About where AdamW keeps class weights of 256 dimensions (lr 0.003, decay 0.02). Unit vectors turn
 # four times as fast, and forget: the loss rose from 5.5 to 7.2 within 350 steps.

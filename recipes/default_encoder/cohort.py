@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.data.manifest import Manifest
-from speakervlad.inference.engine import load_encoder
+from speakervlad.encoder.encoder import load_encoder
 from speakervlad.people.cohort import COHORT_NAME, Cohort, draw_impostors
+from speakervlad.tables.manifest import Manifest
 
 SIZE = 550
 

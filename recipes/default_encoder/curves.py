@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from speakervlad.config import load_config
-from speakervlad.evaluation.plots import COLOURS, new_figure
+from speakervlad.figures import COLOURS, new_figure
 from speakervlad.files import atomic_path
 from speakervlad.training.run_folder import CONFIG_NAME, read_metrics
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from card import LEFT_OUT
 from package import write_json
 
-from speakervlad.evaluation.metrics import verification_report
-from speakervlad.inference.engine import load_encoder
-from speakervlad.inference.listed import TrialList, score_lists
+from speakervlad.encoder.encoder import load_encoder
+from speakervlad.scoring.metrics import verification_report
+from speakervlad.verification.listed import TrialList, score_lists
 
 
 def main() -> None:

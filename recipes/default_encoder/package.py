@@ -15,24 +15,25 @@ from card import render_card
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from speakervlad.audio.reading import read_audio
 from speakervlad.config import ENCODER_CONFIG_NAME
-from speakervlad.data.audio import SAMPLE_RATE, read_audio
-from speakervlad.data.manifest import Manifest
-from speakervlad.data.work import map_parallel
+from speakervlad.corpus.work import map_parallel
+from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
+from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.export import export_onnx
 from speakervlad.errors import InputError
-from speakervlad.evaluation.decision import learn_calibration, learn_thresholds
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.judge import judge
-from speakervlad.evaluation.lists import Trials, read_trials
-from speakervlad.evaluation.metrics import VerificationReport, verification_report
-from speakervlad.evaluation.names import required_rows
-from speakervlad.evaluation.scoring import cosine_scores
 from speakervlad.files import atomic_path
-from speakervlad.inference.card import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.inference.engine import Embedder, load_encoder
-from speakervlad.inference.export import export_onnx
-from speakervlad.inference.listed import save_decisions
 from speakervlad.models.folder import WEIGHTS_NAME
+from speakervlad.scoring.decision import learn_calibration, learn_thresholds
+from speakervlad.scoring.judge import judge
+from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.metrics import VerificationReport, verification_report
+from speakervlad.scoring.scoring import cosine_scores
+from speakervlad.sound import SAMPLE_RATE
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.names import required_rows
+from speakervlad.verification.listed import save_decisions
 
 SECONDS = (1.0, 2.0, 3.0, 5.0)
 WHOLE, HELD, QUIET = "whole", "held", "quiet"

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speakervlad.data.audio import read_audio
-from speakervlad.data.manifest import Manifest
+from speakervlad.audio.reading import read_audio
 from speakervlad.errors import InputError
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder, save_encoder
 from speakervlad.models.pooling import NetVLAD
+from speakervlad.tables.manifest import Manifest
 
 UNUSED, NOISE = 0.001, 0.01
 

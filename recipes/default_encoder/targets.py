@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.data.manifest import Manifest
-from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.manifest import Manifest
 
 PRIOR_SPEAKERS, RIDGE = 20, 0.3
 COMMON_VOICE = "commonvoice"

@@ -20,9 +20,10 @@ import soxr
 import torch
 from speakerlab.models.campplus.DTDNN import CAMPPlus  # pyright: ignore[reportMissingImports]
 
-from speakervlad.data.audio import SAMPLE_RATE, read_audio
-from speakervlad.data.manifest import Manifest
-from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.audio.reading import read_audio
+from speakervlad.sound import SAMPLE_RATE
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.manifest import Manifest
 
 WEIGHTS = "models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
 BATCH_SIZE, NUM_MELS, DIM, SHORTEST = 8, 80, 192, SAMPLE_RATE // 2

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
-from speakervlad.data.audio import SAMPLE_RATE, read_audio
-from speakervlad.evaluation.turns import Turns, read_turns
+from speakervlad.audio.reading import read_audio
+from speakervlad.diarization.turns import Turns, read_turns
 from speakervlad.files import atomic_path
+from speakervlad.sound import SAMPLE_RATE
 
 COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#000000"]
 

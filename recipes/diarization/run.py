@@ -18,8 +18,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from speakervlad.data.audio import SAMPLE_RATE, audio_info, read_audio
-from speakervlad.evaluation.turns import Turn, Turns, write_turns
+from speakervlad.audio.reading import audio_info, read_audio
+from speakervlad.diarization.turns import Turn, Turns, write_turns
+from speakervlad.sound import SAMPLE_RATE
 
 Run = Callable[[Path], Turns]
 RATE = 2.0
@@ -28,7 +29,7 @@ RATE = 2.0
 def ours(method: str) -> Run:
     """This package, without torch."""
     from speakervlad.diarization.diarize import diarize
-    from speakervlad.inference.engine import load_encoder
+    from speakervlad.encoder.encoder import load_encoder
 
     encoder = load_encoder(backend="onnxruntime")
     return lambda path: diarize(path, encoder=encoder, method=method)

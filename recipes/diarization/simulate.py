@@ -17,9 +17,10 @@ import numpy as np
 import typer
 from scipy.signal import fftconvolve
 
-from speakervlad.data.audio import SAMPLE_RATE, read_audio, write_audio
-from speakervlad.data.manifest import Manifest
-from speakervlad.evaluation.turns import Turn, Turns, write_turns
+from speakervlad.audio.reading import read_audio, write_audio
+from speakervlad.diarization.turns import Turn, Turns, write_turns
+from speakervlad.sound import SAMPLE_RATE
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.sources import simulate_places
 
 NUM_SPEAKERS = range(2, 9)

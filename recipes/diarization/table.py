@@ -10,8 +10,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from speakervlad.evaluation.diarization_errors import DiarizationErrors, errors_by_recording
-from speakervlad.evaluation.turns import Turns, read_turns
+from speakervlad.diarization.der import DiarizationErrors, errors_by_recording
+from speakervlad.diarization.turns import Turns, read_turns
 
 
 def main(

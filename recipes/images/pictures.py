@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from speakervlad import NetVLAD
-from speakervlad.evaluation.plots import new_figure
-from speakervlad.evaluation.retrieval import nearest
+from speakervlad.encoder.explain import CLUSTER_COLOURS
+from speakervlad.figures import new_figure
 from speakervlad.files import atomic_path
-from speakervlad.inference.explain import CLUSTER_COLOURS
+from speakervlad.scoring.retrieval import nearest
 
 if TYPE_CHECKING:
     from train import Describe, Encoder, Views

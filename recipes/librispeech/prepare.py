@@ -12,11 +12,11 @@ import typer
 from speakervlad.cli.console import notes
 from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
-from speakervlad.data.layouts import audio_below
-from speakervlad.data.manifest import Manifest
-from speakervlad.data.prepare import prepare
-from speakervlad.data.work import BadList
+from speakervlad.corpus.layouts import audio_below
+from speakervlad.corpus.prepare import prepare
+from speakervlad.corpus.work import BadList
 from speakervlad.errors import InputError, first_few
+from speakervlad.tables.manifest import Manifest
 
 SPLITS = ("train", "dev", "test")
 

@@ -14,7 +14,7 @@ import typer
 from speakervlad.cli.console import notes, track
 from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
-from speakervlad.data.work import BadList, Work
+from speakervlad.corpus.work import BadList, Work
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path, check_writable, naming_full_disk
 
@@ -73,7 +73,7 @@ def main(
     workers: Workers = None,
 ) -> None:
     """Check, unpack and convert the archives of VoxCeleb, and write a manifest per part."""
-    from speakervlad.data.prepare import check_format, convert_folder
+    from speakervlad.corpus.prepare import check_format, convert_folder
 
     check_format(file_format)
     names = check_parts(part, unpacked)
@@ -112,7 +112,7 @@ def check_unpacked(source: Path, name: str, max_bad: float) -> None:
     Raises:
         InputError: no such folder, no VoxCeleb in it, or another part of it.
     """
-    from speakervlad.data.layouts import read_voxceleb
+    from speakervlad.corpus.layouts import read_voxceleb
 
     rows = read_voxceleb(source)
     check_counts(name, len(rows.paths), len(set(rows.speakers)), max_bad)
@@ -175,7 +175,7 @@ def unpack_part(archives: Path, out: Path, name: str, *, keep_archive: bool) -> 
 
 def write_manifest(out: Path, name: str, work: Work) -> None:
     """``OUT/PART.csv``, if the part is as large as published."""
-    from speakervlad.data.prepare import prepare
+    from speakervlad.corpus.prepare import prepare
 
     manifest = prepare(out / name, layout="voxceleb", work=work).manifest
     check_counts(name, len(manifest), len(manifest.speaker_names), work.max_bad)

@@ -9,7 +9,7 @@ from speakervlad.cli.console import console, track
 from speakervlad.cli.options import BackendOption, DeviceOption, ManifestOption, read_manifest
 
 if TYPE_CHECKING:
-    from speakervlad.inference.listed import Learnt
+    from speakervlad.verification.listed import Learnt
 
 
 def calibrate_encoder(
@@ -34,8 +34,8 @@ def calibrate_encoder(
 
     Example: speakervlad calibrate-encoder default L.trials --out mine
     """
-    from speakervlad.inference.engine import load_encoder
-    from speakervlad.inference.listed import TrialList, calibrate_encoder
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.verification.listed import TrialList, calibrate_encoder
 
     known = read_manifest(manifest)
     lists = [TrialList.read(path, root, known) for path in trials]
@@ -46,7 +46,7 @@ def calibrate_encoder(
 
 def describe(learnt: "Learnt") -> list[str]:
     """What was learnt, and where it is."""
-    from speakervlad.inference.card import TOLD_RATES
+    from speakervlad.encoder.card import TOLD_RATES
 
     thresholds, calibration = learnt.thresholds, learnt.calibration
     counts = f"{calibration.num_target} target and {calibration.num_nontarget} impostor trials"

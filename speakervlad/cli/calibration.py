@@ -18,7 +18,7 @@ from speakervlad.cli.options import (
 from speakervlad.files import check_writable
 
 if TYPE_CHECKING:
-    from speakervlad.evaluation.embeddings import Embeddings
+    from speakervlad.tables.embeddings import Embeddings
 
 ScoresArgument = Annotated[
     list[Path], typer.Argument(help="Score file of every system, or NAME=FILE, on the same trials.")
@@ -47,9 +47,9 @@ def calibrate(
 
     Example: speakervlad calibrate S.txt --out calibration.json
     """
-    from speakervlad.evaluation import calibration
-    from speakervlad.evaluation.judge import read_systems
-    from speakervlad.evaluation.metrics import cllr, min_cllr
+    from speakervlad.scoring import calibration
+    from speakervlad.scoring.judge import read_systems
+    from speakervlad.scoring.metrics import cllr, min_cllr
 
     check_writable(out)
     pairs, systems = read_systems(scores, read_key(trials), form=form, partial=partial)
@@ -83,9 +83,9 @@ def fuse(
 
     Example: speakervlad fuse A.txt B.txt --calibration AB.json --out AB.txt
     """
-    from speakervlad.evaluation.calibration import fuse, load_calibration
-    from speakervlad.evaluation.judge import read_systems
-    from speakervlad.evaluation.lists import write_scores
+    from speakervlad.scoring.calibration import fuse, load_calibration
+    from speakervlad.scoring.judge import read_systems
+    from speakervlad.scoring.lists import write_scores
 
     check_writable(out)
     model = load_calibration(calibration)
@@ -111,7 +111,7 @@ def convert_embeddings(
 
     Example: speakervlad convert-embeddings E.npz E.ark
     """
-    from speakervlad.evaluation.embeddings import load_embeddings, save_embeddings
+    from speakervlad.tables.embeddings import load_embeddings, save_embeddings
 
     table = load_embeddings(source)
     save_embeddings(out, table)
@@ -130,8 +130,8 @@ def convert_scores(
 
     Example: speakervlad convert-scores S.txt K.txt --format kaldi
     """
-    from speakervlad.evaluation.judge import read_scored
-    from speakervlad.evaluation.lists import write_scores
+    from speakervlad.scoring.judge import read_scored
+    from speakervlad.scoring.lists import write_scores
 
     pairs, values = read_scored(source, read_key(trials), form=source_form, partial=partial)
     write_scores(out, pairs, values, form)
@@ -140,6 +140,6 @@ def convert_scores(
 
 def read_embeddings(path: Path | None) -> "Embeddings | None":
     """The embeddings of an option, if it is given."""
-    from speakervlad.evaluation.embeddings import load_embeddings
+    from speakervlad.tables.embeddings import load_embeddings
 
     return None if path is None else load_embeddings(path)

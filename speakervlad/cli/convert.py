@@ -22,7 +22,7 @@ def convert(
     """
     require("torch", "train", "convert")
     require("h5py", "convert", "convert")
-    from speakervlad.inference.keras import convert_keras
+    from speakervlad.checkpoints.keras import convert_keras
 
     model = convert_keras(weights, out)
     config, pooling = model.config, model.config.pooling

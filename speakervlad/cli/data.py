@@ -10,7 +10,7 @@ from speakervlad.cli.options import BadListPath, MaxBad, SpeechOnlyOption, parse
 from speakervlad.files import check_writable
 
 if TYPE_CHECKING:
-    from speakervlad.data.work import BadList, Work
+    from speakervlad.corpus.work import BadList, Work
 
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")]
 
@@ -36,11 +36,11 @@ def prepare(
 
     Example: speakervlad prepare recordings/ train.csv
     """
-    from speakervlad.data.work import BadList
+    from speakervlad.corpus.work import BadList
 
     work = work_of(max_bad, BadList(bad_list), workers)
     check_writable(out)
-    from speakervlad.data.prepare import prepare as prepare_manifest
+    from speakervlad.corpus.prepare import prepare as prepare_manifest
 
     preparation = prepare_manifest(
         source, layout=layout, decode=decode, speech_only=speech_only, work=work
@@ -67,10 +67,10 @@ def convert_audio(
 
     Example: speakervlad convert-audio recordings/ flac/
     """
-    from speakervlad.data.work import BadList
+    from speakervlad.corpus.work import BadList
 
     work = work_of(max_bad, BadList(bad_list, column="file"), workers)
-    from speakervlad.data.prepare import convert_folder
+    from speakervlad.corpus.prepare import convert_folder
 
     done = convert_folder(source, out, file_format=file_format, speech_only=speech_only, work=work)
     notes.print(
@@ -94,11 +94,11 @@ def pack(
 
     Example: speakervlad pack train.csv packed/
     """
-    from speakervlad.data.work import BadList
+    from speakervlad.corpus.work import BadList
 
     work = work_of(max_bad, BadList(bad_list), workers)
-    from speakervlad.data.manifest import Manifest
-    from speakervlad.data.packing import pack as pack_manifest
+    from speakervlad.corpus.packing import pack as pack_manifest
+    from speakervlad.tables.manifest import Manifest
 
     utterances = Manifest.load(manifest, root)
     check_writable(out / "manifest.csv")
@@ -114,6 +114,6 @@ def work_of(max_bad: str, bad_list: "BadList", workers: int | None) -> "Work":
     Raises:
         InputError: ``max_bad`` is no fraction.
     """
-    from speakervlad.data.work import Work
+    from speakervlad.corpus.work import Work
 
     return Work(parse_fraction(max_bad), bad_list, workers, track)

@@ -21,7 +21,7 @@ from speakervlad.errors import InputError, first_few
 from speakervlad.files import check_writable
 
 if TYPE_CHECKING:
-    from speakervlad.evaluation.turns import Turns
+    from speakervlad.diarization.turns import Turns
 
 
 class Channels(StrEnum):
@@ -69,8 +69,8 @@ def diarize(
     Example: speakervlad diarize meeting.wav --out turns --srt
     """
     from speakervlad.diarization.diarize import diarize as find_turns
-    from speakervlad.evaluation.turns import FORMS, write_turns
-    from speakervlad.inference.engine import load_encoder
+    from speakervlad.diarization.turns import FORMS, write_turns
+    from speakervlad.encoder.encoder import load_encoder
 
     if speakers is not None and (min_speakers, max_speakers) != (1, 20):
         raise InputError(
@@ -149,8 +149,8 @@ def der(
 
     Example: speakervlad der reference.rttm turns/
     """
-    from speakervlad.evaluation.diarization_errors import DiarizationErrors, errors_by_recording
-    from speakervlad.evaluation.turns import read_turns
+    from speakervlad.diarization.der import DiarizationErrors, errors_by_recording
+    from speakervlad.diarization.turns import read_turns
 
     errors = errors_by_recording(
         read_turns(reference), read_turns(hypothesis), collar=collar, skip_overlap=skip_overlap

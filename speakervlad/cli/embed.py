@@ -25,10 +25,10 @@ from speakervlad.files import check_writable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from speakervlad.evaluation.embeddings import Embeddings
-    from speakervlad.inference.engine import Embedded, Windows
-    from speakervlad.inference.recordings import Recordings
-    from speakervlad.inference.shares import Tolerate
+    from speakervlad.corpus.inputs import Recordings
+    from speakervlad.encoder.encoder import Embedded, Windows
+    from speakervlad.encoder.shares import Tolerate
+    from speakervlad.tables.embeddings import Embeddings
 
 
 def embed(
@@ -61,8 +61,8 @@ def embed(
     """
     import time
 
-    from speakervlad.inference.engine import load_encoder
-    from speakervlad.inference.shares import (
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.encoder.shares import (
         embed_in_parts,
         hold_output,
         open_parts,
@@ -113,7 +113,7 @@ def tolerance(max_bad: str, bad_list: Path | None, source: Path) -> "Tolerate | 
     Raises:
         InputError: no fraction, or a list that cannot be written.
     """
-    from speakervlad.data.work import BadFile, BadList
+    from speakervlad.corpus.work import BadFile, BadList
 
     share, bad = parse_fraction(max_bad), BadList(bad_list)
     if not share and bad_list is None:
@@ -132,7 +132,7 @@ def windows_of(length: float | None, hop: float | None) -> "Windows | None":
     Raises:
         InputError: a hop without windows.
     """
-    from speakervlad.inference.engine import Windows
+    from speakervlad.encoder.encoder import Windows
 
     if length is None and hop is not None:
         raise InputError("--hop goes with --window.")
@@ -156,7 +156,7 @@ def collect(ids: "list[str]", items: "list[Embedded]", *, are_windows: bool) -> 
     """One table; windows are named ``id@begin-end`` in seconds, and have their spans."""
     import numpy as np
 
-    from speakervlad.evaluation.embeddings import Embeddings
+    from speakervlad.tables.embeddings import Embeddings
 
     vectors = np.concatenate([item.vectors for item in items])
     if not are_windows:
@@ -176,13 +176,13 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
     Raises:
         InputError: something is missing, or kinds are mixed.
     """
-    from speakervlad.data.audio import is_audio
-    from speakervlad.evaluation.lists import read_trials
-    from speakervlad.inference.recordings import (
+    from speakervlad.audio.reading import is_audio
+    from speakervlad.corpus.inputs import (
         from_folder,
         from_manifest,
         from_names,
     )
+    from speakervlad.scoring.lists import read_trials
 
     for path in inputs:
         if not path.exists():

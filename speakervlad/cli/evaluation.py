@@ -26,9 +26,9 @@ from speakervlad.errors import InputError
 from speakervlad.files import STANDARD_OUTPUT, atomic_path, check_writable
 
 if TYPE_CHECKING:
-    from speakervlad.evaluation.embeddings import Embeddings
-    from speakervlad.evaluation.lists import Trials
-    from speakervlad.inference.engine import Embedder
+    from speakervlad.encoder.encoder import Embedder
+    from speakervlad.scoring.lists import Trials
+    from speakervlad.tables.embeddings import Embeddings
 
 # Of larger score files the names are not kept.
 STREAM_BYTES = 500_000_000
@@ -68,9 +68,9 @@ def score(
 
     Example: speakervlad score list.trials --embeddings E.npz --out S.txt
     """
-    from speakervlad.evaluation import lists, scoring
-    from speakervlad.evaluation.calibration import load_calibration
-    from speakervlad.evaluation.embeddings import load_embeddings
+    from speakervlad.scoring import lists, scoring
+    from speakervlad.scoring.calibration import load_calibration
+    from speakervlad.tables.embeddings import load_embeddings
 
     check_sources(embeddings, encoder, (enrol, mean_of, cohort))
     check_writable(out)
@@ -78,7 +78,7 @@ def score(
     calibrated = None if calibration is None else load_calibration(calibration)
     others = None if cohort is None else scoring.load_cohort(cohort, cohort_manifest)
     if embeddings is None:
-        from speakervlad.inference.engine import load_encoder
+        from speakervlad.encoder.encoder import load_encoder
 
         table = embed_trials(pairs, root or trials.parent, load_encoder(encoder or DEFAULT_ENCODER))
     else:
@@ -117,8 +117,8 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddin
     """Embeddings of the recordings that a trial list names."""
     import numpy as np
 
-    from speakervlad.evaluation.embeddings import Embeddings
-    from speakervlad.inference.recordings import from_names
+    from speakervlad.corpus.inputs import from_names
+    from speakervlad.tables.embeddings import Embeddings
 
     files = from_names(pairs.names.tolist(), root)
     vectors = embedder.embed_files(files.paths, track=track)
@@ -152,10 +152,10 @@ def metrics(
 
     Example: speakervlad metrics S.txt --det det.png
     """
-    from speakervlad.evaluation.judge import judge, read_scored
-    from speakervlad.evaluation.lists import read_long_scores
-    from speakervlad.evaluation.metrics import verification_report
-    from speakervlad.evaluation.plots import Pictures
+    from speakervlad.scoring.judge import judge, read_scored
+    from speakervlad.scoring.lists import read_long_scores
+    from speakervlad.scoring.metrics import verification_report
+    from speakervlad.scoring.plots import Pictures
 
     pictures = Pictures(det, histogram, bars)
     pictures.check()
@@ -204,8 +204,8 @@ def decision_threshold(
         if far is not None:
             raise InputError("--far goes with --encoder, whose threshold for that rate is taken.")
         return threshold
-    from speakervlad.inference.backends import OnnxBackend
-    from speakervlad.inference.card import find_encoder, read_threshold
+    from speakervlad.encoder.card import find_encoder, read_threshold
+    from speakervlad.encoder.runtimes import OnnxBackend
 
     path = find_encoder(encoder)
     return read_threshold(path, OnnxBackend(path).notes if path.is_file() else {}, far)
@@ -225,7 +225,7 @@ def compare(
 
     Example: speakervlad compare A.txt B.txt
     """
-    from speakervlad.evaluation import judge
+    from speakervlad.scoring import judge
 
     pairs, systems = judge.read_systems(
         [first, second], read_key(trials), form=form, partial=partial
@@ -257,9 +257,9 @@ def report(
 
     Example: speakervlad report A.txt B.txt --out report.html
     """
-    from speakervlad.evaluation.judge import judge_systems, read_systems
-    from speakervlad.evaluation.plots import check_drawable
-    from speakervlad.evaluation.report import write_report
+    from speakervlad.figures import check_drawable
+    from speakervlad.scoring.judge import judge_systems, read_systems
+    from speakervlad.scoring.report import write_report
 
     check_drawable()
     check_writable(out)

@@ -15,7 +15,7 @@ def examples(
 
     Example: speakervlad examples
     """
-    from speakervlad.data.examples import copy_examples
+    from speakervlad.audio.examples import copy_examples
 
     for path in copy_examples(folder):
         console.print(path)

@@ -20,7 +20,7 @@ from speakervlad.files import STANDARD_OUTPUT, atomic_path, check_writable
 if TYPE_CHECKING:
     import numpy as np
 
-    from speakervlad.inference.explain import Explanation
+    from speakervlad.encoder.explain import Explanation
 
 
 def explain(
@@ -48,9 +48,9 @@ def explain(
 
     Example: speakervlad explain a.wav --noise 2 --out a.png
     """
-    from speakervlad.evaluation.plots import save_figure
-    from speakervlad.inference import explain as library
-    from speakervlad.inference.engine import load_encoder
+    from speakervlad.encoder import explain as library
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.figures import save_figure
 
     check_options(out, json_out, noise, noise_at)
     embedder = load_encoder(encoder, device=device, backend=backend)
@@ -85,7 +85,7 @@ def check_options(
     Raises:
         InputError: an output that cannot be written, or a place for no noise.
     """
-    from speakervlad.evaluation.plots import check_drawable, check_picture
+    from speakervlad.figures import check_drawable, check_picture
 
     if noise is None and noise_at is not None:
         raise InputError("--noise-at goes with --noise.")

@@ -39,9 +39,9 @@ def export(
     """
     require("torch", "train", "export")
     require("onnx", "export", "export")
+    from speakervlad.encoder.card import find_encoder
+    from speakervlad.encoder.export import CHECK_SECONDS, export_onnx
     from speakervlad.files import check_writable
-    from speakervlad.inference.card import find_encoder
-    from speakervlad.inference.export import CHECK_SECONDS, export_onnx
 
     if out.suffix != ".onnx":
         raise InputError(f"{out}: name it .onnx.")
@@ -63,7 +63,7 @@ def calibration_waveforms(source: Path) -> "list[np.ndarray]":
     """Some recordings of a manifest, folder or trial list, the same ones every time."""
     import numpy as np
 
-    from speakervlad.data.audio import read_audio
+    from speakervlad.audio.reading import read_audio
 
     paths = find_recordings([source], None).paths
     order = np.random.default_rng(0).permutation(len(paths))
@@ -72,10 +72,10 @@ def calibration_waveforms(source: Path) -> "list[np.ndarray]":
 
 def print_cost(encoder: Path, exported: Path, lists: list[Path]) -> None:
     """The equal error rates of both on each list, whose recordings lie beside it."""
-    from speakervlad.evaluation.lists import read_trials
-    from speakervlad.evaluation.metrics import equal_error_rate
-    from speakervlad.evaluation.scoring import cosine_scores
-    from speakervlad.inference.engine import load_encoder
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.scoring.lists import read_trials
+    from speakervlad.scoring.metrics import equal_error_rate
+    from speakervlad.scoring.scoring import cosine_scores
 
     embedders = load_encoder(encoder), load_encoder(exported)
     for path in lists:

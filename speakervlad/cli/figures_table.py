@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from speakervlad.cli.console import console
 
 if TYPE_CHECKING:
-    from speakervlad.evaluation.bootstrap import Comparison
-    from speakervlad.evaluation.metrics import VerificationReport
+    from speakervlad.scoring.bootstrap import Comparison
+    from speakervlad.scoring.metrics import VerificationReport
 
 # Figures that are shares of trials; their differences are percentage points.
 RATES = ("eer", "frr")

@@ -20,7 +20,7 @@ def info(
 
     Example: speakervlad info runs/mine/encoder
     """
-    from speakervlad.inference.card import describe_encoder, find_encoder
+    from speakervlad.encoder.card import describe_encoder, find_encoder
 
     path = find_encoder(encoder)
     for name, text in describe_encoder(path).items():

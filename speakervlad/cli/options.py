@@ -8,9 +8,9 @@ import typer
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.data.manifest import Manifest
-    from speakervlad.evaluation.lists import Trials
-    from speakervlad.evaluation.metrics import OperatingPoint
+    from speakervlad.scoring.lists import Trials
+    from speakervlad.scoring.metrics import OperatingPoint
+    from speakervlad.tables.manifest import Manifest
 
 DEFAULT_ENCODER = Path("default")
 
@@ -69,21 +69,21 @@ ResamplesOption = Annotated[
 
 def parse_points(texts: list[str] | None) -> "tuple[OperatingPoint, ...]":
     """Operating points of the command line, or the usual two."""
-    from speakervlad.evaluation.metrics import REPORTED_POINTS, OperatingPoint
+    from speakervlad.scoring.metrics import REPORTED_POINTS, OperatingPoint
 
     return tuple(map(OperatingPoint.parse, texts)) if texts else REPORTED_POINTS
 
 
 def read_key(path: Path | None) -> "Trials | None":
     """The trial list of an option, if it is given."""
-    from speakervlad.evaluation.lists import read_trials
+    from speakervlad.scoring.lists import read_trials
 
     return None if path is None else read_trials(path)
 
 
 def read_manifest(path: Path | None) -> "Manifest | None":
     """The manifest of an option, if it is given."""
-    from speakervlad.data.manifest import Manifest
+    from speakervlad.tables.manifest import Manifest
 
     return None if path is None else Manifest.load(path)
 

@@ -19,7 +19,7 @@ from speakervlad.cli.options import (
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.inference.engine import Embedder
+    from speakervlad.encoder.encoder import Embedder
     from speakervlad.people.matching import Identification
     from speakervlad.people.people import PeopleStore
     from speakervlad.people.records import Person
@@ -59,7 +59,7 @@ def add(
 
     Example: speakervlad people add "Ada Lovelace" ada1.wav ada2.wav
     """
-    from speakervlad.inference.engine import load_encoder
+    from speakervlad.encoder.encoder import load_encoder
 
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     with open_people(store, embedder, create=True) as people:
@@ -191,12 +191,12 @@ def cohort(
     """
     import numpy as np
 
-    from speakervlad.data.manifest import Manifest
-    from speakervlad.evaluation.embeddings import load_embeddings
-    from speakervlad.evaluation.names import required_rows
-    from speakervlad.inference.card import companion, find_encoder
-    from speakervlad.inference.engine import load_encoder
+    from speakervlad.encoder.card import companion, find_encoder
+    from speakervlad.encoder.encoder import load_encoder
     from speakervlad.people.cohort import COHORT_NAME, make_cohort
+    from speakervlad.tables.embeddings import load_embeddings
+    from speakervlad.tables.manifest import Manifest
+    from speakervlad.tables.names import required_rows
 
     table, known = load_embeddings(embeddings), Manifest.load(manifest)
     known = known.select(required_rows(known, table.ids))
@@ -230,7 +230,7 @@ def identify(
 
     Example: speakervlad identify call.wav
     """
-    from speakervlad.inference.engine import load_encoder
+    from speakervlad.encoder.encoder import load_encoder
 
     files = find_files(inputs)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
@@ -271,7 +271,7 @@ def find_files(inputs: list[Path]) -> list[Path]:
     Raises:
         InputError: something is missing.
     """
-    from speakervlad.inference.recordings import from_folder
+    from speakervlad.corpus.inputs import from_folder
 
     files = []
     for path in inputs:

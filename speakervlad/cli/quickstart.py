@@ -34,7 +34,7 @@ def quickstart(
     check_recordings(recordings or [])
     require("torch", "train", "quickstart")
     require("matplotlib", "plots", "quickstart")
-    from speakervlad.data.examples import examples
+    from speakervlad.audio.examples import examples
     from speakervlad.training.quickstart import run_quickstart
 
     with training_line() as show:
@@ -64,7 +64,7 @@ def check_recordings(paths: list[Path]) -> None:
     Raises:
         InputError: a single recording, or one that is missing or no audio.
     """
-    from speakervlad.data.audio import audio_info
+    from speakervlad.audio.reading import audio_info
 
     if len(paths) == 1:
         raise InputError(f"{paths[0]}: one recording has none to be compared with. Give two.")
@@ -74,7 +74,7 @@ def check_recordings(paths: list[Path]) -> None:
 
 def print_pairs(paths: list[Path]) -> None:
     """What the default encoder makes of every two recordings."""
-    from speakervlad.inference.engine import load_encoder
+    from speakervlad.encoder.encoder import load_encoder
 
     embedder = load_encoder()
     rule = embedder.rule()

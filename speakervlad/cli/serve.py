@@ -39,9 +39,9 @@ def serve(
 
     for module in ("starlette", "uvicorn", "python_multipart", "scipy", "sklearn"):
         require(module, "serve", "the page")
-    from speakervlad.inference.engine import load_encoder
-    from speakervlad.serve import app
-    from speakervlad.serve.answers import Desk
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.page import app
+    from speakervlad.page.answers import Desk
 
     if not app.is_loopback(host):
         logger.warning(

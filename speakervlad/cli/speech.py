@@ -12,7 +12,7 @@ from speakervlad.cli.options import ChannelOption
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.inference.speech import Speech
+    from speakervlad.audio.segmentation import Speech
 
 
 def speech(
@@ -28,7 +28,7 @@ def speech(
 
     Example: speakervlad speech call.wav --json
     """
-    from speakervlad.inference.speech import find_speech
+    from speakervlad.audio.segmentation import find_speech
 
     if as_json + rttm + labels > 1:
         raise InputError("--json, --rttm and --labels: give one of them.")
@@ -49,7 +49,7 @@ def print_text(path: Path, found: "Speech") -> None:
 
 def print_turns(form: str, path: Path, found: "Speech") -> None:
     """As the turns of one speaker."""
-    from speakervlad.evaluation.turns import FORMS, Turn, Turns
+    from speakervlad.diarization.turns import FORMS, Turn, Turns
 
     turns = tuple(Turn(begin, end, "speech") for begin, end in found.segments.tolist())
     typer.echo(FORMS[form].write(Turns(path.stem, turns, found.seconds)), nl=False)

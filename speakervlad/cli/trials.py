@@ -21,9 +21,9 @@ def check(
 
     Example: speakervlad trials check list.trials --manifest dev.csv
     """
-    from speakervlad.data.manifest import Manifest
-    from speakervlad.evaluation.checks import check_trials
-    from speakervlad.evaluation.lists import read_trials
+    from speakervlad.scoring.checks import check_trials
+    from speakervlad.scoring.lists import read_trials
+    from speakervlad.tables.manifest import Manifest
 
     known = None if manifest is None else Manifest.load(manifest)
     trained = None if train is None else Manifest.load(train)
@@ -61,9 +61,9 @@ def make(
 
     Example: speakervlad trials make dev.csv --out dev.trials
     """
-    from speakervlad.data.manifest import Manifest
-    from speakervlad.evaluation.checks import make_trials
     from speakervlad.files import check_writable
+    from speakervlad.scoring.checks import make_trials
+    from speakervlad.tables.manifest import Manifest
 
     check_writable(out)
     trials = make_trials(

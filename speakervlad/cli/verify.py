@@ -22,9 +22,9 @@ from speakervlad.cli.options import (
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.evaluation.decision import Verification
-    from speakervlad.evaluation.metrics import OperatingPoint
-    from speakervlad.inference.waves import Audio
+    from speakervlad.audio.recording import Audio
+    from speakervlad.scoring.decision import Verification
+    from speakervlad.scoring.metrics import OperatingPoint
 
 STANDARD_INPUT = "-"
 Names = tuple[str, str]
@@ -83,8 +83,8 @@ def verify(
 
     Example: speakervlad verify a.wav b.wav --far 0.001
     """
-    from speakervlad.evaluation.calibration import load_calibration
-    from speakervlad.inference.engine import load_encoder
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.scoring.calibration import load_calibration
 
     names = pairs_of(first, second, pairs)
     point = operating_point(p_target, c_miss, c_fa)
@@ -116,7 +116,7 @@ def pairs_of(first: str | None, second: str | None, listed: Path | None) -> list
     Raises:
         InputError: not two recordings or a list, or standard input twice.
     """
-    from speakervlad.evaluation.lists import read_pairs
+    from speakervlad.scoring.lists import read_pairs
 
     if listed is not None:
         if first is not None:
@@ -137,7 +137,7 @@ def operating_point(
     Raises:
         InputError: impossible ones.
     """
-    from speakervlad.evaluation.metrics import OperatingPoint
+    from speakervlad.scoring.metrics import OperatingPoint
 
     given = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa}
     given = {name: value for name, value in given.items() if value is not None}

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speakervlad.data.audio import SAMPLE_RATE, audio_info
+from speakervlad.audio.reading import audio_info
+from speakervlad.audio.recording import Audio, SpeechWave, name_of, open_wave
+from speakervlad.audio.segmentation import find_speech
 from speakervlad.diarization.clustering import Limits, cluster
 from speakervlad.diarization.frames import SpeechFrames, speech_frames
 from speakervlad.diarization.resegmentation import resegment
+from speakervlad.diarization.turns import Turn, Turns
+from speakervlad.encoder.encoder import Embedder, load_encoder
 from speakervlad.errors import InputError
-from speakervlad.evaluation.turns import Turn, Turns
 from speakervlad.extras import require
-from speakervlad.inference.engine import Embedder, load_encoder
-from speakervlad.inference.speech import find_speech
-from speakervlad.inference.waves import Audio, SpeechWave, name_of, open_wave
 from speakervlad.progress import Track, silent
+from speakervlad.sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from speakervlad.people.people import PeopleStore

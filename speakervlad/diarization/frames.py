@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speakervlad.data.audio import SAMPLE_RATE
-from speakervlad.inference.frames import CHUNK_SECONDS, FrameEncoder
-from speakervlad.inference.waves import SpeechWave
+from speakervlad.audio.recording import SpeechWave
+from speakervlad.encoder.frames import CHUNK_SECONDS, FrameEncoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent
+from speakervlad.sound import SAMPLE_RATE
 
 # Frames that are summed at once: their descriptors in double precision are 4 MB.
 PIECE = 4096

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from speakervlad.schema import NonNegative, Range, Seconds, Share
+from speakervlad.sound import SAMPLE_RATE
 from speakervlad.threads import one_blas_thread
 
-SAMPLE_RATE = 16000
 NORM_EPSILON = 1e-5
 # Frames that are computed together: intermediate results stay in the processor's cache. Always so
 # many, the last of them zeros: in a product of another size a row differs in its last bits.

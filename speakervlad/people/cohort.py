@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from speakervlad.encoder.card import companion
 from speakervlad.errors import InputError
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.scoring import unit_vectors
 from speakervlad.files import atomic_path
-from speakervlad.inference.card import companion
+from speakervlad.scoring.scoring import unit_vectors
+from speakervlad.tables.embeddings import Embeddings
 
 COHORT_NAME = "cohort.safetensors"
 FORMAT = "speakervlad-cohort-1"

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from speakervlad.errors import InputError, check_range
-from speakervlad.evaluation.calibration import Calibration
 from speakervlad.people.records import Match
 from speakervlad.people.sql import SqlStore
+from speakervlad.scoring.calibration import Calibration
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,10 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from speakervlad.data.audio import SAMPLE_RATE
+from speakervlad.audio.recording import Audio, blocks_of_wave, name_of, open_wave, spoken
+from speakervlad.encoder.card import DEFAULT
+from speakervlad.encoder.encoder import Embedder, load_encoder
 from speakervlad.errors import InputError, did_you_mean, first_few
-from speakervlad.inference.card import DEFAULT
-from speakervlad.inference.engine import Embedder, load_encoder
-from speakervlad.inference.waves import Audio, blocks_of_wave, name_of, open_wave, spoken
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
 from speakervlad.people.exchange import read_people, write_people
@@ -34,6 +33,7 @@ from speakervlad.people.records import (
 from speakervlad.people.stores import open_store
 from speakervlad.people.voices import group
 from speakervlad.progress import Track, silent
+from speakervlad.sound import SAMPLE_RATE
 
 # So many people are named in a message at most.
 MOST_NAMED = 20

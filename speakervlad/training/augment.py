@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from speakervlad.config import AugmentConfig
-from speakervlad.data.dataset import UtteranceDataset
-from speakervlad.data.manifest import Manifest
+from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.errors import InputError, check_range
 from speakervlad.extras import require
-from speakervlad.models.frontend import SAMPLE_RATE
+from speakervlad.sound import SAMPLE_RATE
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.effects import (
     CODECS,
     add_noise,

@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 
 from speakervlad.config import Config
-from speakervlad.data.manifest import Manifest
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import Augmenter, DrawnCrops, collate
 from speakervlad.training.distributed import World, choose_device
 from speakervlad.training.loading import (

@@ -11,7 +11,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torchaudio.functional import mu_law_decoding, mu_law_encoding, resample
 
-from speakervlad.models.frontend import SAMPLE_RATE
+from speakervlad.sound import SAMPLE_RATE
 
 # Samples kept before the strongest one of an impulse response: its filter rings a little ahead.
 RIR_LEAD = 40

@@ -11,15 +11,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from speakervlad.config import Config
-from speakervlad.data.dataset import (
+from speakervlad.corpus.dataset import (
     BalancedSampler,
     EndlessSampler,
     UtteranceDataset,
     batches,
 )
-from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
-from speakervlad.models.frontend import SAMPLE_RATE, FrontEnd
+from speakervlad.models.frontend import FrontEnd
+from speakervlad.sound import SAMPLE_RATE
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import (
     Augmenter,
     DrawnBatch,

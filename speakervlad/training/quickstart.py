@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from speakervlad.config import Config, load_config
-from speakervlad.data.manifest import Manifest
-from speakervlad.data.voices import make_corpus
-from speakervlad.evaluation.checks import make_trials
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.lists import Trials, read_trials, write_scores
-from speakervlad.evaluation.metrics import VerificationReport, error_curve, verification_report
-from speakervlad.evaluation.plots import det_figure, save_figure
-from speakervlad.evaluation.scoring import cosine_scores
+from speakervlad.corpus.voices import make_corpus
+from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.figures import save_figure
 from speakervlad.files import atomic_path
-from speakervlad.inference.backends import TorchBackend
-from speakervlad.inference.engine import Embedder, load_encoder
 from speakervlad.progress import Track, silent
+from speakervlad.scoring.checks import make_trials
+from speakervlad.scoring.lists import Trials, read_trials, write_scores
+from speakervlad.scoring.metrics import VerificationReport, error_curve, verification_report
+from speakervlad.scoring.plots import det_figure
+from speakervlad.scoring.scoring import cosine_scores
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.run import Show, build_model, no_show, train
 
 

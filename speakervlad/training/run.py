@@ -10,16 +10,12 @@ from pathlib import Path
 import torch
 
 from speakervlad.config import Config
-from speakervlad.data.dataset import UtteranceDataset
-from speakervlad.data.manifest import Manifest
+from speakervlad.corpus.dataset import UtteranceDataset
+from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
+from speakervlad.encoder.encoder import Embedder
+from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.errors import InputError, first_few
-from speakervlad.evaluation.decision import LabelledScores, learn_thresholds
-from speakervlad.evaluation.metrics import equal_error_rate
 from speakervlad.files import atomic_path
-from speakervlad.inference.backends import TorchBackend
-from speakervlad.inference.card import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.inference.engine import Embedder
-from speakervlad.inference.listed import TrialList, score_lists
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.folder import (
     WEIGHTS_NAME,
@@ -37,6 +33,9 @@ from speakervlad.models.folder import (
 from speakervlad.models.losses import LOSSES
 from speakervlad.models.pooling import NetVLAD
 from speakervlad.schema import from_dict, resolve, to_dict
+from speakervlad.scoring.decision import LabelledScores, learn_thresholds
+from speakervlad.scoring.metrics import equal_error_rate
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import DrawnBatch, check_augment
 from speakervlad.training.distributed import World, join_world, preemption
 from speakervlad.training.loading import (
@@ -60,6 +59,7 @@ from speakervlad.training.state import DataIdentity, TrainingState
 from speakervlad.training.teacher import check_teacher, read_targets
 from speakervlad.training.trainer import build_trainer, check_schedule
 from speakervlad.training.validation import Interrupted, read_lists, until
+from speakervlad.verification.listed import TrialList, score_lists
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.data.audio import SAMPLE_RATE, read_audio, write_audio
-from speakervlad.data.manifest import Manifest
-from speakervlad.data.work import map_parallel
+from speakervlad.audio.reading import read_audio, write_audio
+from speakervlad.corpus.work import map_parallel
 from speakervlad.errors import InputError
 from speakervlad.extras import require
 from speakervlad.files import check_writable
 from speakervlad.progress import Track, silent
+from speakervlad.sound import SAMPLE_RATE
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.effects import RIR_LEAD
 
 logger = logging.getLogger(__name__)

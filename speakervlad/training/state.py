@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.folder import load_strictly
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.trainer import moments_of
 
 Weights = dict[str, torch.Tensor]

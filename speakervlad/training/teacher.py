@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speakervlad.config import Config, TeacherConfig
-from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError, first_few
-from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.manifest import Manifest
 
 
 class Targets(NamedTuple):

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from speakervlad.config import DataConfig
-from speakervlad.data.manifest import Manifest
-from speakervlad.inference.listed import TrialList
 from speakervlad.progress import Item, Track
+from speakervlad.tables.manifest import Manifest
+from speakervlad.verification.listed import TrialList
 
 
 def read_lists(config: DataConfig) -> list[TrialList]:

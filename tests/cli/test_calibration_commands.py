@@ -4,10 +4,10 @@ import re
 import numpy as np
 import pytest
 
-from speakervlad.evaluation.calibration import load_calibration
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.lists import Trials, read_scores, write_scores
-from speakervlad.evaluation.metrics import cllr, equal_error_rate
+from speakervlad.scoring.calibration import load_calibration
+from speakervlad.scoring.lists import Trials, read_scores, write_scores
+from speakervlad.scoring.metrics import cllr, equal_error_rate
+from speakervlad.tables.embeddings import Embeddings
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from speakervlad.cli import main
-from speakervlad.data.voices import make_corpus
+from speakervlad.corpus.voices import make_corpus
 
 CONFIG = """
 encoder:

@@ -24,7 +24,7 @@ def test_a_head_replaces_layers_and_the_folder_loads(run, capfd, shared_referenc
     assert run("convert", *weights, "--out", tmp_path / "encoder") == 0
     told = f"thin_resnet34, avg, 512 dimensions: {tmp_path / 'encoder'}\n"
     assert capfd.readouterr().err == told
-    from speakervlad.inference.engine import load_encoder
+    from speakervlad.encoder.encoder import load_encoder
 
     vector = load_encoder(tmp_path / "encoder", device="cpu").embed(
         shared_reference / "wav/x_3.wav"

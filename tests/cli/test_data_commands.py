@@ -6,8 +6,8 @@ import pytest
 import soundfile
 
 from speakervlad.cli import main
-from speakervlad.data.layouts import LAYOUTS
-from speakervlad.data.manifest import Manifest
+from speakervlad.corpus.layouts import LAYOUTS
+from speakervlad.tables.manifest import Manifest
 
 
 @pytest.fixture

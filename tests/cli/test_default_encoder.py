@@ -1,8 +1,8 @@
 import pytest
 
 from speakervlad.cli.quickstart import print_pairs
-from speakervlad.inference.card import find_encoder
-from speakervlad.inference.engine import load_encoder
+from speakervlad.encoder.card import find_encoder
+from speakervlad.encoder.encoder import load_encoder
 
 
 def test_info_of_the_default_encoder_prints_parts_and_card(run, capsys):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.data.voices import Voice, synthesise
-from speakervlad.evaluation.turns import Turn, Turns, read_turns, write_turns
+from speakervlad.corpus.voices import Voice, synthesise
+from speakervlad.diarization.turns import Turn, Turns, read_turns, write_turns
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from speakervlad.cli.console import track_audio
 from speakervlad.errors import InputError
-from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.schema import Part
+from speakervlad.tables.embeddings import Embeddings
 
 
 @pytest.fixture(scope="module")

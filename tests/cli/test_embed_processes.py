@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.tables.embeddings import Embeddings
 
 NUM_FILES = 6
 
@@ -42,7 +42,7 @@ def load(path):
 
 DIE_AFTER_TWO_PARTS = """
 import os, signal
-from speakervlad.inference import shares as sharding
+from speakervlad.encoder import shares as sharding
 from speakervlad.cli import main
 
 sharding.PART_SECONDS, add, parts = 0, sharding.Parts.add, []

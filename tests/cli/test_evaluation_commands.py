@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from speakervlad.evaluation.embeddings import Embeddings
+from speakervlad.tables.embeddings import Embeddings
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from speakervlad.inference.engine import load_encoder
+from speakervlad.encoder.encoder import load_encoder
 from speakervlad.schema import Part
 
 

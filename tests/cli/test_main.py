@@ -8,7 +8,7 @@ import time
 import pytest
 
 from speakervlad.cli import main
-from speakervlad.evaluation.metrics import OperatingPoint
+from speakervlad.scoring.metrics import OperatingPoint
 
 ENDLESS = """
 import sys, time

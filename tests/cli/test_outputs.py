@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.evaluation.embeddings import Embeddings, load_embeddings
-from speakervlad.evaluation.lists import Trials, read_scores, read_trials, write_scores
+from speakervlad.scoring.lists import Trials, read_scores, read_trials, write_scores
+from speakervlad.tables.embeddings import Embeddings, load_embeddings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes with names, as on Linux")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import soundfile
 
-from speakervlad.data.examples import copy_examples
+from speakervlad.audio.examples import copy_examples
 
 
 @pytest.fixture(scope="module")

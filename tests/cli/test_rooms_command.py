@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from speakervlad.cli import main
-from speakervlad.data.manifest import Manifest
+from speakervlad.tables.manifest import Manifest
 
 pytest.importorskip("pyroomacoustics")
 

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from speakervlad import speech
-from speakervlad.data.voices import Voice, synthesise
-from speakervlad.evaluation.turns import read_turns
+from speakervlad.corpus.voices import Voice, synthesise
+from speakervlad.diarization.turns import read_turns
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from speakervlad.data.manifest import Manifest
+from speakervlad.tables.manifest import Manifest
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from speakervlad import __version__
-from speakervlad.evaluation.calibration import Calibration
-from speakervlad.inference.card import find_encoder
+from speakervlad.encoder.card import find_encoder
+from speakervlad.scoring.calibration import Calibration
 
 
 @pytest.fixture

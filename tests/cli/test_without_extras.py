@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.evaluation.lists import Trials, write_scores
+from speakervlad.scoring.lists import Trials, write_scores
+from speakervlad.tables.embeddings import Embeddings
 
 EXTRAS = ["torch", "scipy", "sklearn", "matplotlib", "matplotlib.figure", "pyarrow", "kaldiio"]
 

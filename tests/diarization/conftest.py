@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from speakervlad import load_encoder
-from speakervlad.data.voices import Voice, synthesise
-from speakervlad.evaluation.turns import Turn, Turns
+from speakervlad.corpus.voices import Voice, synthesise
+from speakervlad.diarization.turns import Turn, Turns
 
 RATE = 16000
 TURN, PAUSE = 2.5, 0.4

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from speakervlad import InputError, diarization_errors, diarize
-from speakervlad.evaluation.turns import Turns
+from speakervlad.diarization.turns import Turns
 from speakervlad.people.matching import Identification
 
 RATE = 16000

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from speakervlad.audio.recording import SpeechWave
 from speakervlad.diarization.clustering import METHODS, Limits, cluster
 from speakervlad.diarization.diarize import turns_of
 from speakervlad.diarization.frames import PIECE, SpeechFrames, speech_frames
 from speakervlad.diarization.resegmentation import best_path
+from speakervlad.encoder.frames import FrameGrid
 from speakervlad.errors import InputError
-from speakervlad.inference.frames import FrameGrid
-from speakervlad.inference.waves import SpeechWave
 from speakervlad.models.sums import Finish
 
 

@@ -8,7 +8,7 @@ import torch
 from torchaudio.compliance import kaldi
 
 from speakervlad import examples
-from speakervlad.data.audio import read_audio
+from speakervlad.audio.reading import read_audio
 from speakervlad.models.frontend import (
     BLOCK_FRAMES,
     FRONT_ENDS,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speakervlad.inference.engine import load_encoder
+from speakervlad.encoder.encoder import load_encoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import COHORT_NAME, Cohort
 from speakervlad.people.people import Heard, PeopleStore

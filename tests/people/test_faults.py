@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from speakervlad.encoder.encoder import load_encoder
 from speakervlad.errors import InputError
-from speakervlad.inference.engine import load_encoder
 from speakervlad.people import sqlite
 from speakervlad.people.people import PeopleStore
 from speakervlad.people.records import Person

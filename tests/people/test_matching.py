@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
+from speakervlad.encoder.encoder import load_encoder
 from speakervlad.errors import InputError
-from speakervlad.evaluation.embeddings import Embeddings
-from speakervlad.inference.engine import load_encoder
 from speakervlad.people.cohort import Cohort, load_cohort, make_cohort
 from speakervlad.people.gallery import Gallery
 from speakervlad.people.matching import quantile_of_tail
 from speakervlad.people.people import PeopleStore
 from speakervlad.people.voices import group
+from speakervlad.tables.embeddings import Embeddings
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import soundfile
 import yaml
 
 from speakervlad.config import Config, load_config
-from speakervlad.data.manifest import Manifest
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.run import train
 
 SPEAKERS, UTTERANCES = 4, 4

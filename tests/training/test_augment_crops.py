@@ -8,10 +8,10 @@ import soundfile
 import torch
 
 from speakervlad.config import AugmentConfig
-from speakervlad.data.dataset import UtteranceDataset
-from speakervlad.data.manifest import Manifest
+from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.errors import InputError
 from speakervlad.schema import from_dict, to_dict
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import (
     Augmenter,
     Examples,

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from speakervlad.data.audio import read_audio
-from speakervlad.data.manifest import Manifest
+from speakervlad.audio.reading import read_audio
 from speakervlad.errors import InputError
+from speakervlad.tables.manifest import Manifest
 
 pytest.importorskip("pyroomacoustics")
 

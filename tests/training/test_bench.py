@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from speakervlad.data.dataset import UtteranceDataset
+from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.training.bench import DataBench, bench_data
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from speakervlad.data.dataset import UtteranceDataset, batches
-from speakervlad.data.manifest import Manifest
+from speakervlad.corpus.dataset import UtteranceDataset, batches
 from speakervlad.errors import InputError
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import build_crops
 from speakervlad.training.distributed import World
 from speakervlad.training.loading import build_loader, build_sampler, check_batches

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+from speakervlad.checkpoints.keras import convert_keras, places
 from speakervlad.config import OptimConfig
-from speakervlad.inference.keras import convert_keras, places
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.folder import build_classifier, load_encoder_folder
 from speakervlad.schema import Part

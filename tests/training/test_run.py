@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 from speakervlad.config import load_config
+from speakervlad.encoder.encoder import load_encoder
 from speakervlad.errors import InputError
-from speakervlad.inference.engine import load_encoder
 from speakervlad.models.folder import load_encoder_folder
 from speakervlad.training.run import check_config, train
 from speakervlad.training.run_folder import read_metrics

@@ -5,10 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from speakervlad.data.manifest import Manifest
 from speakervlad.errors import InputError
-from speakervlad.evaluation.embeddings import Embeddings
 from speakervlad.models.losses import AMSoftmax, Distillation, Loss
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.manifest import Manifest
 from speakervlad.training.distributed import World
 from speakervlad.training.loading import build_loader
 from speakervlad.training.run import Run, check_config, no_show, train

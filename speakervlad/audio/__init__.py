@@ -1,0 +1,1 @@
+"""Recordings: found, decoded, resampled, checked, and where somebody speaks in them; no torch."""

@@ -1,0 +1,163 @@
+"""Where somebody speaks: a network's probability of speech every 32 ms, and spans made of it.
+
+The network is Silero VAD 6.2.3 (https://github.com/snakers4/silero-vad, MIT) in the form that takes
+many frames at a time; it lies in ``silero/`` with its licence. A recording is heard from its
+beginning, in blocks of one size, so how its samples arrive changes nothing.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from speakervlad.errors import InputError
+from speakervlad.onnx import open_session
+from speakervlad.sound import SAMPLE_RATE
+
+FRAME_SAMPLES = 512
+# What a frame knows of the one before it.
+CONTEXT_SAMPLES = 64
+BLOCK_FRAMES = 128
+STATE = (1, 1, 128)
+
+# Speech begins with a frame of at least the first probability and goes on with at least the second.
+BEGIN, GO_ON = 0.5, 0.35
+# Shorter pauses belong to the speech, shorter speech is none.
+PAUSE_FRAMES, SPEECH_FRAMES = 8, 4
+# Speech is taken from a little before its first frame to a little behind its last.
+MARGIN_SAMPLES = 512
+
+# In which a voice can hardly be known, and which noise can be mistaken for.
+MIN_SPEECH_SECONDS = 0.25
+
+Span = tuple[int, int]
+
+
+class SpeechFinder:
+    """Finds speech in samples that arrive piece by piece; one for each recording.
+
+    Attributes:
+        num_samples: how many have arrived.
+    """
+
+    def __init__(self) -> None:
+        self._waiting = np.zeros(0, np.float32)
+        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
+        self._hidden = self._cell = np.zeros(STATE, np.float32)
+        self.num_samples = self._num_frames = 0
+        # First and last frame and one of the speech that has not ended yet.
+        self._begin: int | None = None
+        self._end = 0
+
+    def add(self, samples: np.ndarray) -> list[Span]:
+        """Hear float32 samples (samples,) at 16 kHz.
+
+        Returns:
+            The speech that has ended by now and was not returned before, as first sample and the
+            one behind the last, counted from the first ``add``.
+        """
+        self.num_samples += len(samples)
+        waiting = np.concatenate([self._waiting, samples])
+        size = BLOCK_FRAMES * FRAME_SAMPLES
+        stop = len(waiting) // size * size
+        self._waiting = waiting[stop:]
+        blocks = (waiting[start : start + size] for start in range(0, stop, size))
+        return [span for block in blocks for span in self._hear(block)]
+
+    def finish(self) -> list[Span]:
+        """The speech that has not ended when the recording ends."""
+        rest = np.pad(self._waiting, (0, -len(self._waiting) % FRAME_SAMPLES))
+        return [*(self._hear(rest) if len(rest) else ()), *self._close()]
+
+    def probabilities(self, block: np.ndarray) -> list[float]:
+        """Of speech in each of the frames that follow: whole ones, float32 (samples,)."""
+        frames = block.reshape(-1, FRAME_SAMPLES)
+        contexts = np.concatenate([self._context[None], frames[:-1, -CONTEXT_SAMPLES:]])
+        self._context = frames[-1, -CONTEXT_SAMPLES:]
+        heard = {"input": np.concatenate([contexts, frames], axis=1)}
+        state = {"h": self._hidden, "c": self._cell}
+        probabilities, self._hidden, self._cell = _network().run(
+            ("speech_probs", "hn", "cn"), heard | state
+        )
+        return probabilities.reshape(-1).tolist()
+
+    def _hear(self, block: np.ndarray) -> Iterator[Span]:
+        probabilities = self.probabilities(block)
+        for frame, probability in enumerate(probabilities, self._num_frames):
+            if self._begin is None and probability >= BEGIN:
+                self._begin = frame
+            if self._begin is not None:
+                if probability >= GO_ON:
+                    self._end = frame + 1
+                elif frame + 1 - self._end >= PAUSE_FRAMES:
+                    yield from self._close()
+        self._num_frames += len(probabilities)
+
+    def _close(self) -> Iterator[Span]:
+        begin, self._begin = self._begin, None
+        if begin is not None and self._end - begin >= SPEECH_FRAMES:
+            stop = self._end * FRAME_SAMPLES + MARGIN_SAMPLES
+            yield (
+                max(0, begin * FRAME_SAMPLES - MARGIN_SAMPLES),
+                min(stop, self.num_samples),
+            )
+
+
+def speech_spans(
+    blocks: Iterable[np.ndarray], finder: SpeechFinder | None = None
+) -> Iterator[Span]:
+    """Yield where somebody speaks, each span as soon as it has ended.
+
+    Args:
+        blocks: float32 samples (samples,) at 16 kHz that follow one another, of any lengths.
+        finder: A new one, for callers who ask it afterwards how many samples there were.
+
+    Yields:
+        First sample and the one behind the last; in order, apart.
+    """
+    finder = finder or SpeechFinder()
+    for block in blocks:
+        yield from finder.add(block)
+    yield from finder.finish()
+
+
+def spoken_blocks(blocks: Iterable[np.ndarray], spans: Iterable[Span]) -> Iterator[np.ndarray]:
+    """Yield what lies in spans of blocks that follow one another, nothing of which is kept."""
+    waiting, begin = iter(spans), 0
+    start, stop = next(waiting, (0, 0))
+    for block in blocks:
+        end = begin + len(block)
+        while start < end and start < stop:
+            yield block[max(start - begin, 0) : stop - begin]
+            if stop > end:
+                break
+            start, stop = next(waiting, (0, 0))
+        begin = end
+
+
+def check_spoken(num_spoken: int, num_samples: int, name: str) -> None:
+    """Refuse a recording in which hardly anybody speaks.
+
+    Args:
+        num_spoken: samples of speech.
+        num_samples: all samples.
+        name: of the recording.
+
+    Raises:
+        InputError: less than `MIN_SPEECH_SECONDS` of speech.
+    """
+    if num_spoken < MIN_SPEECH_SECONDS * SAMPLE_RATE:
+        raise InputError(
+            f"{name}: {num_spoken / SAMPLE_RATE:.2f} s of speech found in "
+            f"{num_samples / SAMPLE_RATE:.2f} s, at least {MIN_SPEECH_SECONDS:g} s are needed. "
+            "Record again, or choose a channel."
+        )
+
+
+@cache
+def _network() -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """One for all recordings and threads: what it remembers of a recording is handed to it."""
+    data = (files("speakervlad.audio") / "silero" / "silero_vad_16k_sequence.onnx").read_bytes()
+    return open_session(data, threads=1)

@@ -1,0 +1,1 @@
+"""Weights that others trained, as encoder folders: one reader for each toolkit."""

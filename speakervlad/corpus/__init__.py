@@ -1,0 +1,1 @@
+"""Corpora: layouts, preparation, packing, and the stream of training crops."""

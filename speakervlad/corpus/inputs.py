@@ -1,0 +1,60 @@
+"""What ``embed`` can be pointed at: a manifest, a folder, audio files."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speakervlad.corpus.layouts import audio_below
+from speakervlad.errors import InputError, first_few
+from speakervlad.tables.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Recordings to embed: the ids under which they are stored, and the files.
+
+    Raises:
+        InputError: some ids stand for several recordings.
+    """
+
+    ids: list[str]
+    paths: list[Path]
+
+    def __post_init__(self) -> None:
+        twice = [name for name, count in Counter(self.ids).items() if count > 1]
+        if twice:
+            raise InputError(f"{len(twice)} recordings are named twice: {first_few(twice)}.")
+
+
+def from_manifest(path: Path, root: Path | None = None) -> Recordings:
+    """Every row of a manifest, under its utterance id."""
+    manifest = Manifest.load(path, root)
+    rows = range(len(manifest))
+    return Recordings(list(manifest.utterance_ids), [manifest.path(row) for row in rows])
+
+
+def from_folder(folder: Path) -> Recordings:
+    """Every audio file below a folder, under its path relative to it.
+
+    Raises:
+        InputError: there is none.
+    """
+    names = audio_below(folder)
+    return Recordings(names, [folder / name for name in names])
+
+
+def from_names(names: Sequence[str], root: Path) -> Recordings:
+    """Recordings that a list names, under the list's own names.
+
+    Raises:
+        InputError: some are not there; all are counted.
+    """
+    paths = [root / name for name in names]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(paths)} recordings are missing, such as {missing[0]}. "
+            "Check the names and the folder that they start from (--root)."
+        )
+    return Recordings(list(names), paths)

@@ -1,1 +1,0 @@
-"""Audio, manifests, and the stream of training crops."""

@@ -1,0 +1,217 @@
+"""Encoder folders to single ONNX files that run without torch."""
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from speakervlad.audio.recording import SampleWave
+from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
+from speakervlad.encoder.frames import Ends, FrameEncoder
+from speakervlad.encoder.network import Network
+from speakervlad.encoder.runtimes import (
+    FORMAT,
+    FRAMES,
+    INPUT,
+    TOLERANCES,
+    WEIGHTS,
+    OnnxBackend,
+    TorchBackend,
+    probe_waveform,
+    weights_digest,
+)
+from speakervlad.errors import InputError
+from speakervlad.files import atomic_path
+from speakervlad.models.folder import load_encoder_folder
+from speakervlad.models.frontend import normalise, same_padding
+from speakervlad.onnx import onnxruntime
+from speakervlad.schema import to_dict
+from speakervlad.sound import SAMPLE_RATE
+
+CHECK_SECONDS = tuple(np.geomspace(0.1, 60, 20).tolist())
+# Of the example that is traced; the length is dynamic.
+TRACED_FRAMES = 201
+QUANTISED = ("Conv", "Relu", "Add", "MaxPool")
+# What calibration sees of a recording: its activations hardly change after that.
+CALIBRATION_SECONDS = 5
+
+
+def export_onnx(
+    folder: Path,
+    out: Path,
+    *,
+    check_seconds: tuple[float, ...] = CHECK_SECONDS,
+    calibration: Sequence[np.ndarray] | None = None,
+) -> float:
+    """Write an encoder as one ONNX file and compare it with torch.
+
+    The graph takes a padded spectrogram (1, bins, frames) to descriptors and pooling weights. What
+    is around it (see ``Ends``), the encoder's config, its thresholds and the embedding of a known
+    signal, by which a runtime can check itself, travel as metadata; arrays, as constant outputs.
+
+    Args:
+        folder: the encoder folder.
+        out: the file to write; it appears only when the check has passed.
+        check_seconds: lengths of noise at which both are compared.
+        calibration: waveforms, float32 (samples,); with them the trunk computes in 8-bit integers,
+            whose ranges are those that the waveforms need.
+
+    Returns:
+        The largest distance between an embedding of torch and of the file.
+
+    Raises:
+        InputError: the folder is damaged, torch cannot export the network, or the file does not
+            compute what torch computes.
+    """
+    encoder, config = load_encoder_folder(folder)
+    backend = TorchBackend(encoder, "cpu")
+    model = trace(Network(encoder), backend.ends.front_end.num_bins, str(folder))
+    precision = "float32" if calibration is None else "int8"
+    if calibration is not None:
+        model = quantise(model, calibration, backend.ends)
+    for name, array in backend.ends.arrays().items():
+        _add_constant_output(model.graph, name, array)
+    reference = FrameEncoder(backend.ends, backend.describe)
+    notes = {
+        "format": FORMAT,
+        "precision": precision,
+        "config": json.dumps(to_dict(config)),
+        "ends": backend.ends.to_notes(),
+        "weights": weights_digest(folder) or "",
+        "check": json.dumps(reference.embed(SampleWave(probe_waveform(1.0))).tolist()),
+    }
+    for name in (THRESHOLDS_NAME, CALIBRATION_NAME):
+        if (folder / name).is_file():
+            notes[name] = (folder / name).read_text(encoding="utf-8")
+    helper.set_model_props(model, notes)
+    onnx.checker.check_model(model)
+    with atomic_path(out) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+        exported = OnnxBackend(temporary)
+        ours = FrameEncoder(exported.ends, exported.describe)
+        worst = largest_distance(reference, ours, check_seconds)
+        if not worst <= TOLERANCES[precision]:
+            raise InputError(f"{folder}: the exported graph is {worst:.2g} away from torch.")
+    return worst
+
+
+def trace(network: Network, num_bins: int, where: str) -> onnx.ModelProto:
+    """The network as a graph of any length, by torch's exporter.
+
+    Raises:
+        InputError: torch cannot export it.
+    """
+    example = torch.zeros(1, num_bins, TRACED_FRAMES)
+    dynamic = {INPUT: {2: torch.export.Dim.DYNAMIC}}
+    names = [FRAMES, WEIGHTS][: 1 + (network(example)[1] is not None)]
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(network, (example,), dynamic_shapes=dynamic)
+            exported = torch.onnx.export(
+                program, input_names=[INPUT], output_names=names, verbose=False
+            )
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{where}: torch cannot export this network ({reason}).") from error
+    assert exported is not None
+    return exported.model_proto
+
+
+def quantise(
+    model: onnx.ModelProto, waveforms: Sequence[np.ndarray], ends: Ends
+) -> onnx.ModelProto:
+    """The graph with its trunk's weights and activations in 8 bits, statically.
+
+    Weights are symmetric, with a scale for every output channel, and have 7 bits: processors
+    without VNNI sum pairs of 8-bit products in 16 bits, where they saturate. Activations are
+    asymmetric, their ranges the smallest and largest values that the waveforms bring about. Pooling
+    weights, sums and projection stay in float32.
+
+    Args:
+        model: what ``trace`` returns.
+        waveforms: some dozens of typical recordings, float32 (samples,) each.
+        ends: what is around the graph.
+    """
+    onnxruntime()
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Spectrograms(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.feeds = _spectrograms(waveforms, ends)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore
+            return next(self.feeds, None)
+
+    # The quantiser warns about graphs that its own preparation has not seen.
+    helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "quantised.onnx"
+        quantize_static(
+            model,
+            out,
+            Spectrograms(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_quantize=trunk_nodes(model),
+        )
+        return onnx.load(out)
+
+
+def trunk_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes from the first convolution to the last before the pooling layer's own."""
+    nodes = model.graph.node
+    places = [
+        place
+        for place, node in enumerate(nodes)
+        if node.op_type == "Conv" and "'pooling" not in _modules_of(node)
+    ]
+    span = nodes[places[0] : places[-1] + 1]
+    return [node.name for node in span if node.op_type in QUANTISED]
+
+
+def _modules_of(node: onnx.NodeProto) -> str:
+    """Names of the modules that a node comes from, as torch's exporter notes them."""
+    notes = {note.key: note.value for note in node.metadata_props}
+    return notes.get("pkg.torch.onnx.name_scopes", "")
+
+
+def largest_distance(
+    one: FrameEncoder, other: FrameEncoder, check_seconds: tuple[float, ...]
+) -> float:
+    """The largest Euclidean distance between two encoders' unit vectors of the same signals."""
+    waves = [SampleWave(probe_waveform(seconds)) for seconds in check_seconds]
+    return max(float(np.linalg.norm(one.embed(wave) - other.embed(wave))) for wave in waves)
+
+
+def _spectrograms(waveforms: Sequence[np.ndarray], ends: Ends) -> Iterator[dict[str, np.ndarray]]:
+    for waveform in waveforms:
+        samples = waveform[: CALIBRATION_SECONDS * SAMPLE_RATE].astype(np.float32)
+        features = normalise(ends.front_end.features(samples), ends.front_end.normalise)
+        around = same_padding(features.shape[1], *ends.stem_padding)
+        yield {INPUT: np.pad(features, ((0, 0), around))[None]}
+
+
+def _add_constant_output(graph: onnx.GraphProto, name: str, array: np.ndarray) -> None:
+    graph.initializer.append(numpy_helper.from_array(array, f"{name}_value"))
+    graph.node.append(helper.make_node("Identity", [f"{name}_value"], [name]))
+    graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape))

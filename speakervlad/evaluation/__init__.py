@@ -1,1 +1,0 @@
-"""Trials, scores, metrics, calibration and reports: numpy only, no torch."""

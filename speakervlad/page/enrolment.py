@@ -1,0 +1,108 @@
+"""Who is enrolled, and whose voice a recording is, as the page asks for it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from speakervlad.audio.recording import open_wave
+from speakervlad.errors import InputError
+from speakervlad.files import parse_json
+from speakervlad.page.answers import Desk, heard, named
+from speakervlad.page.uploads import Form, Upload
+from speakervlad.people.people import Heard
+from speakervlad.people.records import check_name
+from speakervlad.sound import SAMPLE_RATE
+
+# Of somebody's turns, the longest first; more hardly changes a voice.
+MAX_TURN_SECONDS = 180
+TOP = 5
+
+
+def people(desk: Desk) -> dict:
+    """Everybody who is enrolled, and where."""
+    summaries = [summary._asdict() for summary in desk.people.people()]
+    return {"people": summaries, "where": str(desk.people.store.where)}
+
+
+def add(desk: Desk, form: Form) -> dict:
+    """Enrol recordings of a person, or some turns of one recording."""
+    name = check_name(form.text("name"))
+    uploads = form.all("recording")
+    if "spans" in form.texts:
+        upload = form.file("recording")
+        samples = [turns_of(upload, form.make(), read_spans(form.text("spans")))]
+    else:
+        samples = [upload.samples() for upload in uploads]
+    recordings = [hear(desk, upload, each) for upload, each in zip(uploads, samples, strict=True)]
+    added = desk.people.enrol(name, recordings)
+    return {"name": added.person.name, "new": added.new, "known": added.known,
+            "elsewhere": added.elsewhere}  # fmt: skip
+
+
+def hear(desk: Desk, upload: Upload, samples: np.ndarray) -> Heard:
+    """What is stored of a recording."""
+    with named(upload):
+        return replace(desk.people.hear(samples), name=upload.name)
+
+
+def rename(desk: Desk, form: Form) -> dict:
+    """Give a person another name."""
+    desk.people.rename(form.text("name"), form.text("new"))
+    return people(desk)
+
+
+def forget(desk: Desk, form: Form) -> dict:
+    """Remove a person, and every byte of them."""
+    desk.people.forget([form.text("name")])
+    return people(desk)
+
+
+def identify(desk: Desk, form: Form) -> dict:
+    """Whose voices some recordings are."""
+    rate = form.number("fpir")
+    answers = []
+    for upload in form.all("recording"):
+        samples = upload.samples()
+        with named(upload):
+            (answer,) = desk.people.identify([samples], fpir=rate, top=TOP)
+        found = answer._asdict() | heard(upload, samples)
+        found["candidates"] = [candidate._asdict() for candidate in answer.candidates]
+        answers.append(found | {"identified": answer.name, "seconds": len(samples) / SAMPLE_RATE})
+    return {"recordings": answers}
+
+
+def read_spans(text: str) -> list[tuple[float, float]]:
+    """``[[begin, end], ...]`` in seconds.
+
+    Raises:
+        InputError: the text is something else.
+    """
+    try:
+        spans = [(float(begin), float(end)) for begin, end in parse_json(text)]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"spans: not a list of begins and ends ({error}).") from error
+    if not spans or not all(0 <= begin < end for begin, end in spans):
+        raise InputError("spans: each begins at 0 s or later and ends after that. Give one.")
+    return spans
+
+
+def turns_of(upload: Upload, decoded: Path, spans: list[tuple[float, float]]) -> np.ndarray:
+    """The samples of some spans of a recording, the longest ones where they are many.
+
+    Args:
+        upload: the recording.
+        decoded: an empty file for its samples.
+        spans: begins and ends in seconds.
+    """
+    wave = open_wave(upload.decoded(decoded).path)
+    kept, seconds = [], 0.0
+    for begin, end in sorted(spans, key=lambda span: span[0] - span[1]):
+        if seconds < MAX_TURN_SECONDS:
+            kept.append((begin, min(end, begin + MAX_TURN_SECONDS - seconds)))
+            seconds += kept[-1][1] - begin
+    cuts = np.rint(np.array(sorted(kept)) * SAMPLE_RATE).astype(int).clip(0, wave.num_samples)
+    parts = [wave.read(start, stop) for start, stop in cuts.tolist() if start < stop]
+    if not parts:
+        raise InputError(f"{upload.name}: ends before these turns begin.")
+    return np.concatenate(parts)

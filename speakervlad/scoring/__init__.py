@@ -1,0 +1,1 @@
+"""Trials, scores, metrics, calibration and reports: numpy only, neither audio nor encoders."""

@@ -1,0 +1,120 @@
+"""Turns of speakers: their files and what is done with them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speakervlad.diarization.turns import FORMS, Turn, Turns, read_turns, write_turns
+from speakervlad.errors import InputError
+
+TALK = Turns(
+    "talk", (Turn(3723.5, 3725.25, "Bo"), Turn(0.25, 2, "Ann"), Turn(1.5, 4, "Bo")), 3800.0
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_read_as_it_was_written(form, tmp_path):
+    path = tmp_path / f"talk{FORMS[form].suffix}"
+    write_turns(path, TALK, form)
+    assert read_turns(path)["talk"].turns == TALK.turns
+    assert TALK.turns[0].speaker == "Ann"
+
+
+def test_forms_as_others_read_them():
+    assert TALK.to_rttm().splitlines()[0] == "SPEAKER talk 1 0.250 1.750 <NA> <NA> Ann <NA> <NA>"
+    assert TALK.to_labels().splitlines()[1] == "1.500\t4.000\tBo"
+    assert TALK.to_srt().splitlines()[-3:-1] == ["01:02:03,500 --> 01:02:05,250", "Bo"]
+    assert json.loads(TALK.to_json())["speakers"][1] == {"name": "Bo", "seconds": 4.25}
+
+
+def test_rttm_of_others_is_read(tmp_path):
+    path = tmp_path / "all.rttm"
+    path.write_text(
+        ";; a comment\nSPKR-INFO a 1 <NA> <NA> <NA> unknown x <NA> <NA>\n\n"
+        "SPEAKER a 1 0 1.5 <NA> <NA> x <NA> <NA>\nSPEAKER b 1 2 1 <NA> <NA> y\n"
+        "SPEAKER b 1 9 0 <NA> <NA> y <NA> <NA>\n"
+    )
+    turns = read_turns(path)
+    assert turns["a"].turns == ((0, 1.5, "x"),)
+    assert turns["b"].turns == ((2, 3, "y"),)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SPEAKER a 1 0 1.5 <NA>",
+        "SPEAKER a 1 zero 1.5 <NA> <NA> x <NA> <NA>",
+        "SPEAKER a 1 0 -1.5 <NA> <NA> x <NA> <NA>",
+        "SPEAKER a 1 nan 1.5 <NA> <NA> x <NA> <NA>",
+        "SPEAKER a 1 0 inf <NA> <NA> x <NA> <NA>",
+        "SPEKER a 1 0 1 <NA> <NA> x <NA> <NA>",
+        "0.0 1.0 x",
+    ],
+)
+def test_a_damaged_line_of_rttm_is_named(line, tmp_path):
+    path = tmp_path / "bad.rttm"
+    path.write_text("SPEAKER a 1 0 1.5 <NA> <NA> x <NA> <NA>\n" + line + "\n")
+    with pytest.raises(InputError, match=r"bad\.rttm, line 2: .*The line reads"):
+        read_turns(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "0.0\t1.0\tx\n1.0\tx\n"),
+        ("a.txt", "0.0\t1.0\tx\n2.0\t1.0\tx\n"),
+        ("a.srt", "00:00:00,000 --> 00:00:soon\nx\n"),
+        ("a.json", "[1]"),
+        ("a.json", '{"turns": [{"start": 2, "end": 1, "speaker": "x"}]}'),
+        ("a.json", "[" * 100_000),
+        ("a.rttm", b"\xff\xfe\x00"),
+    ],
+)
+def test_other_damaged_files_are_named(name, text, tmp_path):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=name):
+        read_turns(tmp_path / name)
+
+
+def test_a_folder_is_all_files_of_its_first_form(tmp_path):
+    for name in ("a", "b"):
+        write_turns(tmp_path / f"{name}.rttm", Turns(name, (Turn(0, 1, "x"),)))
+        write_turns(tmp_path / f"{name}.json", Turns(name, (Turn(0, 1, "x"),)), "json")
+    assert list(read_turns(tmp_path)) == ["a", "b"]
+    write_turns(tmp_path / "c.rttm", Turns("a", (Turn(0, 1, "x"),)))
+    with pytest.raises(InputError, match=r"c\.rttm: 'a' stands in another file"):
+        read_turns(tmp_path)
+
+
+def test_white_space_in_names_is_no_field_of_rttm():
+    turns = Turns("my talk", (Turn(0, 1, "Ann  Lee"), Turn(1, 2, "Bo")))
+    assert turns.to_rttm().splitlines()[0].split()[1::6] == ["my_talk", "Ann_Lee"]
+    with pytest.raises(InputError, match="Rename one of them"):
+        turns.rename({"Bo": "Ann_Lee"}).to_rttm()
+
+
+def test_renaming_to_a_name_that_is_taken_joins_both():
+    assert TALK.rename({"Bo": "Ann"}).turns == ((0.25, 4, "Ann"), (3723.5, 3725.25, "Ann"))
+    assert TALK.rename({"Bo": "Cy"}).speakers == {"Ann": 1.75, "Cy": 4.25}
+
+
+def test_turns_end_after_they_start():
+    with pytest.raises(InputError, match="talk: a turn from 2"):
+        Turns("talk", (Turn(2, 2, "x"),))
+
+
+def test_one_recording_a_file_but_in_rttm(tmp_path):
+    both = [Turns("a", (Turn(0, 1, "x"),)), Turns("b", (Turn(0, 1, "x"),))]
+    write_turns(tmp_path / "all.rttm", both)
+    assert list(read_turns(tmp_path / "all.rttm")) == ["a", "b"]
+    with pytest.raises(InputError, match="srt holds one recording"):
+        write_turns(tmp_path / "all.srt", both, "srt")
+    with pytest.raises(InputError, match="Did you mean 'rttm'"):
+        write_turns(tmp_path / "all.rttm", both, "rtm")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no devices here")
+def test_devices_are_no_files_of_turns():
+    with pytest.raises(InputError, match="is a device or a pipe"):
+        read_turns("/dev/zero")
