@@ -336,9 +336,7 @@ class Statistics(NamedTuple):
     deviation: np.ndarray
 
 
-def normalise(
-    features: Array, kind: Normalisation, statistics: Statistics | None = None
-) -> Array:
+def normalise(features: Array, kind: Normalisation, statistics: Statistics | None = None) -> Array:
     """Spectrograms (..., bins, frames) as the network takes them.
 
     Args:
