@@ -33,8 +33,6 @@ Normalisation = Literal["frequency", "time", "time_mean", "none"]
 # "reflect", "zeros": frames are centred, and what is missing at the ends of a signal is its mirror
 # image or zeros. "cut": only frames that lie in the signal ("snip edges" in Kaldi).
 Edges = Literal["reflect", "zeros", "cut"]
-Window = Literal["hann", "hamming", "povey"]
-Triangles = Literal["hertz", "mel", "equal_sides"]
 MelCount = Annotated[int, Range(at_least=1, at_most=512)]
 Hertz = Annotated[float, Range(at_least=0, at_most=SAMPLE_RATE / 2)]
 Floor = Annotated[float, Range(above=0, at_most=1)]
@@ -96,8 +94,8 @@ class FrontEnd:
             natural logarithm of what they pass; 0 leaves linear magnitudes.
         f_min: lower edge of the first filter in Hz.
         f_max: upper edge of the last filter in Hz.
-        triangles: the axis on which a filter's sides are straight, in Hz or in mel; or straight in
-            Hz and as wide above the middle as below (SpeechBrain's).
+        triangles: a row of ``TRIANGLES``: a filter's sides are straight on an axis in Hz or in mel,
+            or straight in Hz and as wide above the middle as below (SpeechBrain's).
         log_floor: added to every power before the logarithm; or, if ``clip_floor``, the least
             power.
         clip_floor: see ``log_floor``.
@@ -114,7 +112,7 @@ class FrontEnd:
     n_fft: int = 512
     win_length: int = 400
     hop_length: int = 160
-    window: Window = "hann"
+    window: str = "hann"
     periodic: bool = True
     edges: Edges = "reflect"
     scale: float = 1.0
@@ -123,7 +121,7 @@ class FrontEnd:
     num_mels: MelCount = 80
     f_min: float = 20.0
     f_max: float = 7600.0
-    triangles: Triangles = "hertz"
+    triangles: str = "hertz"
     log_floor: Floor = 1e-6
     clip_floor: bool = False
     relative_floor: Share = 0.0
@@ -336,9 +334,7 @@ class Statistics(NamedTuple):
     deviation: np.ndarray
 
 
-def normalise(
-    features: Array, kind: Normalisation, statistics: Statistics | None = None
-) -> Array:
+def normalise(features: Array, kind: Normalisation, statistics: Statistics | None = None) -> Array:
     """Spectrograms (..., bins, frames) as the network takes them.
 
     Args:
@@ -361,7 +357,7 @@ def normalise(
 
 
 def mel_filters(
-    num_mels: int, n_fft: int, f_min: float, f_max: float, triangles: Triangles = "hertz"
+    num_mels: int, n_fft: int, f_min: float, f_max: float, triangles: str = "hertz"
 ) -> np.ndarray:
     """Triangles of height 1 on the HTK mel scale, 2595 log10(1 + f / 700): float32 (mels, bins).
 
@@ -369,7 +365,8 @@ def mel_filters(
     to ``librosa.filters.mel(htk=True, norm=None)``, to ``torchaudio.compliance.kaldi``'s with
     ``triangles="mel"``, to SpeechBrain's with ``triangles="equal_sides"``.
     """
-    edges = np.linspace(*to_mel(np.array([f_min, f_max])), num_mels + 2)
+    bottom, top = to_mel(np.array([f_min, f_max]))
+    edges = np.linspace(bottom, top, num_mels + 2)
     bins = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)
     return TRIANGLES[triangles](edges, bins).clip(min=0).astype(np.float32)
 

@@ -18,7 +18,6 @@ from speakervlad.models.frontend import (
 )
 from speakervlad.models.spectrogram import Spectrogram
 
-
 # What would make every value depend on the whole signal.
 UNLIMITED = {"speechbrain_fbank": {"range_db": 0.0}}
 
