@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ MelCount = Annotated[int, Range(at_least=1, at_most=512)]
 Hertz = Annotated[float, Range(at_least=0, at_most=SAMPLE_RATE / 2)]
 Floor = Annotated[float, Range(above=0, at_most=1)]
 # A numpy array or a torch tensor; torch itself need not be installed.
-Array = TypeVar("Array", bound=Any)
+Array = Any
 
 # Of the phase, which goes from 0 to 2 pi over a window.
 WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
