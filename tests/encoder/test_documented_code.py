@@ -12,7 +12,7 @@ from speakervlad.config import EncoderConfig
 from speakervlad.encoder.encoder import Embedder
 from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.errors import InputError
-from speakervlad.models import pooling
+from speakervlad.models import folder, frontend, pooling
 from speakervlad.models.folder import build_encoder
 from speakervlad.schema import Part
 
@@ -57,6 +57,29 @@ def test_long_audio_windows_enrolment(make_wav, tmp_path, monkeypatch):
     exec(code[1], names)
     assert len(names["vectors"]) == len(names["spans"]) == 5
     np.testing.assert_array_equal(names["speaker"], names["encoder"].enrol(["a.wav", "b.wav"]))
+
+
+def test_extending_adds_a_front_end_by_its_row(monkeypatch):
+    """The front end of docs/extending.md through the config, in numpy and in torch."""
+    text = (PAGE.parent / "extending.md").read_text().split("## A front end")[1]
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert code
+    for table in ("FRONT_ENDS", "WINDOWS"):
+        monkeypatch.setattr(frontend, table, dict(getattr(frontend, table)))
+    monkeypatch.setattr(folder, "FRONT_ENDS", frontend.FRONT_ENDS)
+    exec(code[1], {})
+    config = EncoderConfig(
+        front_end=Part("long_mel", num_mels=40),
+        trunk=Part("thin_resnet34", width=0.125),
+        descriptor_dim=16,
+        embedding_dim=8,
+    )
+    encoder = build_encoder(config).eval()
+    waveform = np.random.default_rng(0).standard_normal(20_000).astype(np.float32) / 10
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(encoder(torch.from_numpy(waveform)[None]))[0]
+    ours = Embedder(TorchBackend(encoder, "cpu")).embed(waveform)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 def test_extending_adds_a_pooling_layer_by_its_class_and_row(monkeypatch):
