@@ -6,7 +6,7 @@ The public names are listed in ``__init__.pyi``; each is imported on first use, 
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 
 _import_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
