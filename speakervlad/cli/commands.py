@@ -22,6 +22,7 @@ from speakervlad.cli import (
     explain,
     export,
     info,
+    label,
     people,
     quickstart,
     rooms,
@@ -68,7 +69,7 @@ COMMANDS = {
         calibration.fuse,
         calibration.convert_scores,
     ),
-    "Who speaks when": (diarization.diarize, diarization.der),
+    "Who speaks when": (diarization.diarize, label.label, diarization.der),
 }
 people_app = typer.Typer(help="Who is enrolled.", no_args_is_help=True)
 PEOPLE = {

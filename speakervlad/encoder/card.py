@@ -129,8 +129,8 @@ def _check_fit(path: Path, config: "EncoderConfig", shapes: Mapping[str, tuple[i
     expected: dict[str, tuple[int, ...]] = {"projection.linear.bias": (config.embedding_dim,)}
     if config.descriptor_dim:
         expected["descriptors.linear.bias"] = (config.descriptor_dim,)
-    if config.pooling.kind == "netvlad" and config.descriptor_dim:
-        num_clusters = config.pooling.options.get("num_clusters", 8)
+    num_clusters = config.pooling.options.get("num_clusters")
+    if "pooling.centers" in shapes and num_clusters and config.descriptor_dim:
         expected["pooling.centers"] = (num_clusters, config.descriptor_dim)
     wrong = [
         f"{name} is {shapes.get(name, 'missing')}, not {shape}"

@@ -384,9 +384,7 @@ class Embedder:
         vector = _finite(self.frames.finish(sums))
         if ends.pooling.kind != "residuals":
             return vector, None
-        hop, stride, _ = ends.grid
-        count = math.ceil((1 + wave.num_samples // hop) / stride)
-        return vector, np.concatenate(parts, axis=1)[:, :count]
+        return vector, np.concatenate(parts, axis=1)[:, : ends.grid.num_frames(wave.num_samples)]
 
     def check_clusters(self) -> None:
         """Refuse an encoder whose pooling is not a VLAD layer.

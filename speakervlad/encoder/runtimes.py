@@ -25,6 +25,7 @@ from speakervlad.encoder.frames import Describe, Ends, FrameEncoder
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.extras import require
 from speakervlad.files import parse_json
+from speakervlad.models.frontend import FrontEnd
 from speakervlad.onnx import open_session
 from speakervlad.sound import SAMPLE_RATE
 
@@ -157,7 +158,8 @@ class ExportedBackend(Backend):
             raise InputError(f"{path}: damaged or no ONNX file. Export it again.") from error
         self._refuse_other_formats()
         try:
-            shortest = np.zeros((1, self._num_bins(), SHORTEST_FRAMES), np.float32)
+            front_end = FrontEnd(**parse_json(self.notes["ends"])["front_end"])
+            shortest = np.zeros((1, front_end.num_bins, SHORTEST_FRAMES), np.float32)
             self.ends = Ends.from_notes(self.notes["ends"], self._read_arrays(shortest))
             self._compute = self._compile(1)
         except Exception as error:
@@ -230,10 +232,6 @@ class ExportedBackend(Backend):
                 yield pool
         finally:
             self._compute = whole
-
-    def _num_bins(self) -> int:
-        front_end = parse_json(self.notes["ends"])["front_end"]
-        return int(front_end["num_mels"] or front_end["n_fft"] // 2 + 1)
 
     def _refuse_other_formats(self) -> None:
         known = self.notes.get("format", "")

@@ -42,11 +42,13 @@ class Pooling(nn.Module):
         guided: whether the layer looks at the guide.
         whole: whether the weights of a frame depend on all other frames, so that a recording cannot
             be computed in exact chunks.
+        starts_from_frames: whether there is an ``init_from`` that can be used.
     """
 
     out_dim: int
     guided = False
     whole = False
+    starts_from_frames = False
 
     def __init__(self, dim: int, guide_dim: int | None = None) -> None:
         super().__init__()
@@ -222,6 +224,7 @@ class NetVLAD(Pooling):
         looked_at = guide_dim if guide_dim is not None and self.guided else dim
         self.assignment = nn.Conv1d(looked_at, num_clusters + num_ghosts, 1)
         self.centers = nn.Parameter(nn.init.orthogonal_(torch.empty(num_clusters, dim)))
+        self.starts_from_frames = not self.guided
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         return self.normalise(self.residual_sums(frames, guide))

@@ -115,7 +115,7 @@ def check_config(config: Config, world_size: int) -> Config:
         encoder=complete(config.encoder),
         classifier=resolve(LOSSES, config.classifier, "classifier"),
     )
-    train, pooling = config.train, config.encoder.pooling
+    train = config.train
     if train.batch_size % (world_size * train.accumulate):
         raise InputError(
             f"train.batch_size={train.batch_size} cannot be shared by {world_size} processes and "
@@ -123,13 +123,6 @@ def check_config(config: Config, world_size: int) -> Config:
         )
     if not config.data.train_manifest:
         raise InputError("data.train_manifest is not set. Name the CSV that `prepare` wrote.")
-    if train.vlad_init_utterances and (
-        pooling.kind != "netvlad" or pooling.assignment != "descriptors"
-    ):
-        raise InputError(
-            "train.vlad_init_utterances needs encoder.pooling.kind=netvlad and "
-            "encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
-        )
     if config.init_classifier and config.init_from is None:
         raise InputError("init_classifier needs init_from. Name the folder that holds one.")
     check_schedule(config.schedule)
@@ -137,7 +130,13 @@ def check_config(config: Config, world_size: int) -> Config:
     check_augment(config.augment)
     check_teacher(config)
     with torch.device("meta"):
-        build_classifier(config.classifier, build_encoder(config.encoder).dim, 2)
+        encoder = build_encoder(config.encoder)
+        build_classifier(config.classifier, encoder.dim, 2)
+    if train.vlad_init_utterances and not encoder.pooling.starts_from_frames:
+        raise InputError(
+            "train.vlad_init_utterances needs encoder.pooling.kind=netvlad and "
+            "encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
+        )
     return config
 
 
