@@ -72,12 +72,13 @@ def describe_encoder(path: Path) -> dict[str, str]:
 
 def describe_config(config: "EncoderConfig") -> dict[str, str]:
     """The parts of an encoder in words."""
-    return {
+    lines = {
         "front end": _part(config.front_end),
         "trunk": _part(config.trunk),
         "pooling": _part(config.pooling),
         "embedding": f"{config.embedding_dim} dimensions",
     }
+    return lines | ({"packages": ", ".join(config.packages)} if config.packages else {})
 
 
 def _part(part: "Part") -> str:
@@ -136,8 +137,8 @@ def _check_fit(path: Path, config: "EncoderConfig", shapes: Mapping[str, tuple[i
     expected: dict[str, tuple[int, ...]] = {"projection.linear.bias": (config.embedding_dim,)}
     if config.descriptor_dim:
         expected["descriptors.linear.bias"] = (config.descriptor_dim,)
-    if config.pooling.kind == "netvlad" and config.descriptor_dim:
-        num_clusters = config.pooling.options.get("num_clusters", 8)
+    num_clusters = config.pooling.options.get("num_clusters")
+    if "pooling.centers" in shapes and num_clusters and config.descriptor_dim:
         expected["pooling.centers"] = (num_clusters, config.descriptor_dim)
     wrong = [
         f"{name} is {shapes.get(name, 'missing')}, not {shape}"

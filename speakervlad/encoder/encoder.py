@@ -385,8 +385,7 @@ class Embedder:
         clusters = ends.pooling.clusters
         if clusters is None:
             return vector, None
-        hop, stride, _ = ends.grid
-        count = math.ceil((1 + wave.num_samples // hop) / stride)
+        count = ends.grid.num_frames(wave.num_samples)
         return vector, clusters.shares(np.concatenate(parts, axis=1)[:, :count])
 
     def check_clusters(self) -> Clusters:

@@ -102,11 +102,10 @@ def explain(
     clusters = encoder.check_clusters()
     samples = samples_of(audio, channel=channel, sample_rate=sample_rate)
     shares = encoder.assignments(samples)
-    hop, stride, _ = encoder.backend.ends.grid
     return Explanation(
         shares,
         clusters.count,
-        np.arange(shares.shape[1]) * hop * stride / SAMPLE_RATE,
+        encoder.backend.ends.grid.times(shares.shape[1]),
         spectrogram_of(samples),
         len(samples) / SAMPLE_RATE,
     )

@@ -15,7 +15,13 @@ import numpy as np
 
 from speakervlad.audio.recording import MirroredWave, SampleWave, Wave
 from speakervlad.files import parse_json
-from speakervlad.models.frontend import FrontEnd, Statistics, normalise, same_padding
+from speakervlad.models.frontend import (
+    Framing,
+    FrontEnd,
+    Statistics,
+    normalise,
+    same_padding,
+)
 from speakervlad.models.sums import Finish, PoolingSums
 from speakervlad.sound import SAMPLE_RATE
 
@@ -50,11 +56,26 @@ class FrameGrid(NamedTuple):
         hop: samples per spectrogram frame.
         stride: spectrogram frames per output frame.
         context: spectrogram frames that an output frame sees on either side; None for all.
+        span: samples that the first spectrogram frame needs, see ``Framing``.
     """
 
     hop: int
     stride: int
     context: int | None
+    span: int = 0
+
+    @property
+    def framing(self) -> Framing:
+        """Where the spectrogram's frames lie."""
+        return Framing(self.hop, self.span)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Output frames of so many samples."""
+        return math.ceil(self.framing.num_frames(num_samples) / self.stride)
+
+    def times(self, count: int) -> np.ndarray:
+        """The middles of so many output frames, float64 seconds."""
+        return self.framing.time_of(np.arange(count) * self.stride)
 
     def frames_of(self, seconds: float) -> int:
         """Output frames of so much signal, about."""
@@ -69,7 +90,7 @@ def plan_chunks(num_samples: int, grid: FrameGrid, chunk_frames: int) -> list[Ch
     layers with "same" padding, whose alignment depends on the length, see what they would see.
     """
     assert grid.context is not None
-    total = 1 + num_samples // grid.hop
+    total = grid.framing.num_frames(num_samples)
     count = max(1, round(total / (chunk_frames * grid.stride)))
     margin = -(-(grid.context + EDGE_FRAMES) // grid.stride) + 1
     chunks = []
@@ -78,7 +99,7 @@ def plan_chunks(num_samples: int, grid: FrameGrid, chunk_frames: int) -> list[Ch
         begin = max(0, keep - margin)
         end = (keep + chunk_frames + margin) * grid.stride + total % grid.stride
         is_last = number == count - 1
-        stop = num_samples if is_last or end >= total else (end - 1) * grid.hop
+        stop = num_samples if is_last or end >= total else grid.framing.num_samples(end)
         last = None if is_last else keep + chunk_frames - begin
         chunks.append(Chunk(begin * grid.stride * grid.hop, stop, keep - begin, last))
     return chunks
@@ -146,7 +167,8 @@ class Ends:
     @property
     def grid(self) -> FrameGrid:
         """Where the output frames lie in time."""
-        return FrameGrid(self.front_end.hop_length, self.stride, self.context)
+        hop, span = self.front_end.framing
+        return FrameGrid(hop, self.stride, self.context, span)
 
     def to_notes(self) -> str:
         """Everything but the arrays, as text."""
@@ -283,10 +305,11 @@ class FrameEncoder:
 
     def _frames_of(self, spans: np.ndarray, num_samples: int) -> np.ndarray:
         """Output frames (windows, 2) whose centres lie in the spans, at least one each."""
-        hop, stride, _ = self.ends.grid
-        first_to_stop = np.rint(spans * SAMPLE_RATE / hop / stride).astype(int)
-        frames_for_sure = max(1, (1 + num_samples // hop) // stride)
-        first = np.minimum(first_to_stop[:, 0], frames_for_sure - 1)
+        grid = self.ends.grid
+        positions = (spans - grid.framing.time_of(0)) * SAMPLE_RATE / grid.hop / grid.stride
+        first_to_stop = np.rint(positions).astype(int)
+        frames_for_sure = max(1, grid.framing.num_frames(num_samples) // grid.stride)
+        first = np.clip(first_to_stop[:, 0], 0, frames_for_sure - 1)
         return np.stack([first, np.maximum(first_to_stop[:, 1], first + 1)], axis=1)
 
     def _plan(self, num_samples: int) -> list[Chunk]:

@@ -55,7 +55,7 @@ class _Convolve(nn.Module):
 
 def ends_of(encoder: SpeakerEncoder) -> Ends:
     """What is around the network of an encoder, for numpy."""
-    projection = encoder.projection
+    front_end, projection = encoder.front_end.spec, encoder.projection
     linear, norm = projection.linear, projection.norm
     mean, scale = torch.zeros(projection.dim), torch.ones(projection.dim)
     if isinstance(norm, nn.BatchNorm1d):
@@ -63,9 +63,9 @@ def ends_of(encoder: SpeakerEncoder) -> Ends:
         assert norm.running_var is not None
         mean, scale = norm.running_mean, (norm.running_var + norm.eps).rsqrt()
     return Ends(
-        encoder.front_end.spec,
+        front_end,
         encoder.trunk.frame_stride,
-        None if encoder.pooling.whole else encoder.trunk.frame_context,
+        None if encoder.pooling.whole or front_end.whole else encoder.trunk.frame_context,
         encoder.trunk.stem_padding,
         encoder.pooling.finish(),
         Projection(

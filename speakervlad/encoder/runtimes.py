@@ -25,6 +25,7 @@ from speakervlad.encoder.frames import Describe, Ends, FrameEncoder
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.extras import require
 from speakervlad.files import parse_json
+from speakervlad.models.frontend import FrontEnd
 from speakervlad.onnx import open_session
 from speakervlad.sound import SAMPLE_RATE
 
@@ -157,7 +158,8 @@ class ExportedBackend(Backend):
             raise InputError(f"{path}: damaged or no ONNX file. Export it again.") from error
         self._refuse_other_formats()
         try:
-            shortest = np.zeros((1, self._num_bins(), SHORTEST_FRAMES), np.float32)
+            front_end = FrontEnd(**parse_json(self.notes["ends"])["front_end"])
+            shortest = np.zeros((1, front_end.num_bins, SHORTEST_FRAMES), np.float32)
             self.ends = Ends.from_notes(self.notes["ends"], self._read_arrays(shortest))
             self._compute = self._compile(1)
         except Exception as error:
@@ -230,10 +232,6 @@ class ExportedBackend(Backend):
                 yield pool
         finally:
             self._compute = whole
-
-    def _num_bins(self) -> int:
-        front_end = parse_json(self.notes["ends"])["front_end"]
-        return int(front_end["num_mels"] or front_end["n_fft"] // 2 + 1)
 
     def _refuse_other_formats(self) -> None:
         known = self.notes.get("format", "")
@@ -486,12 +484,17 @@ def weights_digest(folder: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def probe_waveform(seconds: float) -> np.ndarray:
-    """A known signal: a rising buzz in noise, float32 (samples,)."""
-    count = round(seconds * SAMPLE_RATE)
+def probe_waveform(seconds: float, seed: int = 0) -> np.ndarray:
+    """A known signal: a rising buzz in noise, float32 (samples,).
+
+    Args:
+        seconds: duration.
+        seed: of the noise; eight seeds in a row have pitches of their own.
+    """
+    count, pitch = round(seconds * SAMPLE_RATE), 110 + 17 * (seed % 8)
     time = np.arange(count) / SAMPLE_RATE
-    buzz = sum(np.sin(2 * np.pi * k * (110 * time + 12 * np.sin(time))) / k for k in range(1, 20))
-    noise = np.random.default_rng(0).standard_normal(count)
+    buzz = sum(np.sin(2 * np.pi * k * (pitch * time + 12 * np.sin(time))) / k for k in range(1, 20))
+    noise = np.random.default_rng(seed).standard_normal(count)
     return (0.1 * buzz + 0.02 * noise).astype(np.float32)
 
 

@@ -26,7 +26,7 @@ def test_an_explanation_is_the_assignment_over_time(embedder, make_waveform):
     explained = explain(embedder, waveform)
     np.testing.assert_array_equal(explained.shares, embedder.assignments(waveform))
     assert explained.num_clusters == 3
-    hop, stride, _ = embedder.backend.ends.grid
+    hop, stride, *_ = embedder.backend.ends.grid
     np.testing.assert_allclose(np.diff(explained.times), hop * stride / 16000)
     assert explained.times[0] == 0
     assert 1.7 - hop * stride / 16000 <= explained.times[-1] <= 1.7

@@ -31,9 +31,21 @@ POOLINGS = {
 
 
 @pytest.fixture
-def source(experiment, tmp_path):
+def variant(experiment):
+    """``variant(...)``: the source's config, with overrides in place of its own."""
+
+    def make(*changes):
+        keys = {change.partition("=")[0] for change in changes}
+        kept = [one for one in SOURCE if not any(one.startswith((f"{k}=", f"{k}.")) for k in keys)]
+        return experiment(*kept, *changes)
+
+    return make
+
+
+@pytest.fixture
+def source(variant, tmp_path):
     """The folder of an encoder with statistics, and the encoder."""
-    config = experiment(*SOURCE)
+    config = variant()
     encoder = build_model(config, num_speakers=4).encoder
     for module in encoder.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
@@ -45,9 +57,9 @@ def source(experiment, tmp_path):
 
 
 @pytest.mark.parametrize("changes", POOLINGS.values(), ids=POOLINGS)
-def test_the_first_step_is_the_other_encoder(experiment, source, changes, make_waveform):
+def test_the_first_step_is_the_other_encoder(variant, source, changes, make_waveform):
     folder, other = source
-    config = experiment(*SOURCE, f"init_from={folder}", "init_projection=true", *changes)
+    config = variant(f"init_from={folder}", "init_projection=true", *changes)
     encoder = build_model(check_config(config, 1), num_speakers=4).encoder
     assert encoder.training
     waveforms = torch.from_numpy(make_waveform(1.3))[None]
@@ -58,14 +70,14 @@ def test_the_first_step_is_the_other_encoder(experiment, source, changes, make_w
     assert not encoder.projection.linear.weight[:, columns:].any()
 
 
-def test_what_the_layers_have_learnt_is_taken_where_they_are_the_same(experiment, source, tmp_path):
+def test_what_the_layers_have_learnt_is_taken_where_they_are_the_same(variant, source, tmp_path):
     folder, _ = source
-    first = experiment(*SOURCE, f"init_from={folder}", "init_projection=true", *POOLINGS["ghosts"])
+    first = variant(f"init_from={folder}", "init_projection=true", *POOLINGS["ghosts"])
     encoder = build_model(first, num_speakers=4).encoder
     torch.nn.init.normal_(encoder.pooling.assignment.weight)
     save_encoder(tmp_path / "ghosts", encoder, first.encoder, {})
     begin = (f"init_from={tmp_path / 'ghosts'}", "init_projection=true")
-    both = build_model(experiment(*SOURCE, *begin, *BOTH), num_speakers=4).encoder
+    both = build_model(variant(*begin, *BOTH), num_speakers=4).encoder
     learnt = encoder.pooling.assignment.weight
     assert torch.equal(both.pooling.of_frames.assignment.weight, learnt)
 
@@ -87,9 +99,9 @@ def test_what_the_layers_have_learnt_is_taken_where_they_are_the_same(experiment
         (("encoder.front_end.num_mels=48",), "needs its front end"),
     ],
 )
-def test_what_cannot_start_as_the_other_is_refused(experiment, source, changes, words):
+def test_what_cannot_start_as_the_other_is_refused(variant, source, changes, words):
     folder, _ = source
-    config = experiment(*SOURCE, f"init_from={folder}", "init_projection=true", *changes)
+    config = variant(f"init_from={folder}", "init_projection=true", *changes)
     with pytest.raises(InputError, match=words) as refused:
         build_model(config, num_speakers=4)
     assert str(refused.value).startswith(str(folder))
