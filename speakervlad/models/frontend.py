@@ -24,7 +24,8 @@ NORM_EPSILON = 1e-5
 BLOCK_FRAMES = 128
 # Trunks that reduce time need so many.
 LEAST_FRAMES = 4
-# The machine epsilon of float32, by which Kaldi keeps its logarithms finite.
+# Kaldi's samples are of 16 bits; the machine epsilon of float32 keeps its logarithms finite.
+KALDI_SCALE = 32768.0
 KALDI_FLOOR = 2.0**-23
 
 # "frequency": every frame over its bins, as the GhostVLAD release does. "time": every bin over the
@@ -454,7 +455,7 @@ def kaldi_fbank(
     f_max: Hertz = SAMPLE_RATE / 2,
     window: Literal["povey", "hamming"] = "povey",
     preemphasis: Share = 0.97,
-    scale: Annotated[float, Range(above=0, at_most=32768)] = 1.0,
+    scale: Annotated[float, Range(above=0, at_most=KALDI_SCALE)] = 1.0,
     log_floor: Floor = KALDI_FLOOR,
     normalise: Normalisation = "time_mean",
     min_seconds: Seconds = 0.0,

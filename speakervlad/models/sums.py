@@ -25,6 +25,8 @@ class Finish:
             ``channels``: weights (dim, frames), one for each dimension.
         log_weights: the weights come as logarithms.
         num_clusters: the first of the weighted clusters, which are kept; the others are ghosts.
+        correction: subtracted from the number of frames by which squared deviations are divided;
+            without weights alone, whose sum is that number.
         floor: added to the variance; the least norm that is divided by.
         intra_norm: whether every cluster's residual is divided by its norm.
         vector_norm: whether the whole vector is.
@@ -35,6 +37,7 @@ class Finish:
     weighting: Literal["none", "clusters", "channels"] = "none"
     log_weights: bool = False
     num_clusters: int = 1
+    correction: int = 0
     floor: float = 0.0
     intra_norm: bool = False
     vector_norm: bool = False
@@ -142,6 +145,10 @@ def _statistics(sums: PoolingSums) -> np.ndarray:
     mean = _mean(sums)
     square = (sums.second / sums.weight).ravel()  # pyright: ignore[reportOptionalOperand]
     variance = np.maximum(square - np.square(mean), 0)
+    if sums.pooling.correction:
+        assert sums.weight is not None
+        count = sums.weight.ravel()
+        variance *= count / np.maximum(count - sums.pooling.correction, 1)
     return np.concatenate([mean, np.sqrt(variance + sums.pooling.floor)])
 
 
