@@ -11,6 +11,19 @@ from speakervlad.models.sums import Finish, PoolingSums
 
 MAX_NAME = 200
 MAX_NOTE = 1000
+# Categories of which nothing is seen: control, format, surrogate, private, separators of lines.
+UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+# And what else has no ink: fillers, variation selectors, an empty pattern of Braille.
+BLANK = (
+    *((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2065, 0x2065)),
+    *((0x2800, 0x2800), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0000, 0xE0FFF)),
+)
+# Zero width non-joiner and joiner, and the scripts whose spelling needs them.
+JOINERS = "\u200c\u200d"
+JOINED = {
+    *("ARABIC", "SYRIAC", "DEVANAGARI", "BENGALI", "GURMUKHI", "GUJARATI", "ORIYA", "TAMIL"),
+    *("TELUGU", "KANNADA", "MALAYALAM", "SINHALA", "KHMER", "MYANMAR", "TIBETAN", "MONGOLIAN"),
+}
 
 
 @dataclass(frozen=True)
@@ -90,11 +103,11 @@ class Match(NamedTuple):
     vector: np.ndarray
 
 
-def check_name(name: str) -> str:
-    """The name as it is stored: in Unicode's normal form, without spaces around it.
+def stored_name(name: str) -> str:
+    """How a store spells the name of somebody: Unicode's normal form, no spaces around.
 
     Raises:
-        InputError: empty, of several lines, with control characters, or too long.
+        InputError: empty, or too long.
     """
     normal = unicodedata.normalize("NFC", name).strip()
     if not normal:
@@ -103,8 +116,48 @@ def check_name(name: str) -> str:
         raise InputError(
             f"a name of {len(normal)} characters, {normal[:20]!r}...: at most {MAX_NAME}."
         )
-    check_text(normal, "name")
     return normal
+
+
+def check_name(name: str) -> str:
+    """The name of somebody new, as ``stored_name`` spells it.
+
+    Raises:
+        InputError: as ``stored_name``; or of several lines, with control characters, or with
+            characters that cannot be seen or turn the direction of the text, by which two people
+            would seem to have one name.
+    """
+    normal = stored_name(name)
+    check_text(normal, "name")
+    for place, letter in enumerate(normal):
+        if is_invisible(letter) and not _joins_letters(normal, place):
+            raise InputError(
+                f"name {shown_name(normal)}: character {place + 1} (U+{ord(letter):04X}) cannot be "
+                "seen. Leave it out."
+            )
+    return normal
+
+
+def is_invisible(letter: str) -> bool:
+    """Whether nothing is seen of a character but what it does to others."""
+    code = ord(letter)
+    return unicodedata.category(letter) in UNSEEN or any(low <= code <= high for low, high in BLANK)
+
+
+def _joins_letters(name: str, place: int) -> bool:
+    """Whether a joiner stands where Persian, Sinhala and others spell with it; not in emoji."""
+    if name[place] not in JOINERS or not 0 < place < len(name) - 1:
+        return False
+    words = [
+        unicodedata.name(each, "").split(" ")[0] for each in (name[place - 1], name[place + 1])
+    ]
+    return all(word in JOINED for word in words)
+
+
+def shown_name(name: str) -> str:
+    """The name in quotes, for messages: with what cannot be seen spelt out."""
+    spelt = (f"\\u{{{ord(each):x}}}" if is_invisible(each) else each for each in name[:40])
+    return f"'{''.join(spelt)}'"
 
 
 def check_note(note: str) -> str:

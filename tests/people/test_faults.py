@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,19 @@ def test_forgetting_that_was_killed_is_finished_by_the_next_change(path, store, 
         ("x" * 10_000, "a name of 10000 characters"),
         ("  ", "name is empty"),
         ("\ud800", "control character"),
+        (
+            "Ada\u202eecalevoL",
+            r"name 'Ada\\u\{202e\}ecalevoL': character 4 \(U\+202E\) cannot be seen",
+        ),
+        ("Ada\u200b", "cannot be seen"),
+        ("\u2066Ada\u2069", "cannot be seen"),
+        ("A\u00adda", "cannot be seen"),
+        ("\ufeffAda", "cannot be seen"),
+        ("Ada\u3164", "cannot be seen"),
+        ("Ada\ufe0f", "cannot be seen"),
+        ("A\u200dda", "cannot be seen"),
+        ("\U0001f469\u200d\U0001f4bb", "cannot be seen"),
+        ("Ada\U000e0041", "cannot be seen"),
     ],
 )
 def test_names_that_break_a_line_are_refused(store, hear, name, message):
@@ -217,6 +231,32 @@ def test_names_that_break_a_line_are_refused(store, hear, name, message):
         store.enrol(name, [hear(0)])
     assert len(str(refused.value)) < 200
     assert not store.people()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "علی\u200cرضا",
+        "ශ්\u200dරී",
+        "Zoë-Anne O’Neill",
+        "山田\u3000太郎",
+        "María José",
+        "\U0001f469 Ada",
+    ],
+)
+def test_names_as_people_write_them_are_taken(store, hear, name):
+    assert store.enrol(name, [hear(0)]).person.name == unicodedata.normalize("NFC", name)
+
+
+def test_a_name_that_is_refused_today_can_be_renamed_and_forgotten(store, hear):
+    for number in range(2):
+        store.enrol(f"Ada {number}", [hear(number)])
+        store.store.run("UPDATE people SET name = ? WHERE name = ?", ("A\u200bda", f"Ada {number}"))
+        if number:
+            store.forget(["A\u200bda"])
+        else:
+            store.rename("A\u200bda", "Ada")
+    assert [each.name for each in store.people()] == ["Ada"]
 
 
 def test_same_recording_twice_is_told_and_not_added(store, hear):
