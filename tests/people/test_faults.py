@@ -14,6 +14,7 @@ import pytest
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.errors import InputError
 from speakervlad.people import sqlite
+from speakervlad.people.cohort import Cohort
 from speakervlad.people.people import PeopleStore
 from speakervlad.people.records import Person
 
@@ -73,6 +74,18 @@ def test_full_disk_is_one_line_and_changes_nothing(path, encoder, hear, full_dis
     with PeopleStore(path, encoder) as people:
         assert [each.name for each in people.people()] == ["Ada"]
     assert path.read_bytes() == before
+
+
+def test_what_is_written_to_a_full_disk_is_named(store, hear, tmp_path, full_disk):
+    store.enrol("Ada", [hear(0, take) for take in range(4)])
+    out, cohort = tmp_path / "out" / "people.safetensors", Cohort("abc", np.eye(120))
+    for write in (store.export, cohort.save):
+        with (
+            full_disk(1000),
+            pytest.raises(InputError, match=r"people\.safetensors: cannot be wri"),
+        ):
+            write(out)
+        assert list(out.parent.iterdir()) == []
 
 
 @pytest.fixture
