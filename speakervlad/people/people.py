@@ -218,7 +218,9 @@ class PeopleStore:
         """
         wanted = [stored_name(name) for name in names]
         self.store.change(
-            wanted, lambda _, people: Change(remove=tuple(self._known(wanted, people)))
+            wanted,
+            lambda _, people: Change(remove=tuple(self._known(wanted, people))),
+            whole=False,
         )
 
     def export(self, path: str | Path) -> int:

@@ -1,8 +1,9 @@
 """What is kept of enrolled people: names, sums of recordings, voices; never audio."""
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from speakervlad.models.sums import Finish, PoolingSums
 
 MAX_NAME = 200
 MAX_NOTE = 1000
+# By which the length of a unit vector in float32 may be off.
+UNIT_SLACK = 1e-3
 # Categories of which nothing is seen: control, format, surrogate, private, separators of lines.
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 # And what else has no ink: fillers, variation selectors, an empty pattern of Braille.
@@ -79,6 +82,7 @@ class Header(NamedTuple):
         dim: size of its voices.
         revision: grows with every change.
         num_voices: how many voices all people have together.
+        removed: the revision at which something was removed last.
     """
 
     encoder: str | None
@@ -86,6 +90,7 @@ class Header(NamedTuple):
     dim: int
     revision: int
     num_voices: int
+    removed: int = 0
 
 
 class Change(NamedTuple):
@@ -182,6 +187,44 @@ def check_text(text: str, what: str) -> None:
         raise InputError(
             f"{what} {text[:40]!r}: holds a line break or another control character. Leave it out."
         )
+
+
+def recording_of(row: Sequence[Any]) -> Recording:
+    """A recording of what a database gave: digest, sums, seconds, date, note, voice, row.
+
+    Raises:
+        TypeError: a value of another type than was written.
+    """
+    digest, sums, seconds, date, note, voice, number = row
+    if not isinstance(sums, bytes | memoryview):
+        raise TypeError("the sums of a recording are no bytes")
+    if not isinstance(seconds, int | float) or not isinstance(voice, int):
+        raise TypeError("a number of a recording is none")
+    if not all(isinstance(text, str) for text in (digest, date, note)):
+        raise TypeError("a text of a recording is none")
+    return Recording(digest, bytes(sums), float(seconds), date, note, voice, number)
+
+
+def summary_of(row: Sequence[Any]) -> PersonSummary:
+    """A line of the list of people of what a database gave.
+
+    Raises:
+        TypeError: a value of another type than was written.
+    """
+    name, recordings, voices, seconds, *dates = row
+    if not isinstance(seconds, int | float) or not all(isinstance(date, str) for date in dates):
+        raise TypeError("the length or the date of a recording is none")
+    return PersonSummary(name, recordings, voices, float(seconds), *dates)
+
+
+def damage_of(vector: np.ndarray, dim: int) -> str | None:
+    """What makes a stored voice useless, in words; None for a unit vector of that size."""
+    if vector.shape != (dim,):
+        return f"of {vector.size} numbers, not of {dim}"
+    if not np.isfinite(vector).all():
+        return "not finite"
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    return None if abs(length - 1) <= UNIT_SLACK else f"not of unit length ({length:.3g})"
 
 
 def pack_sums(sums: PoolingSums) -> bytes:
