@@ -147,9 +147,9 @@ def shown(value: Any) -> str:  # noqa: ANN401
         return f"`{str(plain).lower().replace('none', 'null')}`"
     if isinstance(plain, list):
         return f"`[{', '.join(map(str, plain))}]`"
-    return (
-        f"`{plain:.6g}`" if isinstance(plain, float) else f"`{plain}`" if plain != "" else "empty"
-    )
+    if isinstance(plain, float):
+        return f"`{plain:.6g}`"
+    return f"`{plain}`" if plain != "" else "empty"
 
 
 def described(row: Row) -> str:
