@@ -1,6 +1,5 @@
 """Every file in ``conf/`` is one complete experiment; those of the release have its numbers."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -156,13 +155,8 @@ def test_a_config_cannot_read_the_environment(tmp_path, monkeypatch, text, overr
 
 
 @pytest.fixture(scope="module")
-def make_config():
-    """The script that writes docs/config.md."""
-    path = CONF.parent / "docs/make_config.py"
-    spec = importlib.util.spec_from_file_location("make_config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def make_config(load_script):
+    return load_script("docs/make_config.py")
 
 
 def test_the_page_of_configs_is_that_of_the_schema(make_config):

@@ -4,10 +4,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from speakervlad.cli import main
+from speakervlad.cli.commands import MOVED
 from speakervlad.scoring.metrics import OperatingPoint
 
 ENDLESS = """
@@ -64,3 +66,13 @@ def test_ctrl_c_is_no_answer():
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert process.communicate()[1] == "interrupted\n"
+
+
+@pytest.mark.parametrize("words", [(), ("mine.yaml", "--batches", "3"), ("--help",)])
+@pytest.mark.parametrize("name", MOVED)
+def test_a_command_that_has_moved_says_where_it_is(run, capsys, name, words):
+    assert run(name, *words) == 2
+    message = capsys.readouterr().err
+    script = MOVED[name].removeprefix("python ")
+    assert message == f"error: {name}: is no command any more. In the repository: {MOVED[name]}\n"
+    assert (Path(__file__).parents[2] / script).is_file()
