@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, first_few
 from speakervlad.files import parse_json
 from speakervlad.schema import (
     Count,
@@ -30,9 +30,10 @@ GHOSTVLAD = Part("netvlad", num_clusters=8, num_ghosts=2)
 class EncoderConfig:
     """A whole encoder.
 
-    ``front_end``, ``trunk`` and ``pooling`` name rows of ``FRONT_ENDS``, ``TRUNKS`` and
-    ``POOLINGS``; a row's options are the keyword-only parameters of its class.
-    ``descriptor_dim: 0`` averages the rows of the trunk's feature map instead of a layer over them.
+    ``front_end``, ``trunk`` and ``pooling`` name rows of ``TABLES`` (``models/tables.py``); a row's
+    options are the keyword-only parameters of its class. ``descriptor_dim: 0`` averages the rows of
+    the trunk's feature map instead of a layer over them. ``packages`` is written with an encoder
+    whose parts come from other packages than this one: their names.
     """
 
     front_end: Part = LINEAR
@@ -42,6 +43,7 @@ class EncoderConfig:
     embedding_dim: Size = 512
     embedding_relu: bool = True
     embedding_norm: bool = False
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ class Config:
 
     ``init_from`` starts from an encoder folder; ``init_classifier`` takes the classifier kept there
     as well, whose classes must be numbered as the manifest numbers its speakers: by sorted name.
-    ``classifier`` names a row of ``LOSSES``, with its options.
+    ``classifier`` names a row of the table of losses, with its options.
     """
 
     run_dir: str = "runs/unnamed"
@@ -213,6 +215,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         if "=" not in override:
             raise InputError(f"{override}: an override is key=value, such as train.steps=100.")
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    if repeated := {key for key in keys if keys.count(key) > 1}:
+        raise InputError(f"{first_few(sorted(repeated))}: given twice. Give it once.")
     if not Path(path).is_file():
         raise InputError(f"{path}: no such config file.")
     values = _read_yaml(path, overrides)
@@ -257,6 +262,14 @@ def read_encoder_config(folder: Path) -> EncoderConfig:
     except ValueError as error:
         raise InputError(f"{path}: is no JSON ({error}).") from error
     return from_dict(EncoderConfig, values, str(path))
+
+
+def encoder_values(config: EncoderConfig) -> dict[str, Any]:
+    """The config of an encoder as JSON takes it; ``packages`` only where there are some."""
+    values = to_dict(config)
+    if not config.packages:
+        del values["packages"]
+    return values
 
 
 def to_yaml(config: Config) -> str:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import answers, console, counted
+from speakervlad.cli.answers import answers
+from speakervlad.cli.console import console, counted
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
+    BadListPath,
     ChannelOption,
     DeviceOption,
     EncoderOption,
+    MaxBad,
     PrecisionOption,
 )
 from speakervlad.cli.people import open_people
@@ -63,6 +66,8 @@ def diarize(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     backend: BackendOption = "auto",
+    max_bad: MaxBad = "0%",
+    bad_list: BadListPath = None,
 ) -> None:
     """Find who speaks when, and write the turns.
 
@@ -94,7 +99,7 @@ def diarize(
         channel=channel,
         separate=channels is Channels.SEPARATE,
     )
-    for path, turns in answers(files, "diarizing", find):
+    for path, turns in answers(files, "diarizing", find, max_bad=max_bad, bad_list=bad_list):
         for form in forms:
             write_turns(out / f"{path.stem}{FORMS[form].suffix}", turns, form)
         console.print(f"{path}: {describe(turns)}")

@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from speakervlad.audio.recording import SampleWave
+from speakervlad.config import encoder_values
 from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.encoder.frames import Ends, FrameEncoder
 from speakervlad.encoder.network import Network
@@ -32,7 +33,6 @@ from speakervlad.files import atomic_path
 from speakervlad.models.folder import load_encoder_folder
 from speakervlad.models.frontend import normalise, same_padding
 from speakervlad.onnx import onnxruntime
-from speakervlad.schema import to_dict
 from speakervlad.sound import SAMPLE_RATE
 
 CHECK_SECONDS = tuple(np.geomspace(0.1, 60, 20).tolist())
@@ -82,7 +82,7 @@ def export_onnx(
     notes = {
         "format": FORMAT,
         "precision": precision,
-        "config": json.dumps(to_dict(config)),
+        "config": json.dumps(encoder_values(config)),
         "ends": backend.ends.to_notes(),
         "weights": weights_digest(folder) or "",
         "check": json.dumps(reference.embed(SampleWave(probe_waveform(1.0))).tolist()),

@@ -484,12 +484,17 @@ def weights_digest(folder: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def probe_waveform(seconds: float) -> np.ndarray:
-    """A known signal: a rising buzz in noise, float32 (samples,)."""
-    count = round(seconds * SAMPLE_RATE)
+def probe_waveform(seconds: float, seed: int = 0) -> np.ndarray:
+    """A known signal: a rising buzz in noise, float32 (samples,).
+
+    Args:
+        seconds: duration.
+        seed: of the noise; eight seeds in a row have pitches of their own.
+    """
+    count, pitch = round(seconds * SAMPLE_RATE), 110 + 17 * (seed % 8)
     time = np.arange(count) / SAMPLE_RATE
-    buzz = sum(np.sin(2 * np.pi * k * (110 * time + 12 * np.sin(time))) / k for k in range(1, 20))
-    noise = np.random.default_rng(0).standard_normal(count)
+    buzz = sum(np.sin(2 * np.pi * k * (pitch * time + 12 * np.sin(time))) / k for k in range(1, 20))
+    noise = np.random.default_rng(seed).standard_normal(count)
     return (0.1 * buzz + 0.02 * noise).astype(np.float32)
 
 

@@ -96,3 +96,26 @@ def test_diarize_refuses_in_one_line(run, recordings, capsys, arguments, words):
     said = capsys.readouterr().err.strip()
     assert words in said
     assert said.count("error:") == 1
+
+
+def test_whatever_stops_one_recording_stops_no_other(run, recordings, capsys, monkeypatch):
+    from speakervlad.diarization import diarize as module
+
+    whole = module.cluster
+    monkeypatch.setattr(module, "cluster", lambda *_: np.linalg.inv(np.zeros((2, 2))))
+    (recordings / "bad.wav").write_bytes(b"no audio")
+    files = ("a.wav", "bad.wav", "silence.wav")
+    assert run("diarize", *files, "--out", "turns", "--bad-list", "bad.csv") == 2
+    said = capsys.readouterr()
+    assert "silence.wav: nobody speaks" in said.out
+    assert "error: a.wav: Singular matrix (LinAlgError; --debug" in said.err
+    assert said.err.count("error: ") == 2
+    assert [row.partition(",")[0] for row in Path("bad.csv").read_text().splitlines()] == [
+        "file", "a.wav", "bad.wav"
+    ]  # fmt: skip
+    monkeypatch.setattr(module, "cluster", whole)
+    assert run("diarize", *files, "--out", "turns", "--max-bad", "40%") == 0
+    assert "left out: bad.wav: not an audio file" in capsys.readouterr().err
+    assert run("speech", *files, "--max-bad", "0.4") == 0
+    assert run("speech", *files, "--max-bad", "30%") == 2
+    assert run("speech", "bad.wav", "--max-bad", "100%") == 2
