@@ -24,11 +24,10 @@ NORM_EPSILON = 1e-5
 BLOCK_FRAMES = 128
 # Trunks that reduce time need so many.
 LEAST_FRAMES = 4
-# The machine epsilon of float32, by which Kaldi keeps its logarithms finite.
+# Kaldi's samples are of 16 bits; the machine epsilon of float32 keeps its logarithms finite.
+KALDI_SCALE = 32768.0
 KALDI_FLOOR = 2.0**-23
 
-# "frequency": every frame over its bins, as the GhostVLAD release does. "time": every bin over the
-# recording (CMVN). "time_mean": its mean alone, which takes a fixed channel out of log spectra.
 Normalisation = Literal["frequency", "time", "time_mean", "none"]
 # "reflect", "zeros": frames are centred, and what is missing at the ends of a signal is its mirror
 # image or zeros. "cut": only frames that lie in the signal ("snip edges" in Kaldi).
@@ -83,7 +82,7 @@ class FrontEnd:
         n_fft: FFT length in samples; the spectrum has ``n_fft // 2 + 1`` bins.
         win_length: length of the window in samples, centred in ``n_fft``.
         hop_length: step between frames in samples.
-        window: a row of ``WINDOWS``.
+        window: Hann's, Hamming's, or Kaldi's ``povey``.
         periodic: whether the window's first sample would follow on its last; symmetric without.
         edges: see ``Edges``.
         scale: samples are multiplied by it; Kaldi's are of 16 bits, and its scale is 32768.
@@ -104,7 +103,9 @@ class FrontEnd:
         decibels: 10 times the logarithm to the base of 10 instead of the natural one.
         range_db: values further below the loudest of the recording are raised to that distance;
             0 raises none.
-        normalise: a ``Normalisation``.
+        normalise: ``frequency`` standardises every frame over its bins, as the GhostVLAD release
+            does; ``time``, every bin over the recording (CMVN); ``time_mean`` subtracts the mean
+            of every bin alone, which takes a fixed channel out of log spectra.
         mirror: in evaluation, append the time-reversed signal to itself (the GhostVLAD release).
         min_seconds: shorter signals are repeated until they last this long.
     """
@@ -454,7 +455,7 @@ def kaldi_fbank(
     f_max: Hertz = SAMPLE_RATE / 2,
     window: Literal["povey", "hamming"] = "povey",
     preemphasis: Share = 0.97,
-    scale: Annotated[float, Range(above=0, at_most=32768)] = 1.0,
+    scale: Annotated[float, Range(above=0, at_most=KALDI_SCALE)] = 1.0,
     log_floor: Floor = KALDI_FLOOR,
     normalise: Normalisation = "time_mean",
     min_seconds: Seconds = 0.0,

@@ -32,6 +32,7 @@ from speakervlad.schema import Part, Range, Row, Size
 
 # Of the real cluster when all frames are weighed alike: two ghosts then take a fifth of a frame.
 EVEN_BIAS = 2.0
+VarianceFloor = Annotated[float, Range(above=0, at_most=1)]
 
 Frames = Float[Tensor, "batch dim *positions"]
 Pooled = Float[Tensor, "batch out"]
@@ -122,23 +123,32 @@ class StatisticsPooling(Pooling):
     Args:
         dim: size D of a descriptor.
         guide_dim: not looked at.
-        unbiased: the deviation is that of a sample, with n - 1 in its denominator.
+        unbiased: divide squared deviations by the number of positions less one, as 3D-Speaker does.
+        variance_floor: added to the variance.
     """
 
-    def __init__(self, dim: int, guide_dim: int | None = None, *, unbiased: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        guide_dim: int | None = None,
+        *,
+        unbiased: bool = False,
+        variance_floor: VarianceFloor = VARIANCE_FLOOR,
+    ) -> None:
         super().__init__(dim)
         self.out_dim = 2 * dim
         self.unbiased = unbiased
+        self.variance_floor = variance_floor
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
-        frames = at_least_float32(self.positions(frames))
-        variance, mean = torch.var_mean(frames, dim=2, correction=0)
+        positions = at_least_float32(self.positions(frames))
+        variance, mean = torch.var_mean(positions, dim=2, correction=0)
         if self.unbiased:
-            variance = variance * sample_factor(frames.shape[2])
-        return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1)
+            variance = variance * sample_factor(positions.shape[2])
+        return torch.cat([mean, (variance + self.variance_floor).sqrt()], dim=1)
 
     def finish(self) -> Finish:
-        return Finish("statistics", floor=VARIANCE_FLOOR, unbiased=self.unbiased)
+        return Finish("statistics", correction=int(self.unbiased), floor=self.variance_floor)
 
 
 class GhostStatisticsPooling(Pooling):
@@ -152,7 +162,8 @@ class GhostStatisticsPooling(Pooling):
         dim: size D of a descriptor.
         guide_dim: not looked at.
         num_ghosts: G.
-        unbiased: as ``StatisticsPooling``; n is the number of frames, not the sum of weights.
+        unbiased: as ``StatisticsPooling``, by the number of frames, not by the sum of weights.
+        variance_floor: added to the variance.
     """
 
     def __init__(
@@ -162,11 +173,13 @@ class GhostStatisticsPooling(Pooling):
         *,
         num_ghosts: Annotated[int, Range(at_least=1, at_most=4096)] = 2,
         unbiased: bool = False,
+        variance_floor: VarianceFloor = VARIANCE_FLOOR,
     ) -> None:
         super().__init__(dim)
         self.out_dim = 2 * dim
         self.num_ghosts = num_ghosts
         self.unbiased = unbiased
+        self.variance_floor = variance_floor
         self.assignment = nn.Conv1d(dim, 1 + num_ghosts, 1)
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
@@ -178,7 +191,7 @@ class GhostStatisticsPooling(Pooling):
             variance = (frames - mean.detach()).square() @ shares
             if self.unbiased:
                 variance = variance * sample_factor(frames.shape[2])
-            return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1).squeeze(2)
+            return torch.cat([mean, (variance + self.variance_floor).sqrt()], dim=1).squeeze(2)
 
     def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights:
         """The logarithms of the shares of the real cluster and of the ghosts."""
@@ -198,8 +211,8 @@ class GhostStatisticsPooling(Pooling):
             "clusters",
             log_weights=True,
             num_ghosts=self.num_ghosts,
-            floor=VARIANCE_FLOOR,
-            unbiased=self.unbiased,
+            floor=self.variance_floor,
+            correction=int(self.unbiased),
         )
 
 
@@ -214,10 +227,11 @@ class AttentiveStatisticsPooling(Pooling):
     Args:
         dim: size D of a descriptor.
         guide_dim: not looked at.
-        attention_dim: rows of W.
+        attention_dim: size of the attention's hidden layer, the rows of W.
         per_channel: every dimension has weights of its own.
         context: attention sees, beside a descriptor, the mean and standard deviation of all.
         unbiased: as ``StatisticsPooling``.
+        variance_floor: added to the variances.
     """
 
     def __init__(
@@ -229,12 +243,14 @@ class AttentiveStatisticsPooling(Pooling):
         per_channel: bool = True,
         context: bool = False,
         unbiased: bool = False,
+        variance_floor: VarianceFloor = VARIANCE_FLOOR,
     ) -> None:
         super().__init__(dim)
         self.out_dim = 2 * dim
         self.unbiased = unbiased
         self.whole = context
-        self.context = StatisticsPooling(dim)
+        self.variance_floor = variance_floor
+        self.context = StatisticsPooling(dim, variance_floor=variance_floor)
         self.attention = nn.Sequential(
             nn.Conv1d(3 * dim if context else dim, attention_dim, 1),
             nn.ReLU(),
@@ -251,7 +267,7 @@ class AttentiveStatisticsPooling(Pooling):
             variance = (shares * (frames - mean).square()).sum(dim=2)
             if self.unbiased:
                 variance = variance * sample_factor(frames.shape[2])
-            return torch.cat([mean.squeeze(2), (variance + VARIANCE_FLOOR).sqrt()], dim=1)
+            return torch.cat([mean.squeeze(2), (variance + self.variance_floor).sqrt()], dim=1)
 
     def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights:
         """The logarithms of the weights, up to a constant."""
@@ -272,8 +288,8 @@ class AttentiveStatisticsPooling(Pooling):
             "statistics",
             "channels",
             log_weights=True,
-            floor=VARIANCE_FLOOR,
-            unbiased=self.unbiased,
+            floor=self.variance_floor,
+            correction=int(self.unbiased),
         )
 
 

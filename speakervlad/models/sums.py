@@ -31,8 +31,8 @@ class Finish:
         log_weights: the weights come as logarithms.
         num_clusters: the first of the weighted clusters, which are kept; the others are ghosts.
         num_ghosts: how many others there are.
+        correction: subtracted from the number of frames by which squared deviations are divided.
         floor: added to the variance; the least norm that is divided by.
-        unbiased: the variance is that of a sample: n / (n - 1) of it, with n frames.
         intra_norm: whether every cluster's residual is divided by its norm.
         vector_norm: whether the whole vector is.
         second_order: after its residual, every cluster has the standard deviation of its frames.
@@ -45,8 +45,8 @@ class Finish:
     log_weights: bool = False
     num_clusters: int = 1
     num_ghosts: int = 0
+    correction: int = 0
     floor: float = 0.0
-    unbiased: bool = False
     intra_norm: bool = False
     vector_norm: bool = False
     second_order: bool = False
@@ -167,7 +167,7 @@ class PoolingSums:
         weight: sum of the weights, (clusters, 1) or (1, dim); None before the first frames.
         first: weighted sum of the frames, (clusters, dim).
         second: that of their squares, if the pooling needs it.
-        num_frames: how many frames are in it.
+        num_frames: how many frames are in it; of moments with an axis in front, (sums,).
         parts: of several layers side by side, the moments of each, and none here.
     """
 
@@ -175,7 +175,7 @@ class PoolingSums:
     weight: np.ndarray | None = None
     first: np.ndarray | None = None
     second: np.ndarray | None = None
-    num_frames: int = 0
+    num_frames: Any = 0
     parts: tuple["PoolingSums", ...] = ()
 
     @classmethod
@@ -224,12 +224,41 @@ class PoolingSums:
     def finish(self) -> np.ndarray:
         """The pooled vector (out,) of all frames so far, float32.
 
+        Moments with an axis in front of them, (sums, clusters, dim), give a vector each.
+
         Raises:
             ValueError: there is no frame yet.
         """
-        if not self.num_frames:
+        if not np.any(self.num_frames):
             raise ValueError("the pooling state holds no frames yet.")
         return FINISHES[self.pooling.kind](self).astype(np.float32)
+
+    def row(self) -> np.ndarray:
+        """All numbers one behind the other, float64, the number of frames first; they add up."""
+        own = (self.weight, self.first, self.second)
+        known = [moments.ravel() for moments in own if moments is not None]
+        return np.concatenate(
+            [[float(self.num_frames)], *known, *(part.row() for part in self.parts)]
+        )
+
+    def of_rows(self, rows: np.ndarray) -> "PoolingSums":
+        """Sums of this kind, with an axis in front, of which each has a row (rows, numbers)."""
+        return self._read(rows)[0]
+
+    def _read(self, rows: np.ndarray) -> tuple["PoolingSums", np.ndarray]:
+        """The sums at the begin of rows, and what follows."""
+        counts, rows = rows[:, 0], rows[:, 1:]
+        read: dict[str, Any] = {}
+        for name in ("weight", "first", "second"):
+            moments = getattr(self, name)
+            if moments is not None:
+                read[name] = rows[:, : moments.size].reshape(len(rows), *moments.shape)
+                rows = rows[:, moments.size :]
+        parts = []
+        for part in self.parts:
+            sums, rows = part._read(rows)
+            parts.append(sums)
+        return replace(self, **read, num_frames=counts, parts=tuple(parts)), rows
 
     def _fits(self, other: "PoolingSums") -> bool:
         shapes = [None if sums.first is None else sums.first.shape for sums in (self, other)]
@@ -251,6 +280,11 @@ class PoolingSums:
         return exact.sum(axis=1)[:, None], exact @ frames.T
 
 
+def _flat(moments: np.ndarray) -> np.ndarray:
+    """(..., clusters, dim) as (..., clusters x dim)."""
+    return moments.reshape(*moments.shape[:-2], -1)
+
+
 def _plus(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
     return None if one is None or other is None else one + other
 
@@ -268,21 +302,21 @@ def _shared_out(
 
 
 def _mean(sums: PoolingSums) -> np.ndarray:
-    return (sums.first / sums.weight).ravel()  # pyright: ignore[reportOptionalOperand]
+    return _flat(sums.first / sums.weight)  # pyright: ignore[reportOptionalOperand]
 
 
 def _statistics(sums: PoolingSums) -> np.ndarray:
     mean = _mean(sums)
-    square = (sums.second / sums.weight).ravel()  # pyright: ignore[reportOptionalOperand]
+    square = _flat(sums.second / sums.weight)  # pyright: ignore[reportOptionalOperand]
     variance = np.maximum(square - np.square(mean), 0)
-    if sums.pooling.unbiased:
-        variance = variance * sample_factor(sums.num_frames)
-    return np.concatenate([mean, np.sqrt(variance + sums.pooling.floor)])
+    if sums.pooling.correction:
+        variance = variance * np.expand_dims(sample_factor(sums.num_frames), -1)
+    return np.concatenate([mean, np.sqrt(variance + sums.pooling.floor)], axis=-1)
 
 
-def sample_factor(count: int) -> float:
+def sample_factor(count: Any) -> Any:  # noqa: ANN401 - a number or an array of them
     """What a variance of so many values is multiplied with to be that of a sample."""
-    return count / max(count - 1, 1)
+    return count / np.maximum(count - 1, 1)
 
 
 def _residuals(sums: PoolingSums) -> np.ndarray:
@@ -293,7 +327,7 @@ def _residuals(sums: PoolingSums) -> np.ndarray:
     blocks = [residuals, *([_deviations(sums)] if pooling.second_order else [])]
     if pooling.intra_norm:
         blocks = [unit(block, pooling.floor) for block in blocks]
-    vector = np.concatenate(blocks, axis=1).ravel()
+    vector = _flat(np.concatenate(blocks, axis=-1))
     return unit(vector, pooling.floor) if pooling.vector_norm else vector
 
 
@@ -306,7 +340,7 @@ def _deviations(sums: PoolingSums) -> np.ndarray:
 
 
 def _side_by_side(sums: PoolingSums) -> np.ndarray:
-    return np.concatenate([FINISHES[part.pooling.kind](part) for part in sums.parts])
+    return np.concatenate([FINISHES[part.pooling.kind](part) for part in sums.parts], axis=-1)
 
 
 def unit(vectors: np.ndarray, floor: float) -> np.ndarray:

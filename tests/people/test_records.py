@@ -8,7 +8,7 @@ from speakervlad.models.sums import Finish, FinishPart, PoolingSums
 from speakervlad.people.records import pack_sums, unpack_sums
 
 CENTERS = np.ones((3, 4), np.float32)
-GHOSTS = Finish("statistics", "clusters", log_weights=True, num_ghosts=2, unbiased=True)
+GHOSTS = Finish("statistics", "clusters", log_weights=True, num_ghosts=2, correction=1)
 VLAD = Finish("residuals", "clusters", num_clusters=3, num_ghosts=1, centers=CENTERS)
 SECOND = Finish("residuals", "clusters", num_clusters=3, second_order=True, centers=CENTERS)
 POOLINGS = {
@@ -45,3 +45,11 @@ def test_sums_of_another_pooling_are_refused(name, rng):
         if other != name and {other, name} != {"mean", "VLAD"}:
             with pytest.raises(InputError, match="sums of a recording are damaged"):
                 unpack_sums(data, pooling)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS.values(), ids=POOLINGS)
+def test_rows_add_up_as_the_sums_do(pooling, rng):
+    one, other = heard(pooling, rng), heard(pooling, rng)
+    rows = np.stack([one.row(), other.row(), one.row() + other.row()])
+    expected = np.stack([sums.finish() for sums in (one, other, one.merge(other))])
+    np.testing.assert_allclose(one.of_rows(rows).finish(), expected, rtol=1e-5, atol=1e-6)
