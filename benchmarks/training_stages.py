@@ -116,7 +116,7 @@ def _device(
 
     @torch.no_grad()
     def spectrograms() -> None:
-        front_end(examples.waveforms)
+        front_end(examples.sound)
 
     work = {
         "augment": lambda: augmenter(batch),

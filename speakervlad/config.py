@@ -24,6 +24,7 @@ from speakervlad.schema import (
 ENCODER_CONFIG_NAME = "config.json"
 LINEAR, THIN_RESNET, SOFTMAX = Part("linear"), Part("thin_resnet34"), Part("softmax")
 GHOSTVLAD = Part("netvlad", num_clusters=8, num_ghosts=2)
+PIECE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class EncoderConfig:
         embedding_dim: size of an embedding.
         embedding_relu: whether the layer that makes the embedding ends with a ReLU.
         embedding_norm: whether it ends with batch norm, without scale and bias.
+        piece_seconds: where a frame of the trunk sees all others, speech is cut at multiples of so
+            many seconds, and every piece is computed by itself.
         packages: installed packages that rows come from, other than this one; written into the
             ``config.json`` of an encoder, not set by hand.
     """
@@ -53,6 +56,7 @@ class EncoderConfig:
     embedding_dim: Size = 512
     embedding_relu: bool = True
     embedding_norm: bool = False
+    piece_seconds: Annotated[float, Range(at_least=2, at_most=3600)] = PIECE_SECONDS
     packages: tuple[str, ...] = ()
 
 
@@ -67,6 +71,10 @@ class TeacherConfig:
     Attributes:
         embeddings: a file as ``embed`` writes for every speed of ``augment.speeds``, in their
             order; none for no teacher.
+        start: the teacher is the encoder of ``init_from`` on the whole utterance without effects,
+            less the mean embedding; it needs ``data.frame_cache``, and no file. With
+            ``train.frozen_norm`` that mean is subtracted from the embeddings, too.
+        init_classes: classes start at the mean target of their utterances.
         cosine: weight of the cosine distance to the teacher's vector.
         similarity: weight of the difference between the cosine matrices of both.
         labels: weight of the classifier's loss.
@@ -75,10 +83,45 @@ class TeacherConfig:
     """
 
     embeddings: tuple[str, ...] = ()
+    start: bool = False
+    init_classes: bool = False
     cosine: NonNegative = 0.0
     similarity: NonNegative = 0.0
     labels: NonNegative = 1.0
     fewest_utterances: Positive = 1
+
+
+@dataclass(frozen=True)
+class FrameCacheConfig:
+    """Frames of a frozen trunk, computed once, of which training then takes crops.
+
+    Copy 0 of an utterance is as it was recorded, others have the effects of ``augment``, drawn by
+    ``(train.seed, copy, index)``; at another speed than 1 a copy is of another speaker. Frames are
+    kept as float16, 2 bytes for each of the trunk's outputs.
+
+    Attributes:
+        folder: where frames are kept, to be used again; none computes every crop anew.
+        copies: copies of an utterance with effects; 1.5 makes a second one of half of them.
+        clean_share: probability that a crop is of copy 0, where there are others.
+        longest_seconds: a copy with effects is a part of so many seconds of a longer utterance; 0
+            takes all of it.
+        short_every: of every so many copies one is a short part; 0 for none.
+        short_seconds: duration of a short part, ``[shortest, longest]``; a trunk whose frames see
+            all others knows more in a crop of a long recording's frames than in a short recording.
+        crop_seconds: duration of a crop, ``[shortest, longest]``, the same for all of a batch.
+        backend: what computes the trunk, on the CPU: ``auto`` takes OpenVINO where it is installed.
+        precision: in which it does; ``auto`` takes bfloat16 where the processor has it.
+    """
+
+    folder: str | None = None
+    copies: Annotated[float, Range(at_least=0, at_most=1000)] = 0.0
+    clean_share: Share = 0.5
+    longest_seconds: Seconds = 0.0
+    short_every: Count = 4
+    short_seconds: tuple[float, ...] = (1.0, 3.0)
+    crop_seconds: tuple[float, ...] = (1.2, 3.6)
+    backend: Literal["auto", "openvino", "torch"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -103,6 +146,12 @@ class DataConfig:
         crops_per_visit: crops of an utterance in one batch, each with its own augmentation.
         speakers_per_batch: speakers of a balanced batch; 0 shuffles utterances instead.
         utterances_per_speaker: utterances of each speaker in a balanced batch.
+        speaker_balance: draw utterances with replacement, each as often as one over the number of
+            its speaker's utterances to this power: 1 makes speakers equally frequent, 0.5 lies
+            between. 0 takes every utterance once in an epoch.
+        rivals: column of the manifest, such as ``corpus``: in the classifier's loss a speaker
+            competes only with those of the same value. Without, with all others.
+        frame_cache: frames of a frozen trunk.
         max_bad_fraction: share of the files that may be unreadable.
         num_workers: processes that read and augment; 0 reads in the training process.
     """
@@ -119,6 +168,9 @@ class DataConfig:
     crops_per_visit: Positive = 1
     speakers_per_batch: Count = 0
     utterances_per_speaker: Positive = 1
+    speaker_balance: Share = 0.0
+    rivals: str = ""
+    frame_cache: FrameCacheConfig = field(default_factory=FrameCacheConfig)
     max_bad_fraction: Annotated[float, Range(at_least=0, below=1)] = 0.0
     num_workers: Annotated[int, Range(at_least=0, at_most=1024)] = 2
 
@@ -140,6 +192,10 @@ class AugmentConfig:
         music_snr_db: signal-to-noise ratio of music, in dB.
         babble_snr_db: signal-to-noise ratio of babble, in dB.
         babble_speakers: how many voices make babble.
+        interruption_probability: probability that a stretch of a crop is replaced by noise, music
+            or babble.
+        interruption_seconds: its duration, of which at most half the crop is used.
+        interruption_db: its level above that of the crop, in dB.
         rir_manifest: room impulse responses.
         rir_root: folder that the paths of responses are in; that of their manifest by default.
         rir_probability: probability that a crop is convolved with a room's response.
@@ -169,6 +225,9 @@ class AugmentConfig:
     music_snr_db: tuple[float, ...] = (5.0, 15.0)
     babble_snr_db: tuple[float, ...] = (13.0, 20.0)
     babble_speakers: tuple[int, ...] = (3, 8)
+    interruption_probability: Share = 0.0
+    interruption_seconds: tuple[float, ...] = (0.3, 2.0)
+    interruption_db: tuple[float, ...] = (-10.0, 10.0)
     rir_manifest: str | None = None
     rir_root: str | None = None
     rir_probability: Share = 0.0
@@ -252,6 +311,8 @@ class TrainConfig:
             many utterances; 0 starts at random.
         freeze_trunk_steps: the trunk does not learn in so many first steps.
         frozen_stages: the trunk's stem and so many of its stages stay as they start; 0 for none.
+        frozen_trunk: the whole trunk stays as it starts, statistics of its batch norms included.
+        frozen_norm: the statistics of ``encoder.embedding_norm`` stay as they start.
         log_every: steps between reports.
         save_every: steps between saves.
         validate_every: steps between validations.
@@ -269,6 +330,8 @@ class TrainConfig:
     vlad_init_utterances: Count = 0
     freeze_trunk_steps: Count = 0
     frozen_stages: Count = 0
+    frozen_trunk: bool = False
+    frozen_norm: bool = False
     log_every: Positive = 10
     save_every: Positive = 500
     validate_every: Positive = 500

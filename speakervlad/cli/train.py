@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli.console import notes, set_up_logging, training_line
+from speakervlad.cli.console import notes, set_up_logging, track, training_line
+from speakervlad.progress import silent
 
 
 def train(
@@ -34,7 +35,7 @@ def train(
     from speakervlad.training.run import train as run
 
     with training_line(enabled=is_main) as show:
-        folder = run(experiment, show)
+        folder = run(experiment, show, track if is_main else silent)
     if is_main and folder:
         notes.print(f"encoder: {folder}")
     elif is_main:

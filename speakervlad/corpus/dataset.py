@@ -309,3 +309,53 @@ class BalancedSampler(Sampler[tuple[int, int]]):
             (epoch, int(utterances[orders[epoch][offset]]))
             for epoch, offset in zip(epochs.tolist(), offsets.tolist(), strict=True)
         ]
+
+
+class DrawSampler(Sampler[tuple[int, int]]):
+    """Yields ``(position, index)``, an utterance drawn with replacement at every position.
+
+    The block of ``BLOCK`` positions b is drawn by ``np.random.default_rng((seed, b))``. ``start``,
+    ``rank``, ``world_size`` slice the stream as in `EndlessSampler`.
+    """
+
+    BLOCK = 4096
+
+    def __init__(
+        self,
+        shares: np.ndarray,
+        *,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Take how often each utterance is drawn in comparison, (utterances,), some of it above 0.
+
+        Raises:
+            InputError: no utterance can be drawn.
+        """
+        if not shares.sum() > 0:
+            raise InputError("no utterance can be used.")
+        self.edges = np.cumsum(shares) / shares.sum()
+        self.seed = seed
+        self.start = start
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        position = self.start + (self.rank - self.start) % self.world_size
+        while True:
+            block, offset = divmod(position, self.BLOCK)
+            drawn = np.random.default_rng((self.seed, block)).random(self.BLOCK)
+            found = np.searchsorted(self.edges, drawn, "right").clip(max=len(self.edges) - 1)
+            own = range(offset, self.BLOCK, self.world_size)
+            for place in own:
+                yield block * self.BLOCK + place, int(found[place])
+            position += len(own) * self.world_size
+
+
+def draw_shares(speaker_indices: np.ndarray, balance: float) -> np.ndarray:
+    """How often utterances (utterances,) are drawn: one over their speaker's count to a power."""
+    counts = np.bincount(speaker_indices)[speaker_indices]
+    shares = counts.astype(np.float64) ** -balance
+    return shares / shares.sum()

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from speakervlad.audio.recording import SampleWave
 from speakervlad.config import encoder_values
@@ -120,7 +121,9 @@ def export_onnx(
     return worst
 
 
-def trace(network: Network, num_bins: int, where: str, *, optimise: bool = True) -> onnx.ModelProto:
+def trace(
+    network: nn.Module, num_bins: int, where: str, *, optimise: bool = True, batched: bool = False
+) -> onnx.ModelProto:
     """The network as a graph of any length, by torch's exporter.
 
     Args:
@@ -128,12 +131,15 @@ def trace(network: Network, num_bins: int, where: str, *, optimise: bool = True)
         num_bins: rows of a spectrogram.
         where: names the encoder, for messages.
         optimise: let the exporter merge nodes, which changes constants.
+        batched: of any number of spectrograms; of one without.
 
     Raises:
         InputError: torch cannot export it.
     """
-    example = torch.zeros(1, num_bins, TRACED_FRAMES)
-    dynamic = {INPUT: {2: torch.export.Dim.DYNAMIC}}
+    example = torch.zeros(2 if batched else 1, num_bins, TRACED_FRAMES)
+    axes = (0, 2) if batched else (2,)
+    # By position: networks name what they are given as they like.
+    dynamic = (dict.fromkeys(axes, torch.export.Dim.DYNAMIC),)
     names = [FRAMES, WEIGHTS][: 1 + (network(example)[1] is not None)]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:

@@ -27,9 +27,10 @@ from speakervlad.sound import SAMPLE_RATE
 
 # Longer signals are computed in chunks: it bounds the memory and costs the chunks' context.
 CHUNK_SECONDS = 20
-# Where every frame sees the whole recording, up to so much of it is computed in one piece; longer
-# ones in several, whose sums are merged.
-WHOLE_SECONDS = 60
+# Of a piece, where every frame sees all of its piece: a rest that is shorter joins the last one.
+LEAST_PIECE_SECONDS = 2.0
+# Of files that were exported before pieces had a length of their own.
+OLD_PIECE_SECONDS = 60.0
 # Frames at a cut are reflections of the signal; both lie in what is thrown away.
 EDGE_FRAMES = 2
 
@@ -105,11 +106,17 @@ def plan_chunks(num_samples: int, grid: FrameGrid, chunk_frames: int) -> list[Ch
     return chunks
 
 
-def plan_pieces(num_samples: int, most: int) -> list[Chunk]:
-    """Equal pieces of at most so many samples, each for itself."""
-    count = max(1, math.ceil(num_samples / most))
-    cuts = np.linspace(0, num_samples, count + 1).astype(int).tolist()
-    return [Chunk(start, stop, 0, None) for start, stop in pairwise(cuts)]
+def plan_pieces(num_samples: int, seconds: float) -> list[Chunk]:
+    """Cut at multiples of so many seconds, each piece for itself.
+
+    The rest is a piece of its own, or part of the last one if it is shorter than 2 s. Where the
+    cuts are depends on nothing but the recording, so that its embedding does not either.
+    """
+    piece = round(seconds * SAMPLE_RATE)
+    count, rest = divmod(num_samples, piece)
+    count += rest >= LEAST_PIECE_SECONDS * SAMPLE_RATE
+    cuts = [piece * number for number in range(max(count, 1))]
+    return [Chunk(start, stop, 0, None) for start, stop in pairwise([*cuts, num_samples])]
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,7 @@ class Ends:
         stem_padding: kernel and stride of the network's first layer along time, see ``Trunk``.
         pooling: moments of the descriptors to a pooled vector.
         projection: pooled vector to embedding.
+        piece_seconds: of a piece, where ``context`` is None.
     """
 
     front_end: FrontEnd
@@ -159,6 +167,7 @@ class Ends:
     stem_padding: tuple[int, int]
     pooling: Finish
     projection: Projection
+    piece_seconds: float = OLD_PIECE_SECONDS
 
     @property
     def dim(self) -> int:
@@ -181,6 +190,7 @@ class Ends:
                 "stem_padding": self.stem_padding,
                 "pooling": self.pooling.to_notes(),
                 "relu": self.projection.relu,
+                "piece_seconds": self.piece_seconds,
             }
         )
 
@@ -214,6 +224,7 @@ class Ends:
             (int(kernel), int(stride)),
             Finish.from_notes(notes["pooling"], arrays),
             Projection(weight, bias, bool(notes["relu"]), mean, scale),
+            float(notes.get("piece_seconds", OLD_PIECE_SECONDS)),
         )
 
 
@@ -315,7 +326,7 @@ class FrameEncoder:
 
     def _plan(self, num_samples: int) -> list[Chunk]:
         if self.ends.context is None:
-            return plan_pieces(num_samples, WHOLE_SECONDS * SAMPLE_RATE)
+            return plan_pieces(num_samples, self.ends.piece_seconds)
         return plan_chunks(num_samples, self.ends.grid, self.chunk_frames)
 
     def _extended(self, wave: Wave, mirror: bool) -> Wave:
@@ -328,9 +339,13 @@ class FrameEncoder:
         return wave
 
     def _statistics(self, wave: Wave, plan: list[Chunk]) -> Statistics | None:
-        """Those of the whole recording, from a first pass; None where frames do without."""
+        """Those of the whole recording, from a first pass; None where frames do without.
+
+        Pieces have statistics of their own, as they have a context of their own.
+        """
         front_end = self.ends.front_end
-        if len(plan) == 1 or front_end.normalise not in ("time", "time_mean"):
+        is_whole = len(plan) == 1 or self.ends.context is None
+        if is_whole or front_end.normalise not in ("time", "time_mean"):
             return None
         total, squares, count = np.zeros(()), np.zeros(()), 0
         for chunk in plan:

@@ -47,6 +47,18 @@ class Network(nn.Module):
         return self
 
 
+class TrunkNetwork(nn.Module):
+    """Padded spectrograms to the trunk's own frames, all channels and rows of each."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk = fuse(_Convolve(trunk).eval())
+        self.eval().requires_grad_(False)
+
+    def forward(self, spectrogram: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.trunk(spectrogram).flatten(1, 2), None
+
+
 class _Convolve(nn.Module):
     """A trunk as a function of padded spectrograms, for ``torch.fx``."""
 
@@ -76,6 +88,7 @@ def ends_of(encoder: SpeakerEncoder) -> Ends:
         Projection(
             _array(linear.weight), _array(linear.bias), projection.relu, _array(mean), _array(scale)
         ),
+        encoder.piece_seconds,
     )
 
 

@@ -280,7 +280,7 @@ class OnnxBackend(ExportedBackend):
 
 
 @cache
-def _openvino_core() -> Any:  # noqa: ANN401
+def openvino_core() -> Any:  # noqa: ANN401
     """OpenVINO's one entry, kept as long as the process.
 
     Its CPU plugin gives the thread that compiles first a signal stack of its own, and unmaps it
@@ -295,7 +295,7 @@ class OpenVinoBackend(ExportedBackend):
     """One exported encoder in OpenVINO on the CPU, in float32 or bfloat16."""
 
     def _open(self, data: bytes) -> None:
-        self._model = _openvino_core().read_model(data)
+        self._model = openvino_core().read_model(data)
 
     def _read_notes(self) -> dict[str, str]:
         info = self._model.get_rt_info()
@@ -326,7 +326,7 @@ class OpenVinoBackend(ExportedBackend):
             # Pinned threads of two processes would meet on the same cores.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = _openvino_core().compile_model(self._model, "CPU", options)
+        compiled = openvino_core().compile_model(self._model, "CPU", options)
         has_weights = len(compiled.outputs) == 2
         requests = threading.local()
 

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from speakervlad.config import PIECE_SECONDS
 from speakervlad.models.losses import Classifier, Distillation, Loss
 from speakervlad.models.pooling import Pooling
 from speakervlad.models.spectrogram import Spectrogram
@@ -64,7 +65,9 @@ class SpeakerEncoder(nn.Module):
     """Waveforms of 16 kHz in [-1, 1] to utterance embeddings.
 
     ``forward`` returns the embeddings that the classifier sees, of any length; cosine scoring is
-    indifferent to it, and ``inference`` hands out unit vectors.
+    indifferent to it, and ``inference`` hands out unit vectors. It computes what it is given in one
+    piece; ``piece_seconds`` tells inference how to cut what is longer, if the trunk's frames see
+    all of their piece.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class SpeakerEncoder(nn.Module):
         descriptors: ColumnDescriptors | RowMean,
         pooling: Pooling,
         projection: Projection,
+        piece_seconds: float = PIECE_SECONDS,
     ) -> None:
         super().__init__()
+        self.piece_seconds = piece_seconds
         self.front_end = front_end
         self.trunk = trunk
         self.descriptors = descriptors
@@ -138,12 +143,14 @@ class SpeakerClassifier(nn.Module):
 
     def forward(
         self,
-        waveforms: Float[Tensor, "batch samples"],
+        sound: Float[Tensor, "batch samples"] | FeatureMap,
         speakers: Int[Tensor, " batch"],
         keep: SpectrogramMask = None,
         targets: Float[Tensor, "batch teacher_dim"] | None = None,
     ) -> Loss:
-        embeddings = self.encoder(waveforms, keep)
+        """The loss of waveforms, or of feature maps that the trunk has made before."""
+        is_map = sound.dim() == 4
+        embeddings = self.encoder.embed_map(sound) if is_map else self.encoder(sound, keep)
         loss = self.classifier(embeddings, speakers)
         if targets is None or self.distillation is None:
             return loss

@@ -86,7 +86,9 @@ def assemble_encoder(config: EncoderConfig) -> SpeakerEncoder:
         relu=config.embedding_relu,
         batch_norm=config.embedding_norm,
     )
-    return SpeakerEncoder(Spectrogram(front_end), trunk, descriptors, pooling, projection)
+    return SpeakerEncoder(
+        Spectrogram(front_end), trunk, descriptors, pooling, projection, config.piece_seconds
+    )
 
 
 def build_classifier(part: Part, dim: int, num_speakers: int) -> Classifier:
@@ -100,7 +102,7 @@ def build_classifier(part: Part, dim: int, num_speakers: int) -> Classifier:
 
 def build_distillation(config: TeacherConfig) -> Distillation | None:
     """The terms of a teacher, if the config names one."""
-    if not config.embeddings:
+    if not (config.embeddings or config.start):
         return None
     return Distillation(labels=config.labels, cosine=config.cosine, similarity=config.similarity)
 

@@ -32,10 +32,36 @@ class Classifier(nn.Module):
     """What the trainer may call on every objective, besides its forward.
 
     ``weight`` has a row for every class.
+
+    Attributes:
+        groups: a number for every class, (classes,), whose logits compete only with those of the
+            same number; None where all compete. A loss that knows of it has ``knows_groups``.
     """
 
     weight: nn.Parameter
     margin_warmup_steps = 0
+    knows_groups = False
+    groups: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("groups", None, persistent=False)
+
+    def mean_loss(self, logits: Logits, scores: Logits, speakers: Speakers) -> Loss:
+        """Means over the rows that have a speaker; the others are -1.
+
+        Args:
+            logits: of all classes.
+            scores: by which the best class is told, which is right or wrong.
+            speakers: the right ones.
+        """
+        if self.groups is not None:
+            others = self.groups != self.groups[speakers.clamp(min=0)][:, None]
+            logits, scores = (each.masked_fill(others, -torch.inf) for each in (logits, scores))
+        correct = (scores.detach().argmax(dim=1) == speakers).float().sum()
+        count = (speakers >= 0).sum().clamp(min=1)
+        total = F.cross_entropy(logits, speakers, ignore_index=-1, reduction="sum")
+        return Loss(total / count, correct / count)
 
     def after_step(self) -> None:
         """Keep constraints on the weights; called after every update. By default there are none."""
@@ -47,13 +73,15 @@ class Classifier(nn.Module):
 class Softmax(Classifier):
     """Cross entropy over ``W x`` without bias, on embeddings of any length."""
 
+    knows_groups = True
+
     def __init__(self, dim: int, num_speakers: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(num_speakers, dim)))
 
     def forward(self, embeddings: Embeddings, speakers: Speakers) -> Loss:
         logits = at_least_float32(F.linear(embeddings, self.weight))
-        return _loss(logits, logits, speakers)
+        return self.mean_loss(logits, logits, speakers)
 
 
 class MarginSoftmax(Classifier):
@@ -66,6 +94,8 @@ class MarginSoftmax(Classifier):
         margin: m, its final value.
         margin_warmup_steps: over so many first steps the margin rises linearly from 0.
     """
+
+    knows_groups = True
 
     def __init__(
         self,
@@ -90,7 +120,7 @@ class MarginSoftmax(Classifier):
             embeddings = F.normalize(at_least_float32(embeddings))
             cosines = self.cosines(embeddings)
             with_margin = self.apply_margin(cosines, speakers)
-            return _loss(self.scale * with_margin, cosines, speakers)
+            return self.mean_loss(self.scale * with_margin, cosines, speakers)
 
     def cosines(self, embeddings: Embeddings) -> Logits:
         """Cosines between unit embeddings and classes."""
@@ -236,14 +266,6 @@ class SubcentreAAMSoftmax(AAMSoftmax):
         hard, columns = others.topk(self.hardest, dim=1)
         sines = (1 - hard.square()).clamp(min=1e-9).sqrt()
         return with_margin.scatter(1, columns, hard * margin.cos() + sines * margin.sin())
-
-
-def _loss(logits: Logits, scores: Logits, speakers: Speakers) -> Loss:
-    """Means over the rows that have a speaker; the others are -1."""
-    correct = (scores.detach().argmax(dim=1) == speakers).float().sum()
-    count = (speakers >= 0).sum().clamp(min=1)
-    total = F.cross_entropy(logits, speakers, ignore_index=-1, reduction="sum")
-    return Loss(total / count, correct / count)
 
 
 class Distillation(nn.Module):

@@ -26,6 +26,7 @@ from speakervlad.training.effects import (
     add_noise,
     change_pitch,
     change_speed,
+    interrupt,
     kept,
     respond,
     reverberate,
@@ -42,6 +43,8 @@ RANGES = (
     "music_snr_db",
     "babble_snr_db",
     "babble_speakers",
+    "interruption_seconds",
+    "interruption_db",
     "level_dbfs",
     "pitch_factors",
 )
@@ -75,6 +78,38 @@ def draw_noise(rng: np.random.Generator, material: Material) -> Values:
     if material.noise is None or rng.random() >= material.config.noise_probability:
         return None
     return material.noise.draw(rng, material.num_samples)
+
+
+def draw_interruption(rng: np.random.Generator, material: Material) -> Values:
+    """A sound as long as the crop, where a stretch of it is heard, and its level in dB."""
+    config, num_samples = material.config, material.num_samples
+    if material.noise is None or rng.random() >= config.interruption_probability:
+        return None
+    shortest, longest = config.interruption_seconds
+    wanted = round(rng.uniform(shortest, longest) * SAMPLE_RATE)
+    length = max(1, min(wanted, num_samples // 2))
+    start = int(rng.integers(num_samples - length + 1))
+    sound = np.zeros(num_samples, np.float32)
+    sound[start : start + length] = material.noise.draw(rng, length)[0]
+    lowest, highest = config.interruption_db
+    return sound, np.array([[start, length]]), rng.uniform(lowest, highest)
+
+
+def draw_pitch(rng: np.random.Generator, config: AugmentConfig) -> float:
+    """A factor of pitch and tempo; 1 leaves both."""
+    if rng.random() >= config.pitch_probability:
+        return 1.0
+    low, high = np.log(config.pitch_factors)
+    return float(np.exp(rng.uniform(low, high)))
+
+
+def draw_codec(rng: np.random.Generator, config: AugmentConfig) -> tuple[str, int] | None:
+    """A codec and its bit rate."""
+    if rng.random() >= config.codec_probability:
+        return None
+    codec = config.codecs[int(rng.integers(len(config.codecs)))]
+    _, _, bit_rates, _ = CODECS[codec]
+    return codec, int(rng.integers(*bit_rates))
 
 
 def draw_telephone(rng: np.random.Generator, material: Material) -> Values:
@@ -131,11 +166,18 @@ EFFECTS = {
     "room": Effect(3, draw_room, reverberate),
     "channel": Effect(11, draw_channel, respond),
     "noise": Effect(2, draw_noise, add_noise),
+    "interruption": Effect(12, draw_interruption, interrupt),
     "telephone": Effect(5, draw_telephone, telephone),
     "gain": Effect(6, draw_gain, scale),
     "level": Effect(9, draw_level, store),
 }
-STREAMS = {"speed": 1, "codec": 4, "time": 7, "freq": 8, "pitch": 10}
+STREAMS = {"speed": 1, "codec": 4, "time": 7, "freq": 8, "pitch": 10, "copy": 13}
+
+
+def stream_of(seed: int, place: tuple[int, int], name: str) -> np.random.Generator:
+    """The random stream of an effect for the crop ``(epoch, index)``."""
+    number = EFFECTS[name].stream if name in EFFECTS else STREAMS[name]
+    return np.random.default_rng((seed, *place, number))
 
 
 @dataclass(frozen=True)
@@ -210,6 +252,15 @@ class DrawnCrops(Dataset[DrawnCrop]):
         self.crops, self.config, self.time, self.freq = crops, config, time, freq
         self.material = Material(config, noise, rooms, crops.crop_samples)
 
+    @property
+    def manifest(self) -> Manifest:
+        """The utterances."""
+        return self.crops.manifest
+
+    def bad_utterances(self) -> list[str]:
+        """Ids of the utterances that could not be read so far."""
+        return self.crops.bad_utterances()
+
     def __len__(self) -> int:
         return len(self.crops)
 
@@ -234,28 +285,15 @@ class DrawnCrops(Dataset[DrawnCrop]):
         )
 
     def _rng(self, name: str, place: tuple[int, int]) -> np.random.Generator:
-        stream = EFFECTS[name].stream if name in EFFECTS else STREAMS[name]
-        return np.random.default_rng((self.crops.seed, *place, stream))
+        return stream_of(self.crops.seed, place, name)
 
     def _heard(self, waveform: np.ndarray, place: tuple[int, int]) -> np.ndarray:
-        pitched = self._pitched(waveform, self._rng("pitch", place))
-        return self._coded(pitched, self._rng("codec", place))
-
-    def _pitched(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """As much as without, of what was read for the highest pitch."""
-        config = self.config
-        size = int(len(waveform) / reserve(config) + 1e-6)
-        if rng.random() >= config.pitch_probability:
-            return waveform[:size]
-        low, high = np.log(config.pitch_factors)
-        return change_pitch(waveform, float(np.exp(rng.uniform(low, high))), size)
-
-    def _coded(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if rng.random() >= self.config.codec_probability:
-            return waveform
-        codec = self.config.codecs[int(rng.integers(len(self.config.codecs)))]
-        _, _, bit_rates, _ = CODECS[codec]
-        return transcode(waveform, codec, int(rng.integers(*bit_rates)))
+        # As much as without another pitch, of what was read for the highest one.
+        size = int(len(waveform) / reserve(self.config) + 1e-6)
+        factor = draw_pitch(self._rng("pitch", place), self.config)
+        pitched = waveform[:size] if factor == 1 else change_pitch(waveform, factor, size)
+        codec = draw_codec(self._rng("codec", place), self.config)
+        return pitched if codec is None else transcode(pitched, *codec)
 
 
 def collate(crops: list[DrawnCrop]) -> DrawnBatch:
@@ -282,11 +320,12 @@ def _drawn(values: list[Values]) -> Drawn:
 class Examples(NamedTuple):
     """What a training step takes: (batch, samples), (batch,) and, if masked, (batch, freq, time).
 
-    ``keep`` is false where the spectrogram is masked. ``targets`` (batch, dim) are a teacher's; a
+    ``sound`` may also be the feature maps (batch, channel, row, frame) of a frozen trunk. ``keep``
+    is false where the spectrogram is masked. ``targets`` (batch, dim) are a teacher's; a
     row without a label then has class -1.
     """
 
-    waveforms: Tensor
+    sound: Tensor
     classes: Tensor
     keep: Tensor | None = None
     targets: Tensor | None = None
@@ -361,16 +400,14 @@ class Augmenter:
         return values.to(self.device, non_blocking=True)
 
 
-def build_crops(
-    config: AugmentConfig, crops: UtteranceDataset, spectrogram: tuple[int, int]
-) -> DrawnCrops:
-    """Crops with what is drawn for them; ``spectrogram`` has so many bins and frames.
+def build_sources(config: AugmentConfig) -> tuple[NoiseSource | None, RoomSource | None]:
+    """Where noise and rooms come from, as far as they are asked for.
 
     Raises:
-        InputError: a manifest cannot be read, or a mask is wider than the spectrogram.
+        InputError: a manifest cannot be read.
     """
     noise = rooms = None
-    if config.noise_probability and config.noise_manifest:
+    if (config.noise_probability or config.interruption_probability) and config.noise_manifest:
         ratios = (config.noise_snr_db, config.music_snr_db, config.babble_snr_db)
         noise = NoiseSource(
             Manifest.load(config.noise_manifest, config.noise_root),
@@ -380,6 +417,18 @@ def build_crops(
     if config.rir_probability and config.rir_manifest:
         manifest = Manifest.load(config.rir_manifest, config.rir_root)
         rooms = RoomSource(manifest, round(config.rir_seconds * SAMPLE_RATE))
+    return noise, rooms
+
+
+def build_crops(
+    config: AugmentConfig, crops: UtteranceDataset, spectrogram: tuple[int, int]
+) -> DrawnCrops:
+    """Crops with what is drawn for them; ``spectrogram`` has so many bins and frames.
+
+    Raises:
+        InputError: a manifest cannot be read, or a mask is wider than the spectrogram.
+    """
+    noise, rooms = build_sources(config)
     num_bins, num_frames = spectrogram
     time = Masks(config.time_masks, config.time_mask_frames, num_frames)
     freq = Masks(config.freq_masks, config.freq_mask_bins, num_bins)
@@ -428,11 +477,12 @@ def _check_speeds(speeds: tuple[float, ...]) -> None:
 
 
 def _check_sources(config: AugmentConfig) -> None:
-    if config.noise_probability and config.noise_manifest is None:
-        raise InputError(
-            "augment.noise_probability needs augment.noise_manifest. "
-            "Write one with `speakervlad prepare --layout musan`."
-        )
+    for key in ("noise_probability", "interruption_probability"):
+        if getattr(config, key) and config.noise_manifest is None:
+            raise InputError(
+                f"augment.{key} needs augment.noise_manifest. "
+                "Write one with `speakervlad prepare --layout musan`."
+            )
     if config.noise_probability and config.babble_speakers[0] < 1:
         raise InputError("augment.babble_speakers: babble needs at least 1 voice.")
     if config.rir_probability and config.rir_manifest is None:

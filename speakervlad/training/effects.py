@@ -72,6 +72,24 @@ def add_noise(
     return waveforms + noise * (ratio * 10 ** (-snr_db[:, None] / 10)).sqrt()
 
 
+def interrupt(
+    waveforms: Waveforms,
+    sounds: Waveforms,
+    spans: Float[Tensor, "batch 1 2"],
+    level_db: Float[Tensor, " batch"],
+) -> Waveforms:
+    """Replace a span ``(start, length)`` of each waveform by what is there in a sound.
+
+    The sound comes at a ratio of its mean power in the span to that of the whole waveform.
+    """
+    inside = ~kept(spans.long(), waveforms.shape[1])
+    heard = torch.where(inside, sounds, 0)
+    own = heard.square().sum(dim=1, keepdim=True) / inside.sum(dim=1, keepdim=True)
+    ratio = power(waveforms) / own.clamp(min=1e-12)
+    gain = (ratio * 10 ** (level_db[:, None] / 10)).sqrt()
+    return torch.where(inside, heard * gain, waveforms)
+
+
 def telephone(waveforms: Waveforms) -> Waveforms:
     """Through a telephone line: 300 to 3400 Hz, 8 kHz, 8-bit mu-law (ITU-T G.711), at full swing.
 

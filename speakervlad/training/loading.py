@@ -4,7 +4,7 @@ import atexit
 import os
 import signal
 from collections.abc import Iterator
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from torch.utils.data import DataLoader
 from speakervlad.config import Config
 from speakervlad.corpus.dataset import (
     BalancedSampler,
+    DrawSampler,
     EndlessSampler,
     UtteranceDataset,
     batches,
+    draw_shares,
 )
 from speakervlad.errors import InputError
 from speakervlad.models.frontend import FrontEnd
@@ -23,13 +25,13 @@ from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import (
     Augmenter,
-    DrawnBatch,
     DrawnCrops,
     build_crops,
     collate,
     read_samples,
 )
 from speakervlad.training.distributed import LEAVE_SIGNALS, World, children_ignore_signals
+from speakervlad.training.frame_crops import FrameBatch, FrameCrops
 from speakervlad.training.teacher import Targets
 
 
@@ -100,10 +102,13 @@ def crop_frames(config: Config, front_end: FrontEnd) -> int:
 
 def build_sampler(
     config: Config, manifest: Manifest, step: int, world: World
-) -> EndlessSampler | BalancedSampler:
+) -> EndlessSampler | BalancedSampler | DrawSampler:
     """This process's share of the one endless stream of ``(epoch, index)``, from ``step`` on."""
     start = step * config.train.batch_size
     seed, data = config.train.seed, config.data
+    if data.speaker_balance:
+        shares = draw_shares(manifest.speaker_indices, data.speaker_balance)
+        return build_draws(config, shares, step, world)
     if data.speakers_per_batch:
         return BalancedSampler(
             manifest.speaker_indices,
@@ -128,23 +133,46 @@ def build_sampler(
     )
 
 
+def build_draws(config: Config, shares: np.ndarray, step: int, world: World) -> DrawSampler:
+    """The same, drawn with replacement, each utterance as often as its share (utterances,) says."""
+    return DrawSampler(
+        shares,
+        seed=config.train.seed,
+        start=step * config.train.batch_size,
+        rank=world.rank,
+        world_size=world.size,
+    )
+
+
+def frame_shares(config: Config, crops: FrameCrops) -> np.ndarray:
+    """How often utterances (utterances,) are drawn of which there are frames."""
+    shares = draw_shares(crops.manifest.speaker_indices, config.data.speaker_balance)
+    return np.where(crops.usable, shares, 0)
+
+
 def visits_by_length(num_samples: np.ndarray, seconds: float) -> np.ndarray:
     """Visits per epoch (utterances,): one for every ``seconds`` of each, at least one."""
     return np.maximum(1, np.rint(num_samples / (SAMPLE_RATE * seconds))).astype(np.int64)
 
 
-def build_loader(config: Config, dataset: DrawnCrops, step: int, world: World) -> DataLoader:
+def build_loader(
+    config: Config, dataset: DrawnCrops | FrameCrops, step: int, world: World
+) -> DataLoader:
     """This process's share of the batches, read by spawned workers.
 
     Workers are spawned: a fork would inherit CUDA, gloo and OpenMP threads in any state, and a fork
     server would die of the SIGTERM that a scheduler sends to the whole process group.
     """
     num_workers = config.data.num_workers
+    if isinstance(dataset, FrameCrops):
+        sampler = build_draws(config, frame_shares(config, dataset), step, world)
+    else:
+        sampler = build_sampler(config, dataset.manifest, step, world)
     return DataLoader(
         dataset,
         batch_size=config.train.batch_size // world.size,
-        sampler=build_sampler(config, dataset.crops.manifest, step, world),
-        collate_fn=collate,
+        sampler=sampler,
+        collate_fn=_as_it_is if isinstance(dataset, FrameCrops) else collate,
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,
         worker_init_fn=_start_worker if num_workers else None,
@@ -152,7 +180,12 @@ def build_loader(config: Config, dataset: DrawnCrops, step: int, world: World) -
     )
 
 
-def stream(loader: DataLoader) -> Iterator[DrawnBatch]:
+def _as_it_is(batch: FrameBatch) -> FrameBatch:
+    """A batch that was made as one."""
+    return batch
+
+
+def stream(loader: DataLoader) -> Iterator[Any]:
     """The batches, by workers that leave it to the training to answer signals.
 
     Raises:
@@ -160,7 +193,7 @@ def stream(loader: DataLoader) -> Iterator[DrawnBatch]:
     """
     with children_ignore_signals():
         iterator = iter(loader)
-    return cast("Iterator[DrawnBatch]", batches(iterator))
+    return batches(iterator)
 
 
 def _start_worker(worker: int) -> None:

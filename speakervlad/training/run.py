@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ from speakervlad.encoder.encoder import Embedder
 from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
+from speakervlad.models.encoder import SpeakerClassifier, SpeakerEncoder
 from speakervlad.models.folder import (
     build_classifier,
     build_encoder,
@@ -23,17 +25,22 @@ from speakervlad.models.folder import (
     save_encoder,
 )
 from speakervlad.models.tables import complete_part
+from speakervlad.progress import Track, silent
 from speakervlad.schema import from_dict, to_dict
 from speakervlad.scoring.decision import LabelledScores, learn_thresholds
 from speakervlad.scoring.metrics import equal_error_rate
 from speakervlad.tables.manifest import Manifest
-from speakervlad.training.augment import DrawnBatch, check_augment
+from speakervlad.training.augment import check_augment
 from speakervlad.training.distributed import World, join_world, preemption
+from speakervlad.training.frame_cache import check_cache, open_cache
+from speakervlad.training.frame_crops import FrameCrops, FrameExamples, build_frame_crops
+from speakervlad.training.frame_targets import start_targets
 from speakervlad.training.loading import (
     build_augmenter,
     build_dataset,
     build_loader,
     check_batches,
+    frame_shares,
     num_classes,
     stream,
 )
@@ -46,9 +53,16 @@ from speakervlad.training.run_folder import (
     keep_last,
     open_run,
 )
-from speakervlad.training.start import build_model, init_vlad
+from speakervlad.training.start import (
+    build_model,
+    init_classes,
+    init_vlad,
+    noisy_crops,
+    set_groups,
+    subtract,
+)
 from speakervlad.training.state import DataIdentity, TrainingState
-from speakervlad.training.teacher import check_teacher, read_targets
+from speakervlad.training.teacher import Targets, check_teacher, read_targets
 from speakervlad.training.trainer import build_trainer, check_schedule
 from speakervlad.training.validation import Interrupted, read_lists, until
 from speakervlad.verification.listed import TrialList, score_lists
@@ -66,7 +80,7 @@ def no_show(step: int, total: int, line: str) -> None:
     """Shows nothing."""
 
 
-def train(config: Config, show: Show = no_show) -> Path | None:
+def train(config: Config, show: Show = no_show, track: Track = silent) -> Path | None:
     """Run or resume the experiment that a config describes.
 
     Leaves in ``run_dir``: ``config.yaml``, ``train.log``, ``metrics.jsonl``, ``tensorboard/``,
@@ -88,7 +102,7 @@ def train(config: Config, show: Show = no_show) -> Path | None:
         manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
         lists = read_lists(config.data)
         with hold_run(config, world):
-            is_done = Run(config, world, manifest, lists, show).go()
+            is_done = Run(config, world, manifest, lists, show, track).go()
     return Path(config.run_dir) / "encoder" if is_done else None
 
 
@@ -122,6 +136,7 @@ def check_config(config: Config, world_size: int) -> Config:
     check_batches(config)
     check_augment(config.augment)
     check_teacher(config)
+    check_cache(config)
     with torch.device("meta"):
         encoder = build_encoder(config.encoder)
         build_classifier(config.classifier, encoder.dim, 2)
@@ -143,27 +158,19 @@ class Run:
         manifest: Manifest,
         lists: list[TrialList],
         show: Show,
+        track: Track = silent,
     ) -> None:
         self.config, self.world, self.manifest, self.lists = config, world, manifest, lists
-        self.show = show
+        self.show, self.track = show, track
         self.folder = Path(config.run_dir)
         model = build_model(config, num_classes(config, manifest))
-        front_end = model.encoder.front_end.spec
-        self.dataset = build_dataset(config, manifest, front_end)
-        self.augmenter = build_augmenter(
-            config,
-            front_end,
-            len(manifest.speaker_names),
-            world.device,
-            read_targets(config, manifest),
-        )
+        set_groups(model.classifier, config, manifest)
+        targets = self._open_material(model.encoder)
         self.data = DataIdentity.of(manifest)
         state = open_run(config, world, self.data)
         self.step, self.best_eer = (state.step, state.best_eer) if state else (0, math.inf)
-        if state is None and config.train.vlad_init_utterances:
-            init_vlad(
-                model, self.dataset.crops, config.train.vlad_init_utterances, config.train.seed
-            )
+        if state is None:
+            self._start(model, targets)
         self.trainer = build_trainer(config, model, world)
         window = torch.zeros(0, 2)
         if state:
@@ -173,6 +180,47 @@ class Run:
         self.window_start = (self.step, time.perf_counter())
         self.log = RunLog(self.folder, self.step) if world.is_main else None
         self.validated_step = self._read_last_validation()
+
+    def _open_material(self, encoder: SpeakerEncoder) -> Targets | None:
+        """What is trained on: crops of sound, or of cached frames; and a teacher's targets."""
+        config, world, manifest = self.config, self.world, self.manifest
+        speakers = len(manifest.speaker_names)
+        if config.data.frame_cache.folder is None:
+            front_end, targets = encoder.front_end.spec, read_targets(config, manifest)
+            self.dataset = build_dataset(config, manifest, front_end)
+            self.augmenter = build_augmenter(config, front_end, speakers, world.device, targets)
+            return targets
+        cache = open_cache(config, manifest, world, self.track)
+        self.dataset = build_frame_crops(config, cache)
+        if config.teacher.start:
+            targets = start_targets(config, cache, frame_shares(config, self.dataset), world)
+        else:
+            targets = read_targets(config, manifest)
+        shape = (encoder.trunk.channels, encoder.trunk.num_rows)
+        self.augmenter = FrameExamples(
+            shape, speakers, world.device, config.train.precision, targets
+        )
+        return targets
+
+    def _start(self, model: SpeakerClassifier, targets: Targets | None) -> None:
+        """What the first step needs to know of the training material."""
+        train = self.config.train
+        if train.vlad_init_utterances:
+            count, seed = train.vlad_init_utterances, train.seed
+            if isinstance(self.dataset, FrameCrops):
+                clean, noisy = (
+                    self.dataset.maps_of(count, model.encoder.trunk, with_effects=with_effects)
+                    for with_effects in (False, True)
+                )
+            else:
+                clean, noisy = noisy_crops(self.dataset.crops, count, seed)
+            init_vlad(model, clean, noisy, seed)
+        if targets is None:
+            return
+        if train.frozen_norm and targets.centre is not None:
+            subtract(targets.centre, model.encoder.projection)
+        if self.config.teacher.init_classes:
+            init_classes(model.classifier, targets, self.manifest.speaker_indices)
 
     def _read_last_validation(self) -> int:
         """The step of the last validation, whose EER the state cannot know: it was saved before."""
@@ -241,7 +289,7 @@ class Run:
         return self.world.any(preempted())
 
     def _report_bad_files(self) -> None:
-        bad = self.dataset.crops.bad_utterances()
+        bad = self.dataset.bad_utterances()
         if bad:
             count = len(self.manifest)
             logger.warning("%d of %d files cannot be read: %s", len(bad), count, first_few(bad))
@@ -249,7 +297,7 @@ class Run:
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.train.steps
 
-    def _train_on(self, batch: DrawnBatch) -> None:
+    def _train_on(self, batch: Any) -> None:  # noqa: ANN401 - as its augmenter takes it
         loss = self.trainer.step(self.step, self.augmenter(batch))
         self.window.add(self.step, loss, batch.index)
         self.step += 1

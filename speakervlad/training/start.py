@@ -3,13 +3,15 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from speakervlad.config import Config
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.errors import InputError
-from speakervlad.models.encoder import SpeakerClassifier, SpeakerEncoder
+from speakervlad.models.encoder import Projection, SpeakerClassifier, SpeakerEncoder
 from speakervlad.models.folder import (
     WEIGHTS_NAME,
     assemble_encoder,
@@ -20,7 +22,10 @@ from speakervlad.models.folder import (
     load_encoder_folder,
     load_strictly,
 )
+from speakervlad.models.losses import Classifier
 from speakervlad.models.pooling import NetVLAD, Pooling, SideBySide
+from speakervlad.tables.manifest import Manifest, ranks_of
+from speakervlad.training.teacher import Targets
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +33,8 @@ logger = logging.getLogger(__name__)
 SAME = 1e-4
 # Frames of the feature maps by which two encoders are compared.
 COMPARED_FRAMES = 60
+# How far the centres of one class start from its mean, as a part of a unit vector.
+CENTRE_SPREAD = 0.3
 
 
 def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
@@ -50,27 +57,121 @@ def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
     return SpeakerClassifier(encoder, classifier, build_distillation(config.teacher))
 
 
-@torch.no_grad()
-def init_vlad(
-    model: SpeakerClassifier, dataset: UtteranceDataset, num_utterances: int, seed: int
-) -> None:
-    """Start NetVLAD from k-means over descriptors of crops; ghosts from noisy crops (0 dB)."""
-    pooling = model.encoder.pooling
-    assert isinstance(pooling, NetVLAD | SideBySide)
+def noisy_crops(dataset: UtteranceDataset, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Crops (count, samples) of some utterances, and the same with white noise (0 dB)."""
     rng = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(dataset), generator=rng)[:num_utterances].tolist()
+    chosen = torch.randperm(len(dataset), generator=rng)[:count].tolist()
     crops = torch.stack([dataset[(0, index)].waveform for index in chosen])
     noise = torch.randn(crops.shape, generator=rng)
-    noisy = crops + noise * crops.square().mean(dim=1, keepdim=True).sqrt()
+    return crops, crops + noise * crops.square().mean(dim=1, keepdim=True).sqrt()
+
+
+@torch.no_grad()
+def init_vlad(model: SpeakerClassifier, clean: Tensor, noisy: Tensor, seed: int) -> None:
+    """Start NetVLAD from k-means over descriptors of crops; ghosts from those of noisy crops.
+
+    Args:
+        model: pools by NetVLAD, perhaps beside another layer.
+        clean: waveforms (count, samples), or feature maps (count, channel, row, frame).
+        noisy: the same of degraded material.
+        seed: of the k-means.
+    """
+    encoder = model.encoder
+    assert isinstance(encoder.pooling, NetVLAD | SideBySide)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
     clean_frames, noisy_frames = (
-        model.encoder.frames(batch)[0].transpose(1, 2).flatten(0, 1) for batch in (crops, noisy)
+        (encoder.describe_map(batch) if batch.dim() == 4 else encoder.frames(batch))[0]
+        .transpose(1, 2)
+        .flatten(0, 1)
+        for batch in (clean, noisy)
     )
     # The two passes in training mode have moved the running statistics.
     model.load_state_dict(state)
-    alpha = pooling.init_from(clean_frames, noisy_frames, seed=seed)
+    alpha = encoder.pooling.init_from(clean_frames, noisy_frames, seed=seed)
     logger.info("NetVLAD starts from %d descriptors, alpha %.3g", len(clean_frames), alpha)
+
+
+@torch.no_grad()
+def subtract(centre: Tensor, projection: Projection) -> None:
+    """Subtract a vector (dim,) from all embeddings from now on.
+
+    Raises:
+        InputError: a ReLU is the last thing that happens to them.
+    """
+    norm = projection.norm
+    if isinstance(norm, nn.BatchNorm1d):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean += centre * (norm.running_var + norm.eps).sqrt()
+    elif projection.relu:
+        raise InputError("train.frozen_norm needs encoder.embedding_norm, or no embedding_relu.")
+    else:
+        projection.linear.bias -= centre
+
+
+@torch.no_grad()
+def init_classes(classifier: Classifier, targets: Targets, speakers: np.ndarray) -> None:
+    """Start every class at the mean target of its utterances; classes without any stay.
+
+    Args:
+        classifier: has a class for every speaker at every speed.
+        targets: of the utterances.
+        speakers: int64 (utterances,), their numbers.
+    """
+    num_speeds, _, dim = targets.vectors.shape
+    sums = torch.zeros(num_speeds, len(targets.labelled), dim)
+    sums.index_add_(1, torch.from_numpy(speakers), targets.vectors)
+    means = F.normalize(sums.flatten(0, 1))
+    weight = classifier.weight
+    known = means.any(dim=1)
+    if weight.dim() == 3:
+        # Centres of one class must differ, or they stay the same.
+        means = F.normalize(means[:, None] + CENTRE_SPREAD * F.normalize(weight, dim=2), dim=2)
+    weight[known] = means[known].to(weight)
+
+
+def set_groups(classifier: Classifier, config: Config, manifest: Manifest) -> None:
+    """Let classes compete only with those that ``data.rivals`` says.
+
+    Raises:
+        InputError: as ``class_groups``, or the loss knows nothing of groups.
+    """
+    groups = class_groups(config, manifest)
+    if groups is not None and not classifier.knows_groups:
+        raise InputError(
+            f"data.rivals: the loss {config.classifier.kind} lets all speakers compete. Leave "
+            "data.rivals out, or take another loss."
+        )
+    classifier.groups = groups
+
+
+def class_groups(config: Config, manifest: Manifest) -> Tensor | None:
+    """A number for every class, (classes,): that of its value in the column ``data.rivals``.
+
+    Raises:
+        InputError: the manifest has no such column, or a speaker several values.
+    """
+    column = config.data.rivals
+    if not column:
+        return None
+    if column not in manifest.extra:
+        known = ", ".join(manifest.extra) or "none but those that every manifest has"
+        raise InputError(
+            f"data.rivals={column}: {config.data.train_manifest} has no such column ({known})."
+        )
+    names = sorted(set(manifest.extra[column].tolist()))
+    numbers = ranks_of(manifest.extra[column], names)
+    groups = np.full(len(manifest.speaker_names), -1)
+    groups[manifest.speaker_indices] = numbers
+    several = np.flatnonzero(groups[manifest.speaker_indices] != numbers)
+    if len(several):
+        speaker = manifest.speakers[several[0]]
+        raise InputError(
+            f"data.rivals={column}: speaker {speaker} has several values, one of which is "
+            f"{names[numbers[several[0]]]!r}. Give it one."
+        )
+    return torch.from_numpy(np.tile(groups, len(config.augment.speeds)))
 
 
 @torch.no_grad()
@@ -144,8 +245,6 @@ def _distance(one: SpeakerEncoder, other: SpeakerEncoder) -> float:
     shape = (4, trunk.channels, trunk.num_rows, COMPARED_FRAMES)
     maps = torch.randn(shape, generator=rng).relu()
     training = one.training
-    ours, theirs = (
-        nn.functional.normalize(encoder.eval().embed_map(maps)) for encoder in (one, other)
-    )
+    ours, theirs = (F.normalize(encoder.eval().embed_map(maps)) for encoder in (one, other))
     one.train(training)
     return float((ours - theirs).norm(dim=1).max())

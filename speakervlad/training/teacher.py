@@ -14,10 +14,18 @@ from speakervlad.tables.manifest import Manifest
 
 
 class Targets(NamedTuple):
-    """Float32 unit vectors (speeds, utterances, dim), and bool (speakers,): whose labels count."""
+    """What is taught.
+
+    Attributes:
+        vectors: float32 unit vectors (speeds, utterances, dim); zeros where nothing is known.
+        labelled: bool (speakers,), whose labels count.
+        centre: (dim,), the mean embedding, which was subtracted, of the encoder that a run starts
+            from.
+    """
 
     vectors: Tensor
     labelled: Tensor
+    centre: Tensor | None = None
 
 
 def check_teacher(config: Config) -> None:
@@ -27,13 +35,17 @@ def check_teacher(config: Config) -> None:
         InputError: as said.
     """
     teacher, count = config.teacher, len(config.augment.speeds)
+    if teacher.start and teacher.embeddings:
+        raise InputError("teacher.start and teacher.embeddings are two teachers. Choose one.")
     if teacher.embeddings and len(teacher.embeddings) != count:
         raise InputError(
             f"teacher.embeddings: {len(teacher.embeddings)} files for {count} speeds in "
             "augment.speeds. Name one for each, in their order."
         )
-    if teacher != TeacherConfig() and not teacher.embeddings:
-        raise InputError("teacher needs teacher.embeddings. Name a file for each speed.")
+    if teacher != TeacherConfig() and not (teacher.embeddings or teacher.start):
+        raise InputError(
+            "teacher needs teacher.embeddings, a file for each speed, or teacher.start=true."
+        )
 
 
 def read_targets(config: Config, manifest: Manifest) -> Targets | None:
@@ -57,9 +69,13 @@ def read_targets(config: Config, manifest: Manifest) -> Targets | None:
             " Make them equal, or use teacher.similarity alone, which needs one dimension of "
             "the teacher's files."
         )
+    return Targets(torch.stack(tables), labelled(config, manifest))
+
+
+def labelled(config: Config, manifest: Manifest) -> Tensor:
+    """Bool (speakers,): those with utterances enough for the classifier's loss."""
     counts = np.bincount(manifest.speaker_indices, minlength=len(manifest.speaker_names))
-    labelled = torch.from_numpy(counts >= config.teacher.fewest_utterances)
-    return Targets(torch.stack(tables), labelled)
+    return torch.from_numpy(counts >= config.teacher.fewest_utterances)
 
 
 def _table(path: str, manifest: Manifest) -> Tensor:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from speakervlad.config import Config, OptimConfig, ScheduleConfig
+from speakervlad.config import Config, OptimConfig, ScheduleConfig, TrainConfig
 from speakervlad.errors import InputError
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.losses import Loss
@@ -46,8 +46,7 @@ class Trainer:
         sync_batch_norm: whether batch statistics are those of all processes; on GPUs alone
             (``nn.SyncBatchNorm``), on CPUs every process has its own.
         compile_model: whether to run the network through ``torch.compile``.
-        frozen_stages: the trunk's stem and so many of its stages do not learn; 0 leaves the stem
-            to learn as well.
+        frozen: parts of the model that stay as they are, statistics of batch norms included.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class Trainer:
         accumulate: int = 1,
         sync_batch_norm: bool = False,
         compile_model: bool = False,
-        frozen_stages: int = 0,
+        frozen: Sequence[nn.Module] = (),
     ) -> None:
         self.model = model.to(world.device)
         if world.device.type == "cuda" or precision == "bfloat16":
@@ -74,7 +73,7 @@ class Trainer:
         self.precision = precision
         self.clip_norm = clip_norm
         self.accumulate = accumulate
-        self._frozen = model.encoder.trunk.first_stages(frozen_stages)
+        self._frozen = frozen
         for part in self._frozen:
             part.requires_grad_(False)
         if sync_batch_norm and world.size > 1:
@@ -285,5 +284,18 @@ def build_trainer(config: Config, model: SpeakerClassifier, world: World) -> Tra
         accumulate=config.train.accumulate,
         sync_batch_norm=config.train.sync_batch_norm,
         compile_model=config.train.compile,
-        frozen_stages=config.train.frozen_stages,
+        frozen=frozen_parts(config.train, model),
     )
+
+
+def frozen_parts(config: TrainConfig, model: SpeakerClassifier) -> list[nn.Module]:
+    """What a config keeps as it starts.
+
+    Raises:
+        InputError: the trunk has not so many stages.
+    """
+    encoder = model.encoder
+    parts = encoder.trunk.first_stages(config.frozen_stages)
+    if config.frozen_trunk:
+        parts = [encoder.trunk]
+    return [*parts, *([encoder.projection.norm] if config.frozen_norm else [])]

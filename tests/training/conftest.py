@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 
 from speakervlad.config import Config, load_config
+from speakervlad.models.folder import save_encoder
 from speakervlad.tables.manifest import Manifest
-from speakervlad.training.run import train
+from speakervlad.training.run import build_model, train
 
 SPEAKERS, UTTERANCES = 4, 4
 SAMPLES = 12000
@@ -63,6 +65,77 @@ def experiment(corpus, tmp_path) -> Callable[..., Config]:
     """``experiment("train.steps=3", ...)``: the tiny config with overrides."""
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny(corpus, tmp_path / "run")))
+
+    def make(*overrides: str) -> Config:
+        return load_config(path, overrides)
+
+    return make
+
+
+@pytest.fixture
+def own_manifest(corpus, tmp_path) -> Path:
+    """A copy of the corpus that a test may spoil, by its manifest."""
+    shutil.copytree(corpus, tmp_path / "corpus")
+    return tmp_path / "corpus/train.csv"
+
+
+CAMPPLUS = {
+    "front_end": {"kind": "kaldi_fbank", "num_mels": 40},
+    "trunk": {"kind": "campplus", "layers": [1, 2], "width": 0.25},
+    "descriptor_dim": 0,
+    "pooling": {"kind": "statistics", "unbiased": True},
+    "embedding_dim": 16,
+    "embedding_relu": False,
+    "embedding_norm": True,
+}
+
+
+@pytest.fixture
+def source(corpus, tmp_path) -> Path:
+    """The folder of a tiny CAM++ with statistics of batch norms as after a training."""
+    path = tmp_path / "source.yaml"
+    path.write_text(yaml.safe_dump({**tiny(corpus, tmp_path), "encoder": CAMPPLUS}))
+    config = load_config(path, ["train.seed=5"])
+    encoder = build_model(config, num_speakers=SPEAKERS).encoder
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    save_encoder(tmp_path / "source", encoder, config.encoder, {})
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def frozen(source, own_manifest, tmp_path) -> Callable[..., Config]:
+    """``frozen("train.steps=3", ...)``: a head on frames of the source's trunk, with overrides."""
+    values = tiny(own_manifest.parent, tmp_path / "run")
+    values["encoder"] = {
+        **CAMPPLUS,
+        "descriptor_dim": 12,
+        "pooling": {
+            "kind": "side_by_side",
+            "frames": {"kind": "ghost_statistics", "unbiased": True},
+            "descriptors": {
+                "kind": "netvlad",
+                "num_clusters": 3,
+                "num_ghosts": 1,
+                "assignment": "descriptors",
+            },
+        },
+    }
+    values |= {"init_from": str(source), "init_projection": True}
+    values["teacher"] = {"start": True, "init_classes": True, "cosine": 1.0, "similarity": 1.0}
+    values["data"]["frame_cache"] = {
+        "folder": str(tmp_path / "frames"),
+        "copies": 1.5,
+        "backend": "torch",
+        "crop_seconds": [0.3, 0.6],
+        "short_seconds": [0.3, 0.5],
+    }
+    values["augment"] = {"level_probability": 0.5, "channel_probability": 0.5}
+    values["train"] |= {"frozen_trunk": True, "frozen_norm": True, "vlad_init_utterances": 8}
+    path = tmp_path / "frozen.yaml"
+    path.write_text(yaml.safe_dump(values))
 
     def make(*overrides: str) -> Config:
         return load_config(path, overrides)

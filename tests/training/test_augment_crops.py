@@ -111,8 +111,8 @@ def test_a_crop_sounds_the_same_alone_and_in_any_batch(crops, augmenter):
         other = Examples(*(value.flip(0) for value in backwards[:3]))
         for batch in (together, other):
             # Rounding may tip a few samples into the next level of mu-law.
-            difference = batch.waveforms[row] - alone.waveforms[0]
-            assert difference.norm() < 2e-3 * alone.waveforms.norm()
+            difference = batch.sound[row] - alone.sound[0]
+            assert difference.norm() < 2e-3 * alone.sound.norm()
             assert batch.classes[row] == alone.classes[0]
             assert torch.equal(batch.keep[row], alone.keep[0])
 
@@ -146,7 +146,7 @@ def test_every_speed_makes_its_own_classes(crops, augmenter):
     batch = collate([crops[0, index] for index in range(16)])
     examples = augmenter(batch)
     assert examples.classes.tolist() == (batch.speaker + 4 * batch.speed).tolist()
-    assert examples.waveforms.shape == (16, CROP)
+    assert examples.sound.shape == (16, CROP)
     assert examples.keep.shape == (16, *SPECTROGRAM)
 
 
@@ -155,7 +155,7 @@ def test_no_augmentation_leaves_the_crops_alone(corpus, augmenter):
     crops = build_crops(AugmentConfig(), dataset, SPECTROGRAM)
     examples = augmenter(collate([crops[0, index] for index in range(4)]))
     for index in range(4):
-        assert torch.equal(examples.waveforms[index], dataset[0, index].waveform)
+        assert torch.equal(examples.sound[index], dataset[0, index].waveform)
     assert examples.keep is None
 
 

@@ -61,7 +61,7 @@ def test_masked_spectrograms_change_the_loss_and_a_mask_that_keeps_all_does_not(
 def test_frozen_stages_keep_weights_and_statistics_and_the_rest_learns(config, examples):
     model = build_model(config, 4)
     before = copy.deepcopy(model.state_dict())
-    trainer(model, config, frozen_stages=2).step(0, examples)
+    trainer(model, config, frozen=model.encoder.trunk.first_stages(2)).step(0, examples)
     frozen = ("encoder.trunk.stem", "encoder.trunk.stages.0.", "encoder.trunk.stages.1.")
     changed = {name for name, value in model.state_dict().items() if (value != before[name]).any()}
     assert not [name for name in changed if name.startswith(frozen)]
