@@ -12,7 +12,7 @@ from speakervlad.cli.options import ChannelOption
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.audio.segmentation import Speech
+    from speakervlad.audio.speech import Speech
 
 
 def speech(
@@ -28,7 +28,7 @@ def speech(
 
     Example: speakervlad speech call.wav --json
     """
-    from speakervlad.audio.segmentation import find_speech
+    from speakervlad.audio.recording import Recording
 
     if as_json + rttm + labels > 1:
         raise InputError("--json, --rttm and --labels: give one of them.")
@@ -36,7 +36,11 @@ def speech(
         raise InputError(f"--labels holds one recording, not {len(files)}. Take --rttm.")
     form = next((name for name, asked in {"rttm": rttm, "labels": labels}.items() if asked), None)
     show = print_json if as_json else partial(print_turns, form) if form else print_text
-    for path, found in answers(files, "listening", partial(find_speech, channel=channel)):
+
+    def find(path: Path) -> "Speech":
+        return Recording(path, channel=channel).find_speech()
+
+    for path, found in answers(files, "listening", find):
         show(path, found)
 
 

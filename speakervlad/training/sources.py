@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import read_audio, write_audio
+from speakervlad.audio.reading import read_audio
+from speakervlad.audio.writing import write_audio
 from speakervlad.corpus.work import map_parallel
 from speakervlad.errors import InputError
 from speakervlad.extras import require

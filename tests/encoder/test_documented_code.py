@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from speakervlad.config import EncoderConfig
-from speakervlad.encoder.encoder import Embedder
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.errors import InputError
 from speakervlad.models import pooling
@@ -77,7 +77,7 @@ def test_extending_adds_a_pooling_layer_by_its_class_and_row(monkeypatch):
     waveform = np.random.default_rng(0).standard_normal(20_000).astype(np.float32) / 10
     with torch.inference_mode():
         expected = torch.nn.functional.normalize(encoder(torch.from_numpy(waveform)[None]))[0]
-    ours = Embedder(TorchBackend(encoder, "cpu")).embed(waveform)
+    ours = Encoder(TorchBackend(encoder, "cpu")).embed(waveform)
     np.testing.assert_allclose(ours, expected.numpy(), atol=1e-5)
     with pytest.raises(InputError, match=r"sharpness=-1.0: must be at least 0"):
         build_encoder(replace(config, pooling=Part("attentive_average", sharpness=-1.0)))

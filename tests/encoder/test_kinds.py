@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from speakervlad.encoder.encoder import Embedder, Windows
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.runtimes import OnnxBackend, OpenVinoBackend, TorchBackend
+from speakervlad.encoder.windows import Windows
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.folder import build_classifier, load_encoder_folder
 from speakervlad.models.pooling import POOLINGS
@@ -29,7 +30,7 @@ def kind(exported_kind):
     backends = [TorchBackend(encoder, "cpu"), OnnxBackend(graph)]
     if HAS_OPENVINO:
         backends.append(OpenVinoBackend(graph, "float32"))
-    return encoder, [Embedder(backend) for backend in backends]
+    return encoder, [Encoder(backend) for backend in backends]
 
 
 def unit(encoder, waveform):
