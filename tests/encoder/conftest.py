@@ -23,6 +23,7 @@ from speakervlad.schema import Part
 SMALL_TRUNKS: dict[str, dict] = {
     "standard_resnet34": {"width": 0.25},
     "ecapa_tdnn": {"channels": 16, "out_channels": 24, "squeeze_dim": 4},
+    "speechbrain_ecapa_tdnn": {"channels": 16, "out_channels": 24, "squeeze_dim": 4},
     "campplus": {"layers": (1, 2), "width": 0.25},
 }
 
