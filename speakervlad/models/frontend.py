@@ -26,8 +26,6 @@ BLOCK_FRAMES = 128
 KALDI_SCALE = 32768.0
 KALDI_FLOOR = 2.0**-23
 
-# "frequency": every frame over its bins, as the GhostVLAD release does. "time": every bin over the
-# recording (CMVN). "time_mean": its mean alone, which takes a fixed channel out of log spectra.
 Normalisation = Literal["frequency", "time", "time_mean", "none"]
 # "reflect", "zeros": frames are centred, and what is missing at the ends of a signal is its mirror
 # image or zeros. "cut": only frames that lie in the signal ("snip edges" in Kaldi).
@@ -82,7 +80,7 @@ class FrontEnd:
         n_fft: FFT length in samples; the spectrum has ``n_fft // 2 + 1`` bins.
         win_length: length of the window in samples, centred in ``n_fft``.
         hop_length: step between frames in samples.
-        window: a row of ``WINDOWS``.
+        window: Hann's, Hamming's, or Kaldi's ``povey``.
         periodic: whether the window's first sample would follow on its last; symmetric without.
         edges: see ``Edges``.
         scale: samples are multiplied by it; Kaldi's are of 16 bits, and its scale is 32768.
@@ -103,7 +101,9 @@ class FrontEnd:
         decibels: 10 times the logarithm to the base of 10 instead of the natural one.
         range_db: values further below the loudest of the recording are raised to that distance;
             0 raises none.
-        normalise: a ``Normalisation``.
+        normalise: ``frequency`` standardises every frame over its bins, as the GhostVLAD release
+            does; ``time``, every bin over the recording (CMVN); ``time_mean`` subtracts the mean
+            of every bin alone, which takes a fixed channel out of log spectra.
         mirror: in evaluation, append the time-reversed signal to itself (the GhostVLAD release).
         min_seconds: shorter signals are repeated until they last this long.
     """

@@ -148,7 +148,7 @@ class AttentiveStatisticsPooling(Pooling):
     Args:
         dim: size D of a descriptor.
         guide_dim: not looked at.
-        attention_dim: rows of W.
+        attention_dim: size of the attention's hidden layer, the rows of W.
         per_channel: every dimension has weights of its own.
         context: attention sees, beside a descriptor, the mean and standard deviation of all.
         variance_floor: added to the variances.

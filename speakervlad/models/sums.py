@@ -111,6 +111,8 @@ class PoolingSums:
     def finish(self) -> np.ndarray:
         """The pooled vector (out,) of all frames so far, float32.
 
+        Moments with an axis in front of them, (sums, clusters, dim), give a vector each.
+
         Raises:
             ValueError: there is no frame yet.
         """
@@ -133,23 +135,28 @@ class PoolingSums:
         return exact.sum(axis=1)[:, None], exact @ frames.T
 
 
+def _flat(moments: np.ndarray) -> np.ndarray:
+    """(..., clusters, dim) as (..., clusters x dim)."""
+    return moments.reshape(*moments.shape[:-2], -1)
+
+
 def _plus(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
     return None if one is None or other is None else one + other
 
 
 def _mean(sums: PoolingSums) -> np.ndarray:
-    return (sums.first / sums.weight).ravel()  # pyright: ignore[reportOptionalOperand]
+    return _flat(sums.first / sums.weight)  # pyright: ignore[reportOptionalOperand]
 
 
 def _statistics(sums: PoolingSums) -> np.ndarray:
     mean = _mean(sums)
-    square = (sums.second / sums.weight).ravel()  # pyright: ignore[reportOptionalOperand]
+    square = _flat(sums.second / sums.weight)  # pyright: ignore[reportOptionalOperand]
     variance = np.maximum(square - np.square(mean), 0)
     if sums.pooling.correction:
         assert sums.weight is not None
         count = sums.weight.ravel()
         variance *= count / np.maximum(count - sums.pooling.correction, 1)
-    return np.concatenate([mean, np.sqrt(variance + sums.pooling.floor)])
+    return np.concatenate([mean, np.sqrt(variance + sums.pooling.floor)], axis=-1)
 
 
 def _residuals(sums: PoolingSums) -> np.ndarray:
@@ -159,7 +166,7 @@ def _residuals(sums: PoolingSums) -> np.ndarray:
         residuals = residuals - sums.weight * pooling.centers
     if pooling.intra_norm:
         residuals = unit(residuals, pooling.floor)
-    vector = residuals.ravel()
+    vector = _flat(residuals)
     return unit(vector, pooling.floor) if pooling.vector_norm else vector
 
 
