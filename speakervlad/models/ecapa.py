@@ -100,8 +100,6 @@ class ECAPATDNN(Trunk):
     num_rows = 1
     frame_stride = 1
     frame_context = None
-    # A reflection is shorter than what is reflected.
-    least_frames = max(DILATIONS) + 1
 
     def __init__(
         self,
@@ -118,6 +116,9 @@ class ECAPATDNN(Trunk):
         super().__init__()
         momentum = batch_norm_momentum
         self.summed = summed
+        if padding == "reflect":
+            # A reflection is shorter than what is reflected.
+            self.least_frames = max(DILATIONS) + 1
         self.stem = _layer(num_bins, channels, 5, momentum=momentum, padding=padding)
         self.blocks = nn.ModuleList(
             SERes2Block(channels, dilation, squeeze_dim, momentum, padding)

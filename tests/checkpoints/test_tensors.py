@@ -12,6 +12,7 @@ from torchaudio.compliance import kaldi
 from speakervlad import examples
 from speakervlad.audio.reading import read_audio
 from speakervlad.checkpoints.readers import READERS, convert
+from speakervlad.cli import main
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.encoder.export import export_onnx
 from speakervlad.errors import InputError
@@ -158,6 +159,17 @@ def test_wider_networks_are_refused(networks, tmp_path):
     message = r"head\.conv1\.weight is \(16, 1, 3, 3\), not \(32, 1, 3, 3\)"
     with pytest.raises(InputError, match=message):
         convert([tmp_path / "narrow.pt"], tmp_path / "encoder", "3d-speaker")
+
+
+def test_the_command_says_what_it_has_found(original, tmp_path, monkeypatch, capfd):
+    toolkit, path, _ = original
+    words = ["speakervlad", "convert", path, "--from", toolkit, "--out", tmp_path / "encoder"]
+    monkeypatch.setattr("sys.argv", list(map(str, words)))
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    name = "speechbrain_ecapa_tdnn, attentive_" if toolkit == "speechbrain" else "campplus, "
+    assert capfd.readouterr().err == f"{name}statistics, 24 dimensions: {tmp_path / 'encoder'}\n"
 
 
 class Bomb:

@@ -50,6 +50,7 @@ KINDS = {
     "not normalised": {"front_end": Part("log_mel", num_mels=40, normalise="none")},
     "average of rows": {"pooling": Part("average"), "descriptor_dim": 0},
     "statistics": {"pooling": Part("statistics"), "embedding_relu": True},
+    "unbiased statistics": {"pooling": Part("statistics", unbiased=True, variance_floor=1e-12)},
     "attention over the whole recording": {
         "pooling": Part("attentive_statistics", per_channel=False, context=True)
     },
