@@ -18,9 +18,9 @@ import torch
 from targets import foretold, rows_of, speaker_means, unit
 
 from speakervlad.audio.reading import read_audio
-from speakervlad.config import ENCODER_CONFIG_NAME
+from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
 from speakervlad.encoder.encoder import Embedder, load_encoder
-from speakervlad.models.folder import WEIGHTS_NAME, save_classifier
+from speakervlad.models.folder import save_classifier
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest

@@ -26,9 +26,8 @@ def convert(
 
     model = convert_keras(weights, out)
     config, pooling = model.config, model.config.pooling
-    clusters = ""
-    if pooling.kind == "netvlad":
-        clusters = f", {pooling.num_clusters}+{pooling.num_ghosts} clusters"
+    counts = pooling.options.get("num_clusters"), pooling.options.get("num_ghosts")
+    clusters = "" if None in counts else ", {}+{} clusters".format(*counts)
     classes = f", classifier of {model.num_classes} classes kept" if model.num_classes else ""
     notes.print(
         f"{config.trunk.kind}, {model.aggregation}{clusters}, "

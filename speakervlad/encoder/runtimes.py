@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from speakervlad.audio.recording import SampleWave
+from speakervlad.config import WEIGHTS_NAME
 from speakervlad.encoder.frames import Describe, Ends, FrameEncoder
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.extras import require
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 AUTO = "auto"
 GRAPH_NAME = "model.onnx"
-WEIGHTS_NAME = "model.safetensors"
 FORMAT_FAMILY = "speakervlad-encoder-"
 FORMAT = f"{FORMAT_FAMILY}3"
 INPUT, FRAMES, WEIGHTS = "spectrogram", "frames", "weights"
