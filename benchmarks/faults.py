@@ -310,7 +310,7 @@ def encoders(folder: Path) -> dict[Path, Read]:
     import h5py
     import torch
 
-    from speakervlad.checkpoints.keras import read_layers
+    from speakervlad.checkpoints.hdf5 import read_layers
     from speakervlad.config import Config, load_config, to_yaml
     from speakervlad.encoder.card import read_thresholds
     from speakervlad.encoder.export import export_onnx

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, first_few
 from speakervlad.files import parse_json
 from speakervlad.schema import (
     Count,
@@ -320,6 +320,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         if "=" not in override:
             raise InputError(f"{override}: an override is key=value, such as train.steps=100.")
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    if repeated := {key for key in keys if keys.count(key) > 1}:
+        raise InputError(f"{first_few(sorted(repeated))}: given twice. Give it once.")
     if not Path(path).is_file():
         raise InputError(f"{path}: no such config file.")
     values = _read_yaml(path, overrides)

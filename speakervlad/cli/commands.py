@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
 from speakervlad import __version__
@@ -91,6 +92,19 @@ Quiet = Annotated[
 ]
 
 
+class Command(TyperCommand):
+    """A command that refuses an option which is given twice but holds one value."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in order:
+            # Switches may be repeated; one that has an opposite may not.
+            holds_one = not (getattr(parameter, "is_flag", False) or parameter.multiple)
+            if order.count(parameter) > 1 and (holds_one or parameter.secondary_opts):
+                raise InputError(f"{parameter.opts[0]}: is given twice. Give it once.")
+        return super().parse_args(ctx, args)
+
+
 def presentable(command: Callable[..., None]) -> Callable[..., None]:
     """The same command with ``--quiet``, if it has none of its own, and arguments in capitals."""
     signature = inspect.signature(command)
@@ -125,14 +139,14 @@ def moved(name: str) -> Callable[[], None]:
 
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(presentable(command))
+        app.command(cls=Command, rich_help_panel=panel)(presentable(command))
 for name in MOVED:
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command(name, hidden=True, context_settings=settings)(moved(name))
 for command in (trials.check, trials.make):
-    trials_app.command()(presentable(command))
+    trials_app.command(cls=Command)(presentable(command))
 for name, command in PEOPLE.items():
-    people_app.command(name)(presentable(command))
+    people_app.command(name, cls=Command)(presentable(command))
 app.add_typer(people_app, name="people", rich_help_panel="People")
 app.add_typer(trials_app, name="trials", rich_help_panel="Trials and scores")
 
