@@ -11,8 +11,8 @@ import torch
 
 from speakervlad.config import WEIGHTS_NAME, Config
 from speakervlad.corpus.dataset import UtteranceDataset
-from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.encoder.encoder import Embedder
+from speakervlad.encoder.encoder import Encoder
+from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
@@ -32,7 +32,6 @@ from speakervlad.models.folder import (
 from speakervlad.models.pooling import NetVLAD
 from speakervlad.models.tables import complete_part
 from speakervlad.schema import from_dict, to_dict
-from speakervlad.scoring.decision import LabelledScores, learn_thresholds
 from speakervlad.scoring.metrics import equal_error_rate
 from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import DrawnBatch, check_augment
@@ -59,6 +58,7 @@ from speakervlad.training.teacher import check_teacher, read_targets
 from speakervlad.training.trainer import build_trainer, check_schedule
 from speakervlad.training.validation import Interrupted, read_lists, until
 from speakervlad.verification.listed import TrialList, score_lists
+from speakervlad.verification.thresholds import LabelledScores, learn_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -329,7 +329,7 @@ class Run:
         """Judge the lists, and keep the best encoder; whether no signal came before the end."""
         is_done = True
         if self.log:
-            embedder = Embedder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
+            embedder = Encoder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
             try:
                 self._keep_best(score_lists(embedder, self.lists, until(asked)), self.log)
             except Interrupted:

@@ -18,7 +18,7 @@ from speakervlad.config import (
     load_config,
     to_yaml,
 )
-from speakervlad.encoder.card import THRESHOLDS_NAME
+from speakervlad.encoder.location import THRESHOLDS_NAME
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path, exclusive, naming_full_disk, parse_json, remove_stale
 from speakervlad.models.folder import (
