@@ -199,7 +199,7 @@ def lists(folder: Path) -> dict[Path, Read]:
 
 def tables(folder: Path) -> dict[Path, Read]:
     """Embeddings, arrays of scores, calibrations, parts of a run."""
-    from speakervlad.embeddings import embeddings as readers
+    from speakervlad.tables.embeddings import embeddings as readers
 
     from speakervlad.encoder.shares import Parts
     from speakervlad.scoring import calibration, judge
