@@ -199,11 +199,10 @@ def lists(folder: Path) -> dict[Path, Read]:
 
 def tables(folder: Path) -> dict[Path, Read]:
     """Embeddings, arrays of scores, calibrations, parts of a run."""
-    from speakervlad.tables.embeddings import embeddings as readers
-
     from speakervlad.encoder.shares import Parts
     from speakervlad.scoring import calibration, judge
     from speakervlad.scoring.lists import read_trials
+    from speakervlad.tables import embeddings as readers
 
     vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     table = readers.Embeddings(np.array(["a", "b", "cc"]), vectors)
@@ -310,7 +309,7 @@ def encoders(folder: Path) -> dict[Path, Read]:
     import h5py
     import torch
 
-    from speakervlad.checkpoints.keras import read_layers
+    from speakervlad.checkpoints.hdf5 import read_layers
     from speakervlad.config import Config, load_config, to_yaml
     from speakervlad.encoder.export import export_onnx
     from speakervlad.encoder.runtimes import OnnxBackend

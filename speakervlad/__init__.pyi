@@ -47,9 +47,6 @@ from .scoring.metrics import equal_error_rate as equal_error_rate
 from .scoring.metrics import min_dcf as min_dcf
 from .scoring.metrics import verification_report as verification_report
 from .scoring.report import write_report as write_report
-from .scoring.retrieval import nearest as nearest
-from .scoring.retrieval import recall_at as recall_at
-from .scoring.retrieval import whiten as whiten
 from .scoring.scoring import adaptive_s_norm as adaptive_s_norm
 from .scoring.scoring import cosine_scores as cosine_scores
 from .scoring.scoring import score as score

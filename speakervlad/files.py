@@ -75,6 +75,41 @@ def _temporary_beside(path: Path, sync: bool, mode: int | None) -> Iterator[Path
         os.close(handle)
 
 
+def create(path: str | Path, content: bytes, *, mode: int) -> None:
+    """Make a file with some content where none is, complete or not at all.
+
+    A file that is there already, or that somebody else makes meanwhile, stays.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    check_writable(path)
+    with naming_full_disk(path):
+        handle, temporary = _make_temporary(path, path.suffix)
+        try:
+            temporary.write_bytes(content)
+            temporary.chmod(mode)
+            os.fsync(handle)
+            _link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give a file another name that nobody has."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        # File systems without hard links; two processes at once are not told apart there.
+        logger.debug("%s: no hard links (%s)", path, error)
+        if not path.exists():
+            temporary.rename(path)
+
+
 def _make_temporary(target: Path, suffix: str) -> tuple[int, Path]:
     """A new file that is locked as long as this process lives: see ``remove_stale``."""
     while True:
@@ -308,3 +343,20 @@ def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the text sa
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+def read_text(path: Path) -> str:
+    """Text that somebody handed in.
+
+    Raises:
+        InputError: missing, no file, not to be read, or not in UTF-8.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: is a device or a pipe, no text file.")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no text file in UTF-8 ({error.reason}).") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason}).") from error

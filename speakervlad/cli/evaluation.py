@@ -154,7 +154,7 @@ def metrics(
     """
     from speakervlad.scoring.judge import judge, read_scored
     from speakervlad.scoring.lists import read_long_scores
-    from speakervlad.scoring.metrics import verification_report
+    from speakervlad.scoring.metrics import verification_report, warn_of_reversed
     from speakervlad.scoring.plots import Pictures
 
     pictures = Pictures(det, histogram, bars)
@@ -168,6 +168,7 @@ def metrics(
         notes.print("a large file: read as a stream, without names, intervals and breakdown")
         values, labels = read_long_scores(scores, form)
         report = verification_report(values, labels, points, place)
+        warn_of_reversed(report)
     else:
         pairs, values = read_scored(scores, read_key(trials), form=form, partial=partial)
         labels = pairs.labels()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import answers, console
-from speakervlad.cli.options import ChannelOption
+from speakervlad.cli.answers import answers
+from speakervlad.cli.console import console
+from speakervlad.cli.options import BadListPath, ChannelOption, MaxBad
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def speech(
         bool, typer.Option("--labels", help="Print a label track of Audacity, of one file.")
     ] = False,
     channel: ChannelOption = None,
+    max_bad: MaxBad = "0%",
+    bad_list: BadListPath = None,
 ) -> None:
     """Find where somebody speaks: begin and end of every segment, in seconds.
 
@@ -40,7 +43,7 @@ def speech(
     def find(path: Path) -> "Speech":
         return Recording(path, channel=channel).find_speech()
 
-    for path, found in answers(files, "listening", find):
+    for path, found in answers(files, "listening", find, max_bad=max_bad, bad_list=bad_list):
         show(path, found)
 
 

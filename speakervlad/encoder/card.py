@@ -28,12 +28,13 @@ def describe_encoder(path: Path) -> dict[str, str]:
 
 def describe_config(config: "EncoderConfig") -> dict[str, str]:
     """The parts of an encoder in words."""
-    return {
+    lines = {
         "front end": _part(config.front_end),
         "trunk": _part(config.trunk),
         "pooling": _part(config.pooling),
         "embedding": f"{config.embedding_dim} dimensions",
     }
+    return lines | ({"packages": ", ".join(config.packages)} if config.packages else {})
 
 
 def _part(part: "Part") -> str:

@@ -131,12 +131,13 @@ class Projection:
     scale: np.ndarray
 
     def __call__(self, pooled: np.ndarray) -> np.ndarray:
-        """float32 (dim,) of length 1."""
-        embedding = self.weight @ pooled + self.bias
+        """float32 (dim,) of length 1; (vectors, dim) of several."""
+        embedding = (self.weight @ pooled.T).T + self.bias
         if self.relu:
             embedding = np.maximum(embedding, 0)
         embedding = (embedding - self.mean) * self.scale
-        return embedding / np.maximum(np.linalg.norm(embedding), np.float32(1e-12))
+        norms = np.linalg.norm(embedding, axis=-1, keepdims=True)
+        return embedding / np.maximum(norms, np.float32(1e-12))
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,17 @@ from speakervlad.models.trunk import Trunk
 class Network(nn.Module):
     """Padded spectrograms to descriptors and pooling weights: what is exported.
 
-    A copy in evaluation mode, its batch norms folded into the convolutions before them.
+    A copy in evaluation mode.
+
+    Args:
+        encoder: is not changed.
+        fold: fold batch norms into the convolutions before them.
     """
 
-    def __init__(self, encoder: SpeakerEncoder) -> None:
+    def __init__(self, encoder: SpeakerEncoder, *, fold: bool = True) -> None:
         super().__init__()
-        self.trunk = fuse(_Convolve(encoder.trunk).eval())
+        trunk = _Convolve(encoder.trunk).eval()
+        self.trunk = fuse(trunk) if fold else copy.deepcopy(trunk)
         self.descriptors = copy.deepcopy(encoder.descriptors)
         self.pooling = copy.deepcopy(encoder.pooling)
         self.eval().requires_grad_(False)

@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,22 +24,19 @@ NORM_EPSILON = 1e-5
 BLOCK_FRAMES = 128
 # Trunks that reduce time need so many.
 LEAST_FRAMES = 4
-# The machine epsilon of float32, by which Kaldi keeps its logarithms finite.
+# Kaldi's samples are of 16 bits; the machine epsilon of float32 keeps its logarithms finite.
+KALDI_SCALE = 32768.0
 KALDI_FLOOR = 2.0**-23
 
-# "frequency": every frame over its bins, as the GhostVLAD release does. "time": every bin over the
-# recording (CMVN). "time_mean": its mean alone, which takes a fixed channel out of log spectra.
 Normalisation = Literal["frequency", "time", "time_mean", "none"]
 # "reflect", "zeros": frames are centred, and what is missing at the ends of a signal is its mirror
 # image or zeros. "cut": only frames that lie in the signal ("snip edges" in Kaldi).
 Edges = Literal["reflect", "zeros", "cut"]
-Window = Literal["hann", "hamming", "povey"]
-Triangles = Literal["hertz", "mel", "equal_sides"]
 MelCount = Annotated[int, Range(at_least=1, at_most=512)]
 Hertz = Annotated[float, Range(at_least=0, at_most=SAMPLE_RATE / 2)]
 Floor = Annotated[float, Range(above=0, at_most=1)]
 # A numpy array or a torch tensor; torch itself need not be installed.
-Array = TypeVar("Array", bound=Any)
+Array = Any
 
 # Of the phase, which goes from 0 to 2 pi over a window.
 WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -85,7 +82,7 @@ class FrontEnd:
         n_fft: FFT length in samples; the spectrum has ``n_fft // 2 + 1`` bins.
         win_length: length of the window in samples, centred in ``n_fft``.
         hop_length: step between frames in samples.
-        window: a row of ``WINDOWS``.
+        window: Hann's, Hamming's, or Kaldi's ``povey``.
         periodic: whether the window's first sample would follow on its last; symmetric without.
         edges: see ``Edges``.
         scale: samples are multiplied by it; Kaldi's are of 16 bits, and its scale is 32768.
@@ -96,8 +93,8 @@ class FrontEnd:
             natural logarithm of what they pass; 0 leaves linear magnitudes.
         f_min: lower edge of the first filter in Hz.
         f_max: upper edge of the last filter in Hz.
-        triangles: the axis on which a filter's sides are straight, in Hz or in mel; or straight in
-            Hz and as wide above the middle as below (SpeechBrain's).
+        triangles: a row of ``TRIANGLES``: a filter's sides are straight on an axis in Hz or in mel,
+            or straight in Hz and as wide above the middle as below (SpeechBrain's).
         log_floor: added to every power before the logarithm; or, if ``clip_floor``, the least
             power.
         clip_floor: see ``log_floor``.
@@ -106,7 +103,9 @@ class FrontEnd:
         decibels: 10 times the logarithm to the base of 10 instead of the natural one.
         range_db: values further below the loudest of the recording are raised to that distance;
             0 raises none.
-        normalise: a ``Normalisation``.
+        normalise: ``frequency`` standardises every frame over its bins, as the GhostVLAD release
+            does; ``time``, every bin over the recording (CMVN); ``time_mean`` subtracts the mean
+            of every bin alone, which takes a fixed channel out of log spectra.
         mirror: in evaluation, append the time-reversed signal to itself (the GhostVLAD release).
         min_seconds: shorter signals are repeated until they last this long.
     """
@@ -114,7 +113,7 @@ class FrontEnd:
     n_fft: int = 512
     win_length: int = 400
     hop_length: int = 160
-    window: Window = "hann"
+    window: str = "hann"
     periodic: bool = True
     edges: Edges = "reflect"
     scale: float = 1.0
@@ -123,7 +122,7 @@ class FrontEnd:
     num_mels: MelCount = 80
     f_min: float = 20.0
     f_max: float = 7600.0
-    triangles: Triangles = "hertz"
+    triangles: str = "hertz"
     log_floor: Floor = 1e-6
     clip_floor: bool = False
     relative_floor: Share = 0.0
@@ -359,7 +358,7 @@ def normalise(features: Array, kind: Normalisation, statistics: Statistics | Non
 
 
 def mel_filters(
-    num_mels: int, n_fft: int, f_min: float, f_max: float, triangles: Triangles = "hertz"
+    num_mels: int, n_fft: int, f_min: float, f_max: float, triangles: str = "hertz"
 ) -> np.ndarray:
     """Triangles of height 1 on the HTK mel scale, 2595 log10(1 + f / 700): float32 (mels, bins).
 
@@ -367,7 +366,8 @@ def mel_filters(
     to ``librosa.filters.mel(htk=True, norm=None)``, to ``torchaudio.compliance.kaldi``'s with
     ``triangles="mel"``, to SpeechBrain's with ``triangles="equal_sides"``.
     """
-    edges = np.linspace(*to_mel(np.array([f_min, f_max])), num_mels + 2)
+    bottom, top = to_mel(np.array([f_min, f_max]))
+    edges = np.linspace(bottom, top, num_mels + 2)
     bins = np.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1)
     return TRIANGLES[triangles](edges, bins).clip(min=0).astype(np.float32)
 
@@ -455,7 +455,7 @@ def kaldi_fbank(
     f_max: Hertz = SAMPLE_RATE / 2,
     window: Literal["povey", "hamming"] = "povey",
     preemphasis: Share = 0.97,
-    scale: Annotated[float, Range(above=0, at_most=32768)] = 1.0,
+    scale: Annotated[float, Range(above=0, at_most=KALDI_SCALE)] = 1.0,
     log_floor: Floor = KALDI_FLOOR,
     normalise: Normalisation = "time_mean",
     min_seconds: Seconds = 0.0,

@@ -24,6 +24,7 @@ from speakervlad.models.vlad import vlad_parameters
 from speakervlad.schema import Range, Size
 
 VARIANCE_FLOOR = 1e-7
+VarianceFloor = Annotated[float, Range(above=0, at_most=1)]
 
 Frames = Float[Tensor, "batch dim *positions"]
 Pooled = Float[Tensor, "batch out"]
@@ -102,20 +103,38 @@ class GlobalAveragePooling(Pooling):
 
 
 class StatisticsPooling(Pooling):
-    """Mean and population standard deviation over all positions (Snyder et al. 2017)."""
+    """Mean and standard deviation over all positions (Snyder et al. 2017).
 
-    def __init__(self, dim: int, guide_dim: int | None = None) -> None:
+    Args:
+        dim: size D of a descriptor.
+        guide_dim: not looked at.
+        unbiased: divide squared deviations by the number of positions less one, as 3D-Speaker does.
+        variance_floor: added to the variance.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        guide_dim: int | None = None,
+        *,
+        unbiased: bool = False,
+        variance_floor: VarianceFloor = VARIANCE_FLOOR,
+    ) -> None:
         super().__init__(dim)
         self.out_dim = 2 * dim
+        self.unbiased = unbiased
+        self.variance_floor = variance_floor
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
-        variance, mean = torch.var_mean(
-            at_least_float32(self.positions(frames)), dim=2, correction=0
-        )
-        return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1)
+        positions = at_least_float32(self.positions(frames))
+        variance, mean = torch.var_mean(positions, dim=2, correction=0)
+        if self.unbiased:
+            count = positions.shape[2]
+            variance = variance * (count / max(count - 1, 1))
+        return torch.cat([mean, (variance + self.variance_floor).sqrt()], dim=1)
 
     def finish(self) -> Finish:
-        return Finish("statistics", floor=VARIANCE_FLOOR)
+        return Finish("statistics", correction=int(self.unbiased), floor=self.variance_floor)
 
 
 class AttentiveStatisticsPooling(Pooling):
@@ -129,9 +148,10 @@ class AttentiveStatisticsPooling(Pooling):
     Args:
         dim: size D of a descriptor.
         guide_dim: not looked at.
-        attention_dim: rows of W.
+        attention_dim: size of the attention's hidden layer, the rows of W.
         per_channel: every dimension has weights of its own.
         context: attention sees, beside a descriptor, the mean and standard deviation of all.
+        variance_floor: added to the variances.
     """
 
     def __init__(
@@ -142,11 +162,13 @@ class AttentiveStatisticsPooling(Pooling):
         attention_dim: Size = 128,
         per_channel: bool = True,
         context: bool = False,
+        variance_floor: VarianceFloor = VARIANCE_FLOOR,
     ) -> None:
         super().__init__(dim)
         self.out_dim = 2 * dim
         self.whole = context
-        self.context = StatisticsPooling(dim)
+        self.variance_floor = variance_floor
+        self.context = StatisticsPooling(dim, variance_floor=variance_floor)
         self.attention = nn.Sequential(
             nn.Conv1d(3 * dim if context else dim, attention_dim, 1),
             nn.ReLU(),
@@ -161,7 +183,7 @@ class AttentiveStatisticsPooling(Pooling):
             shares = self.weights(frames).softmax(dim=2)
             mean = (shares * frames).sum(dim=2, keepdim=True)
             variance = (shares * (frames - mean).square()).sum(dim=2)
-            return torch.cat([mean.squeeze(2), (variance + VARIANCE_FLOOR).sqrt()], dim=1)
+            return torch.cat([mean.squeeze(2), (variance + self.variance_floor).sqrt()], dim=1)
 
     def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights:
         """The logarithms of the weights, up to a constant."""
@@ -172,7 +194,7 @@ class AttentiveStatisticsPooling(Pooling):
         return self.attention(seen)
 
     def finish(self) -> Finish:
-        return Finish("statistics", "channels", log_weights=True, floor=VARIANCE_FLOOR)
+        return Finish("statistics", "channels", log_weights=True, floor=self.variance_floor)
 
 
 class NetVLAD(Pooling):

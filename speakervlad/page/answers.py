@@ -16,7 +16,7 @@ from speakervlad.people.people import PeopleStore
 from speakervlad.scoring.checks import check_trials
 from speakervlad.scoring.judge import SystemResult, align, judge_systems, read_scored
 from speakervlad.scoring.lists import Trials, read_trials
-from speakervlad.scoring.metrics import error_curve
+from speakervlad.scoring.metrics import error_curve, hint_at_reversed
 from speakervlad.scoring.plots import det_limits, spread_ticks, thinned_deviates
 from speakervlad.scoring.report import report_page
 from speakervlad.verification.rules import Rule
@@ -169,10 +169,16 @@ def report(form: Form) -> dict:
         )
     return {
         "list": checked.known_as,
-        "notes": [*checked.problems, *checked.notes],
+        "notes": [*checked.problems, *checked.notes, *hints_at_reversed(results)],
         "axis": axis(limits),
         "systems": systems,
     }
+
+
+def hints_at_reversed(results: list[SystemResult]) -> list[str]:
+    """Of the systems whose scores tell the wrong way round."""
+    hints = {result.name: hint_at_reversed(result.report) for result in results}
+    return [f"{name}: {hint}" for name, hint in hints.items() if hint is not None]
 
 
 def axis(limits: tuple[float, float]) -> dict:

@@ -29,6 +29,7 @@ from speakervlad.people.records import (
     check_name,
     check_note,
     pack_sums,
+    stored_name,
     unpack_sums,
     with_voices,
 )
@@ -187,7 +188,7 @@ class PeopleStore:
         Raises:
             InputError: nobody of that name.
         """
-        return self._known([name], self.store.people([check_name(name)]))[0]
+        return self._known([name], self.store.people([stored_name(name)]))[0]
 
     def rename(self, name: str, new: str) -> None:
         """Give a person another name.
@@ -195,7 +196,7 @@ class PeopleStore:
         Raises:
             InputError: nobody of the old name, or somebody of the new one.
         """
-        name, new = check_name(name), check_name(new)
+        name, new = stored_name(name), check_name(new)
 
         def change(_: Header, people: list[Person]) -> Change:
             if any(person.name == new for person in people if new != name):
@@ -212,9 +213,11 @@ class PeopleStore:
         Raises:
             InputError: nobody of one of the names; nobody is removed then.
         """
-        wanted = [check_name(name) for name in names]
+        wanted = [stored_name(name) for name in names]
         self.store.change(
-            wanted, lambda _, people: Change(remove=tuple(self._known(wanted, people)))
+            wanted,
+            lambda _, people: Change(remove=tuple(self._known(wanted, people))),
+            whole=False,
         )
 
     def export(self, path: str | Path) -> int:

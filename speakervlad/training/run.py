@@ -30,9 +30,9 @@ from speakervlad.models.folder import (
     save_classifier,
     save_encoder,
 )
-from speakervlad.models.losses import LOSSES
 from speakervlad.models.pooling import NetVLAD
-from speakervlad.schema import from_dict, resolve, to_dict
+from speakervlad.models.tables import complete_part
+from speakervlad.schema import from_dict, to_dict
 from speakervlad.scoring.metrics import equal_error_rate
 from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import DrawnBatch, check_augment
@@ -113,7 +113,7 @@ def check_config(config: Config, world_size: int) -> Config:
     config = replace(
         config,
         encoder=complete(config.encoder),
-        classifier=resolve(LOSSES, config.classifier, "classifier"),
+        classifier=complete_part("loss", config.classifier, "classifier"),
     )
     train = config.train
     if train.batch_size % (world_size * train.accumulate):
