@@ -77,13 +77,7 @@ def embed(
     found = find_recordings(inputs, root)
     recordings = replace(found, channel=channel, speech_only=speech_only)
     with hold_output(out, share):
-        parts = open_parts(
-            out,
-            embedder,
-            precision=precision,
-            windows=windows,
-            recordings=recordings,
-        )
+        parts = open_parts(out, embedder, recordings, precision=precision, windows=windows)
         began = time.perf_counter()
         items = embed_in_parts(
             embedder,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speakervlad.audio.recording import SampleWave, SpeechWave
+from speakervlad.audio.waves import SampleWave, SpeechWave
 from speakervlad.diarization.talk import Talk, runs
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.models.sums import PoolingSums

@@ -178,10 +178,10 @@ def hold_output(out: Path, share: Share) -> AbstractContextManager[None]:
 def open_parts(
     out: Path,
     encoder: Encoder,
+    recordings: Recordings,
     *,
     precision: str = "float32",
     windows: Windows | None = None,
-    recordings: Recordings,
 ) -> Parts:
     """The parts of a run with this encoder and these options.
 
