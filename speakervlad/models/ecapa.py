@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from speakervlad.models.trunk import FeatureMap, Spectrograms, Trunk
-from speakervlad.schema import Range, Share, Size
+from speakervlad.schema import Fraction, Range, Size
 
 # Groups of channels of a Res2Net convolution, and the dilations of the blocks.
 SCALE = 8
@@ -108,7 +108,7 @@ class ECAPATDNN(Trunk):
         channels: Annotated[int, Range(at_least=8, at_most=65_536, multiple_of=SCALE)] = 512,
         out_channels: Size = 1536,
         squeeze_dim: Size = 128,
-        batch_norm_momentum: Share = 0.01,
+        batch_norm_momentum: Fraction = 0.01,
         summed: bool = True,
         last_norm: bool = False,
         padding: Padding = "zeros",

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from speakervlad.schema import NonNegative, Range, Seconds, Share
+from speakervlad.schema import Fraction, NonNegative, Range, Seconds
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.threads import one_blas_thread
 
@@ -123,7 +123,7 @@ class FrontEnd:
     triangles: str = "hertz"
     log_floor: Floor = 1e-6
     clip_floor: bool = False
-    relative_floor: Share = 0.0
+    relative_floor: Fraction = 0.0
     decibels: bool = False
     range_db: float = 0.0
     normalise: Normalisation = "frequency"
@@ -435,7 +435,7 @@ def log_mel(
     *,
     num_mels: MelCount = 80,
     log_floor: Floor = 1e-6,
-    relative_floor: Share = 0.0,
+    relative_floor: Fraction = 0.0,
     normalise: Normalisation = "frequency",
     mirror: bool = False,
     min_seconds: Seconds = 0.0,
@@ -457,7 +457,7 @@ def kaldi_fbank(
     f_min: Hertz = 20.0,
     f_max: Hertz = SAMPLE_RATE / 2,
     window: Literal["povey", "hamming"] = "povey",
-    preemphasis: Share = 0.97,
+    preemphasis: Fraction = 0.97,
     scale: Annotated[float, Range(above=0, at_most=KALDI_SCALE)] = 1.0,
     log_floor: Floor = KALDI_FLOOR,
     normalise: Normalisation = "time_mean",

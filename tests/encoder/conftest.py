@@ -59,6 +59,13 @@ KINDS = {
             "netvlad", num_clusters=8, num_ghosts=2, assignment="descriptors", vector_norm=True
         )
     },
+    "second order beside statistics": {
+        "pooling": Part(
+            "side_by_side",
+            frames=Part("statistics", unbiased=True),
+            descriptors=Part("netvlad", num_clusters=3, second_order=True, vector_norm=True),
+        )
+    },
     "normalised embedding": {"embedding_norm": True},
     **{
         f"front end {name}": {"front_end": Part(name)}
