@@ -331,11 +331,13 @@ def fill(people: PeopleStore, embedder: Encoder, num_people: int, rng: np.random
 
 def random_heard(embedder: Encoder, rng: np.random.Generator, name: str) -> Heard:
     """What a recording of nobody might add up to."""
-    centers = embedder.backend.ends.pooling.centers
-    assert centers is not None
-    frames = rng.standard_normal((centers.shape[1], 100))
-    weights = rng.random((len(centers) + 2, 100))
-    sums = PoolingSums.empty(embedder.backend.ends.pooling).add(frames, weights)
+    pooling = embedder.backend.ends.pooling
+    dim = sum(part.dim for part in pooling.parts)
+    if pooling.centers is not None:
+        dim = pooling.centers.shape[1]
+    frames = rng.standard_normal((dim, 100))
+    weights = rng.random((pooling.num_rows(dim), 100))
+    sums = PoolingSums.empty(pooling).add(frames, weights)
     return Heard(name, name, sums, 3.0)
 
 

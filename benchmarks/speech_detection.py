@@ -221,7 +221,7 @@ def ghosts(samples: np.ndarray) -> tuple[np.ndarray, int]:
     """The encoder that ships: what its ghost clusters leave of a frame."""
     embedder = default_encoder()
     ends = embedder.backend.ends
-    kept = embedder.assignments(samples)[: ends.pooling.num_clusters].sum(axis=0)
+    kept = embedder.assignments(samples)[: embedder.check_clusters().count].sum(axis=0)
     return kept, ends.grid.hop * ends.grid.stride
 
 

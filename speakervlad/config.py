@@ -286,6 +286,9 @@ class Config:
         init_from: encoder folder to start from.
         init_classifier: start from the classifier kept there as well, whose classes must be
             numbered as the manifest numbers its speakers: by sorted name.
+        init_projection: take trunk and projection alone: the pooling may be another one, whose
+            vector begins with the numbers of the other's; it weighs frames evenly, and new numbers
+            meet zeros in the projection, so that the run starts as that very encoder.
         encoder: what is trained, and kept.
         classifier: the loss and its classes; a row of the table of losses, with its options.
         teacher: another network to learn from.
@@ -300,6 +303,7 @@ class Config:
     resume: bool = False
     init_from: str | None = None
     init_classifier: bool = False
+    init_projection: bool = False
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     classifier: Part = SOFTMAX
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

@@ -206,6 +206,7 @@ def check_pooling_sums(encoder: SpeakerEncoder) -> None:
     with torch.inference_mode():
         expected = pooling(frames, guide)[0].numpy()
         weights = pooling.weights(frames, guide)
+        frames = pooling.moments_of(frames, guide)
     rows = None if weights is None else weights[0].numpy()
     sums = PoolingSums.empty(pooling.finish())
     for part in (slice(0, 11), slice(11, 37)):

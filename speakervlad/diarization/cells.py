@@ -97,15 +97,15 @@ class SpeechCells:
         encoder: what the frames were computed by.
         plan: the cells.
         sizes: int (cells,), frames in each; a short one may have none.
-        moments: float32 (cells, moments): weight, first and second moments of each, one behind
-            the other, as ``PoolingSums`` has them.
+        moments: float32 (cells, numbers): ``PoolingSums.row`` of each.
+        sums: of some frames, as a pattern for the others; None without any.
     """
 
     encoder: FrameEncoder
     plan: Plan
     sizes: np.ndarray
     moments: np.ndarray
-    shapes: tuple[tuple[int, ...] | None, ...]
+    sums: PoolingSums | None
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -190,21 +190,11 @@ class SpeechCells:
 
     def _finish(self, rows: np.ndarray) -> np.ndarray:
         """Unit vectors of rows of moments; zeros of rows without frames."""
-        parts, at = [], 0
-        for shape in self.shapes:
-            size = 0 if shape is None else int(np.prod(shape))
-            part = rows[:, at : at + size]
-            parts.append(None if shape is None else part.reshape(len(rows), *shape))
-            at += size
-        weight = parts[0]
-        assert weight is not None
-        heard = weight.reshape(len(rows), -1).any(axis=1)
-        sums = PoolingSums(
-            self.encoder.ends.pooling, *(p if p is None else p[heard] for p in parts)
-        )
+        heard = rows[:, 0] > 0
         found = np.zeros((len(rows), self.encoder.ends.dim), np.float32)
         if heard.any():
-            found[heard] = self.encoder.finish(sums)
+            assert self.sums is not None
+            found[heard] = self.encoder.finish(self.sums.of_rows(rows[heard]))
         return found
 
 
@@ -218,7 +208,7 @@ def speech_cells(encoder: FrameEncoder, speech: SpeechWave, plan: Plan) -> Speec
     """
     seconds = plan.bounds[:, 1] - plan.bounds[:, 0]
     edges = np.concatenate([[0], seconds.cumsum()])
-    sizes, moments, shapes = np.zeros(len(plan), int), np.zeros((len(plan), 0), np.float32), ()
+    sizes, moments, sums = np.zeros(len(plan), int), np.zeros((len(plan), 0), np.float32), None
     count = max(1, round(speech.num_samples / SAMPLE_RATE / PIECE))
     for centres, frames, weights in track(_frames(encoder, speech), "listening", count):
         cells = np.searchsorted(edges, centres, "right") - 1
@@ -226,12 +216,12 @@ def speech_cells(encoder: FrameEncoder, speech: SpeechWave, plan: Plan) -> Speec
         for cell, first, stop in _groups(cells, kept):
             part = None if weights is None else weights[:, first:stop]
             sums = PoolingSums.empty(encoder.ends.pooling).add(frames[:, first:stop], part)
-            row, shapes = _row(sums)
+            row = sums.row()
             if not moments.shape[1]:
                 moments = np.zeros((len(plan), len(row)), np.float32)
             moments[cell] += row
             sizes[cell] += stop - first
-    return SpeechCells(encoder, plan, sizes, moments, shapes)
+    return SpeechCells(encoder, plan, sizes, moments, sums)
 
 
 def _groups(cells: np.ndarray, kept: np.ndarray) -> Iterator[tuple[int, int, int]]:
@@ -241,12 +231,6 @@ def _groups(cells: np.ndarray, kept: np.ndarray) -> Iterator[tuple[int, int, int
     for first, stop in zip(begins.tolist(), ends.tolist(), strict=True):
         if kept[first]:
             yield int(cells[first]), first, stop
-
-
-def _row(sums: PoolingSums) -> tuple[np.ndarray, tuple[tuple[int, ...] | None, ...]]:
-    parts = (sums.weight, sums.first, sums.second)
-    shapes = tuple(None if part is None else part.shape for part in parts)
-    return np.concatenate([part.ravel() for part in parts if part is not None]), shapes
 
 
 def _frames(

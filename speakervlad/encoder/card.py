@@ -38,7 +38,14 @@ def describe_config(config: "EncoderConfig") -> dict[str, str]:
 
 
 def _part(part: "Part") -> str:
-    return ", ".join([part.kind, *(f"{name} {value}" for name, value in part.options.items())])
+    """Its kind and options; those of an option that is a part itself stand in brackets."""
+    from speakervlad.schema import Part
+
+    shown = {
+        name: f"({_part(value)})" if isinstance(value, Part) else value
+        for name, value in part.options.items()
+    }
+    return ", ".join([part.kind, *(f"{name} {value}" for name, value in shown.items())])
 
 
 def _of_export(path: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from speakervlad.encoder.runtimes import AUTO, Backend, open_backend, weights_di
 from speakervlad.encoder.streams import describe_failures, of_each
 from speakervlad.encoder.windows import Windows, spoken_spans, window_spans
 from speakervlad.errors import InputError
-from speakervlad.models.sums import PoolingSums
+from speakervlad.models.sums import Clusters, PoolingSums
 from speakervlad.progress import track
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ class Encoder:
         Raises:
             InputError: as ``embed``, or the encoder does not pool by clusters.
         """
-        self.check_clusters()
-        return self.frames.weights(Recording.of(audio).wave)
+        clusters = self.check_clusters()
+        return clusters.shares(self.frames.weights(Recording.of(audio).wave))
 
     @takes_old_options
     def embed_and_assign(self, audio: AudioLike) -> tuple[np.ndarray, np.ndarray | None]:
@@ -151,19 +151,22 @@ class Encoder:
         wave = Recording.of(audio).wave
         parts: list[np.ndarray] = []
         vector = self.finish(self.frames.sums(wave, parts))
-        if self.backend.ends.pooling.kind != "residuals":
+        clusters = self.backend.ends.pooling.clusters
+        if clusters is None:
             return vector, None
         count = self.backend.ends.grid.num_frames(wave.num_samples)
-        return vector, np.concatenate(parts, axis=1)[:, :count]
+        return vector, clusters.shares(np.concatenate(parts, axis=1)[:, :count])
 
-    def check_clusters(self) -> None:
-        """Refuse an encoder whose pooling is not a VLAD layer.
+    def check_clusters(self) -> Clusters:
+        """The clusters of an encoder that pools by VLAD, or weighs its statistics by ghosts.
 
         Raises:
-            InputError: it is not.
+            InputError: it does not.
         """
-        if self.backend.ends.pooling.kind != "residuals":
+        clusters = self.backend.ends.pooling.clusters
+        if clusters is None:
             raise InputError("this encoder has no clusters: its pooling is not a VLAD layer.")
+        return clusters
 
     @takes_old_options
     def embed_files(self, recordings: Sequence[AudioLike]) -> np.ndarray:

@@ -96,12 +96,12 @@ def explain(encoder: Encoder, audio: AudioLike) -> Explanation:
     Raises:
         InputError: as ``encoder.embed``, the recording is longer, or the encoder has no clusters.
     """
-    encoder.check_clusters()
+    clusters = encoder.check_clusters()
     samples = samples_of(audio)
     shares = encoder.assignments(samples)
     return Explanation(
         shares,
-        encoder.backend.ends.pooling.num_clusters,
+        clusters.count,
         encoder.backend.ends.grid.times(shares.shape[1]),
         spectrogram_of(samples),
         len(samples) / SAMPLE_RATE,
@@ -136,9 +136,10 @@ def contributions(encoder: Encoder, one: PoolingSums, other: PoolingSums) -> np.
     Before its length is divided out, an embedding is a sum over the clusters, ``u = r + sum_k
     P_k v_k``, with the pooled vector v, the columns P_k of the projection that cluster k meets, and
     a rest r that all recordings share: the bias, less the mean of the training embeddings where the
-    encoder subtracts it. So the cosine is a sum of products of two terms, one from either side; a
-    product of different terms is shared equally between them, as Shapley values are. Where a ReLU
-    follows the projection, P_k is what it lets through in the recording at hand.
+    encoder subtracts it. What a layer beside the clusters gives is in the rest, too. So the cosine
+    is a sum of products of two terms, one from either side; a product of different terms is shared
+    equally between them, as Shapley values are. Where a ReLU follows the projection, P_k is what it
+    lets through in the recording at hand.
 
     The terms of the clusters are not centred: what they have in common with an average recording is
     in them, and taken away in the rest. Compare a cluster's number between pairs of recordings
@@ -165,14 +166,16 @@ def contributions(encoder: Encoder, one: PoolingSums, other: PoolingSums) -> np.
 
 def _terms(encoder: Encoder, sums: PoolingSums) -> np.ndarray:
     """float64 (clusters + 1, dim): what adds up to an embedding before its length is 1."""
-    projection = encoder.backend.ends.projection
-    pooled = sums.finish().astype(np.float64).reshape(sums.pooling.num_clusters, -1)
-    weight = projection.weight.astype(np.float64).reshape(len(projection.weight), *pooled.shape)
+    projection, clusters = encoder.backend.ends.projection, encoder.check_clusters()
+    whole, matrix = sums.finish().astype(np.float64), projection.weight.astype(np.float64)
+    pooled = whole[clusters.columns].reshape(clusters.count, -1)
+    weight = matrix[:, clusters.columns].reshape(len(matrix), *pooled.shape)
     terms = np.einsum("ekd,kd->ke", weight, pooled)
+    beside = matrix @ whole - terms.sum(axis=0) + projection.bias
     passed = np.ones(len(projection.bias))
     if projection.relu:
-        passed = (terms.sum(axis=0) + projection.bias > 0).astype(np.float64)
-    rest = passed * projection.bias - projection.mean
+        passed = (terms.sum(axis=0) + beside > 0).astype(np.float64)
+    rest = passed * beside - projection.mean
     return np.vstack([passed * terms, rest]) * projection.scale
 
 

@@ -186,9 +186,9 @@ class Ends:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays, by the names under which ``from_notes`` takes them."""
-        projection, centers = self.projection, self.pooling.centers
+        projection = self.projection
         return {
-            **({} if centers is None else {"centers": centers}),
+            **self.pooling.arrays(),
             "projection_weight": projection.weight,
             "projection_bias": projection.bias,
             "projection_mean": projection.mean,

@@ -86,6 +86,7 @@ def assemble_encoder(config: EncoderConfig) -> SpeakerEncoder:
         relu=config.embedding_relu,
         batch_norm=config.embedding_norm,
     )
+    front_end = front_end.of_at_least(trunk.least_frames)
     return SpeakerEncoder(Spectrogram(front_end), trunk, descriptors, pooling, projection)
 
 

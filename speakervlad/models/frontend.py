@@ -9,7 +9,7 @@ module that is trained) go through the same functions: ``spectra``, ``FrontEnd.c
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,8 +22,6 @@ NORM_EPSILON = 1e-5
 # Frames that are computed together: intermediate results stay in the processor's cache. Always so
 # many, the last of them zeros: in a product of another size a row differs in its last bits.
 BLOCK_FRAMES = 128
-# Trunks that reduce time need so many.
-LEAST_FRAMES = 4
 # Kaldi's samples are of 16 bits; the machine epsilon of float32 keeps its logarithms finite.
 KALDI_SCALE = 32768.0
 KALDI_FLOOR = 2.0**-23
@@ -140,8 +138,7 @@ class FrontEnd:
     @property
     def min_samples(self) -> int:
         """Length in samples up to which shorter signals are repeated."""
-        shortest = self.framing.num_samples(LEAST_FRAMES)
-        return max(self.n_fft, shortest, round(self.min_seconds * SAMPLE_RATE))
+        return max(self.n_fft, round(self.min_seconds * SAMPLE_RATE))
 
     @property
     def whole(self) -> bool:
@@ -156,6 +153,12 @@ class FrontEnd:
     def num_frames(self, num_samples: int) -> int:
         """Frames of a signal of so many samples, at least ``min_samples``, in evaluation."""
         return self.framing.num_frames(num_samples)
+
+    def of_at_least(self, num_frames: int) -> "FrontEnd":
+        """The same, but shorter signals are repeated until they give so many frames."""
+        if self.num_frames(self.min_samples) >= num_frames:
+            return self
+        return replace(self, min_seconds=self.framing.num_samples(num_frames) / SAMPLE_RATE)
 
     def crop_samples(self, num_frames: int) -> int:
         """Samples of a training crop that yields ``num_frames`` frames of real signal."""

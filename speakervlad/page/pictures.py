@@ -28,7 +28,7 @@ def picture(embedder: Encoder, recording: Recording, shares: np.ndarray | None) 
     found: dict = {"seconds": recording.seconds}
     if shares is not None:
         found["weights"] = grid(reduced(shares, MAX_COLUMNS))
-        found["clusters"] = embedder.backend.ends.pooling.num_clusters
+        found["clusters"] = embedder.check_clusters().count
     samples = recording.whole.read(0, recording.whole.num_samples)
     rows = reduced(reduced(spectrogram_of(samples), MAX_COLUMNS).T, MAX_ROWS).T
     return found | {"spectrogram": grid(1 + rows / RANGE_DB)}

@@ -70,6 +70,39 @@ def test_contributions_add_up_to_the_cosine(tiny_encoder, make_waveform, relu, m
     np.testing.assert_allclose(swapped, parts)
 
 
+SIDE_BY_SIDE = Part(
+    "side_by_side",
+    frames=Part("ghost_statistics"),
+    descriptors=Part("netvlad", num_clusters=5, num_ghosts=1, assignment="descriptors"),
+)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "count", "ghosts"),
+    [(SIDE_BY_SIDE, 5, 1), (Part("ghost_statistics", num_ghosts=3), 1, 3)],
+)
+def test_clusters_beside_or_of_statistics_are_explained(
+    tiny_encoder, make_waveform, pooling, count, ghosts
+):
+    encoder, _ = tiny_encoder(pooling=pooling, embedding_relu=True)
+    embedder = Encoder(TorchBackend(encoder, "cpu"))
+    one, other = make_waveform(1.0, 1), make_waveform(1.4, 2)
+    explained = explain(embedder, one)
+    assert explained.num_clusters == count
+    assert len(explained.shares) == count + ghosts
+    np.testing.assert_allclose(explained.shares.sum(axis=0), 1, atol=1e-5)
+    parts = contributions(embedder, embedder.sums(one), embedder.sums(other))
+    assert parts.shape == (count + 1,)
+    cosine = float(embedder.embed(one) @ embedder.embed(other))
+    assert parts.sum() == pytest.approx(cosine, abs=1e-5)
+
+
+def test_statistics_without_ghosts_have_no_clusters(tiny_encoder, make_waveform):
+    encoder, _ = tiny_encoder(pooling=Part("attentive_statistics", per_channel=False))
+    with pytest.raises(InputError, match="no clusters"):
+        explain(Encoder(TorchBackend(encoder, "cpu")), make_waveform(1.0))
+
+
 def test_a_cluster_that_reaches_no_dimension_contributes_nothing(tiny_encoder, make_waveform):
     encoder, config = tiny_encoder()
     dim = config.descriptor_dim
