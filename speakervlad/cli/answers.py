@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from speakervlad.cli.console import describe, errors, track
+from speakervlad.cli.console import describe, errors
 from speakervlad.cli.options import parse_fraction
 from speakervlad.errors import InputError
+from speakervlad.progress import track
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import console
 from speakervlad.cli.options import BackendOption, DeviceOption, ManifestOption, read_manifest
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def calibrate_encoder(
     known = read_manifest(manifest)
     lists = [TrialList.read(path, root, known) for path in trials]
     embedder = load_encoder(encoder, device=device, backend=backend)
-    for line in describe(calibrate_encoder(embedder, lists, out, track=track)):
+    for line in describe(calibrate_encoder(embedder, lists, out)):
         console.print(line)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import notes, track
+from speakervlad.cli.console import notes
 from speakervlad.cli.options import (
     FormatOption,
     KeyOption,
@@ -61,7 +61,6 @@ def calibrate(
         embeddings=read_embeddings(embeddings),
         cohort=read_embeddings(cohort),
         p_target=p_target,
-        track=track,
     )
     found.save(out)
     labels = pairs.labels()
@@ -97,7 +96,6 @@ def fuse(
         manifest=read_manifest(manifest),
         embeddings=read_embeddings(embeddings),
         cohort=read_embeddings(cohort),
-        track=track,
     )
     write_scores(out, pairs, ratios, form)
     notes.print(f"{len(pairs)} trials: {out}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import notes, track
+from speakervlad.cli.console import notes
 from speakervlad.cli.figures_table import print_comparison, print_report
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
@@ -91,7 +91,6 @@ def score(
         cohort=others,
         top=top or None,
         calibration=calibrated,
-        track=track,
     )
     lists.write_scores(out, pairs, values, form)
     notes.print(f"{len(pairs)} trials scored: {out}")
@@ -121,7 +120,7 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Encoder") -> "Embedding
     from speakervlad.tables.embeddings import Embeddings
 
     files = from_names(pairs.names.tolist(), root)
-    vectors = embedder.embed_files(files.paths, track=track)
+    vectors = embedder.embed_files(files.paths)
     return Embeddings(np.asarray(files.ids), vectors, embedder.fingerprint)
 
 
@@ -180,7 +179,6 @@ def metrics(
             points=points,
             threshold=place,
             num_resamples=resamples,
-            track=track,
         )
     pictures.draw(scores.stem, values, labels, report, points[0])
     if json_out != STANDARD_OUTPUT:
@@ -238,7 +236,6 @@ def compare(
         manifest=read_manifest(manifest),
         points=parse_points(point),
         num_resamples=max(resamples, 1),
-        track=track,
     )
     print_comparison(found, list(systems))
 
@@ -273,7 +270,6 @@ def report(
         by=by or [],
         points=parse_points(point),
         num_resamples=resamples,
-        track=track,
     )
     write_report(out, pairs, results, title=title)
     notes.print(f"{len(systems)} systems on {len(pairs)} trials: {out}")

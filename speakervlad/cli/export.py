@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, notes, track
+from speakervlad.cli.console import console, notes
 from speakervlad.cli.embed import find_recordings
 from speakervlad.cli.evaluation import embed_trials
 from speakervlad.errors import InputError
@@ -82,6 +82,6 @@ def print_cost(encoder: Path, exported: Path, lists: list[Path]) -> None:
         pairs = read_trials(path)
         tables = (embed_trials(pairs, path.parent, embedder) for embedder in embedders)
         before, after = (
-            equal_error_rate(cosine_scores(table, pairs, track), pairs.labels()) for table in tables
+            equal_error_rate(cosine_scores(table, pairs), pairs.labels()) for table in tables
         )
         console.print(f"{path.name}: EER {before:.3%} in float32, {after:.3%} in int8")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, counted, errors, notes, track
+from speakervlad.cli.console import console, counted, errors, notes
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -17,6 +17,7 @@ from speakervlad.cli.options import (
     SpeechOnlyOption,
 )
 from speakervlad.errors import InputError
+from speakervlad.progress import track
 
 if TYPE_CHECKING:
     from speakervlad.encoder.encoder import Encoder
@@ -72,7 +73,6 @@ def add(
             ],
             note=note,
             again=again,
-            track=track,
         )
     for known in done.known:
         notes.print(f"{known}: is there already, not added again (--again adds it)")

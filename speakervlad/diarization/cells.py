@@ -10,7 +10,7 @@ from speakervlad.audio.waves import SampleWave, SpeechWave
 from speakervlad.diarization.talk import Talk, runs
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.models.sums import PoolingSums
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -198,16 +198,13 @@ class SpeechCells:
         return found
 
 
-def speech_cells(
-    encoder: FrameEncoder, speech: SpeechWave, plan: Plan, track: Track = silent
-) -> SpeechCells:
+def speech_cells(encoder: FrameEncoder, speech: SpeechWave, plan: Plan) -> SpeechCells:
     """Run the trunk once over the speech of a recording, of which a piece is in memory.
 
     Args:
         encoder: network and what is around it.
         speech: what lies in ``plan.spans()`` of the recording.
         plan: its cells.
-        track: reports progress, piece by piece.
     """
     seconds = plan.bounds[:, 1] - plan.bounds[:, 0]
     edges = np.concatenate([[0], seconds.cumsum()])

@@ -16,7 +16,6 @@ from speakervlad.diarization.turns import Turn, Turns
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.errors import InputError
 from speakervlad.extras import require
-from speakervlad.progress import Track, silent
 from speakervlad.sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ def diarize(
     fpir: float = 0.01,
     separate: bool = False,
     method: str = "spectral",
-    track: Track = silent,
 ) -> Turns:
     """Find who speaks when. The same recording gives the same turns, every time.
 
@@ -68,7 +66,6 @@ def diarize(
         fpir: share of speakers unknown to the store who may get a name of it.
         separate: take each channel of a file for one speaker, as calls are recorded.
         method: ``spectral`` or ``agglomerative`` clustering.
-        track: reports progress.
 
     Returns:
         The turns, none where nobody speaks. At every time one speaker speaks, or nobody; with
@@ -81,10 +78,10 @@ def diarize(
     limits = Limits(speakers or min_speakers, speakers or max_speakers, min_seconds)
     encoder = encoder or load_encoder()
     if separate:
-        return _by_channel(Recording.of(audio), encoder, store, fpir, track)
+        return _by_channel(Recording.of(audio), encoder, store, fpir)
     require("scipy", "diarization", "diarization")
     require("sklearn", "diarization", "diarization")
-    frames, turns = _listen(Recording.of(audio), encoder, track)
+    frames, turns = _listen(Recording.of(audio), encoder)
     if frames is None:
         return turns
     _check_enough(turns.recording, frames, limits)
@@ -93,18 +90,16 @@ def diarize(
     return replace(turns, turns=turns_of(frames, labels, names)).joined(PAUSE)
 
 
-def _listen(
-    recording: Recording, encoder: Encoder, track: Track
-) -> tuple[SpeechFrames | None, Turns]:
+def _listen(recording: Recording, encoder: Encoder) -> tuple[SpeechFrames | None, Turns]:
     """The frames of all speech, if there is any, and the recording without turns."""
     recording.decode()
-    found = recording.find_speech(track)
+    found = recording.find_speech()
     turns = Turns(Path(recording.name).stem, (), found.seconds)
     if not len(found.spans):
         return None, turns
     wave = recording.whole
     speech = SpeechWave(wave, found.spans.clip(0, wave.num_samples))
-    return speech_frames(encoder.frames, speech, track), turns
+    return speech_frames(encoder.frames, speech), turns
 
 
 def _check_enough(recording: str, frames: SpeechFrames, limits: Limits) -> None:
@@ -232,7 +227,6 @@ def _by_channel(
     encoder: Encoder,
     store: "PeopleStore | None",
     fpir: float,
-    track: Track,
 ) -> Turns:
     """The speech of each channel as one speaker's."""
     path = recording.path
@@ -244,7 +238,7 @@ def _by_channel(
         one = Recording(path, channel=channel, speech_only=True)
         if store is not None:
             one.decode()
-        found = one.find_speech(track)
+        found = one.find_speech()
         name = f"speaker {channel + 1}"
         if store is not None and len(found.spans):
             vector = encoder.embed(one)

@@ -7,7 +7,7 @@ import numpy as np
 from speakervlad.audio.waves import SpeechWave
 from speakervlad.encoder.frames import CHUNK_SECONDS, FrameEncoder
 from speakervlad.models.sums import PoolingSums
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 # Frames that are summed at once: their descriptors in double precision are 4 MB.
@@ -101,13 +101,12 @@ def _pieces(mask: np.ndarray) -> list[np.ndarray]:
     return np.array_split(numbers, 1 + len(numbers) // PIECE)
 
 
-def speech_frames(encoder: FrameEncoder, speech: SpeechWave, track: Track = silent) -> SpeechFrames:
+def speech_frames(encoder: FrameEncoder, speech: SpeechWave) -> SpeechFrames:
     """Run the trunk once over the speech of a recording, of which a chunk is in memory.
 
     Args:
         encoder: network and what is around it.
         speech: at least one sample of it.
-        track: reports progress, chunk by chunk.
     """
     num_chunks = max(1, round(speech.num_samples / SAMPLE_RATE / CHUNK_SECONDS))
     grid = encoder.ends.grid

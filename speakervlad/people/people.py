@@ -35,7 +35,7 @@ from speakervlad.people.records import (
 )
 from speakervlad.people.stores import open_store
 from speakervlad.people.voices import group
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 # So many people are named in a message at most.
@@ -121,7 +121,6 @@ class PeopleStore:
         *,
         note: str = "",
         again: bool = False,
-        track: Track = silent,
     ) -> Added:
         """Enrol recordings of a person, new or known, in one transaction.
 
@@ -130,7 +129,6 @@ class PeopleStore:
             recordings: of that person alone.
             note: kept with each of them.
             again: whether recordings that the person has already are added once more.
-            track: progress.
 
         Raises:
             InputError: a bad name, no recording, one that cannot be embedded, or the store is of
@@ -282,7 +280,6 @@ class PeopleStore:
         *,
         fpir: float = 0.01,
         top: int = 3,
-        track: Track = silent,
     ) -> list[Identification]:
         """Say of each recording who of the people it is, or nobody.
 
@@ -290,7 +287,6 @@ class PeopleStore:
             recordings: each of one voice.
             fpir: share of recordings of others that may be taken for somebody of the store.
             top: how many people are named for each at most.
-            track: progress.
 
         Raises:
             InputError: a recording that cannot be embedded or without speech, an empty store, a

@@ -14,7 +14,6 @@ import numpy as np
 
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.files import atomic_path, parse_json
-from speakervlad.progress import Track, silent
 from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.metrics import OperatingPoint, check_scores
 from speakervlad.scoring.scoring import check_same_encoder, cohort_statistics, unit_vectors
@@ -177,7 +176,6 @@ def calibrate(
     embeddings: Embeddings | None = None,
     cohort: Embeddings | None = None,
     p_target: float = 0.5,
-    track: Track = silent,
 ) -> tuple[Calibration, np.ndarray]:
     """Train on scored trials, as the command ``calibrate`` does.
 
@@ -189,7 +187,6 @@ def calibrate(
         embeddings: source of magnitudes and cohort means.
         cohort: embeddings of other speakers, for cohort means.
         p_target: prior to train for.
-        track: progress.
 
     Returns:
         The calibration, and the (num_trials,) log-likelihood ratios of its training trials.
@@ -198,7 +195,7 @@ def calibrate(
         InputError: no labels, untrainable scores, or a measure without its source.
     """
     measures = quality_measures(
-        trials, quality, manifest=manifest, embeddings=embeddings, cohort=cohort, track=track
+        trials, quality, manifest=manifest, embeddings=embeddings, cohort=cohort
     )
     scores = np.column_stack(list(systems.values()))
     found = fit_calibration(scores, trials.labels(), quality=measures, p_target=p_target)
@@ -214,7 +211,6 @@ def fuse(
     manifest: Manifest | None = None,
     embeddings: Embeddings | None = None,
     cohort: Embeddings | None = None,
-    track: Track = silent,
 ) -> np.ndarray:
     """Apply a calibration to scored trials, as the command ``fuse`` does.
 
@@ -225,7 +221,6 @@ def fuse(
         manifest: as for ``calibrate``, if the calibration expects durations.
         embeddings: likewise.
         cohort: likewise.
-        track: progress.
 
     Returns:
         (num_trials,) log-likelihood ratios.
@@ -235,7 +230,7 @@ def fuse(
     """
     kinds = list(dict.fromkeys(name.rpartition("_")[0] for name in calibration.quality))
     measures = quality_measures(
-        trials, kinds, manifest=manifest, embeddings=embeddings, cohort=cohort, track=track
+        trials, kinds, manifest=manifest, embeddings=embeddings, cohort=cohort
     )
     scores = np.column_stack([systems[name] for name in _order_of(calibration, systems)])
     return calibration.log_likelihood_ratio(scores, _columns(measures))
@@ -392,7 +387,6 @@ def quality_measures(
     embeddings: Embeddings | None = None,
     cohort: Embeddings | None = None,
     top: int = 300,
-    track: Track = silent,
 ) -> dict[str, np.ndarray]:
     """Two columns per measure, its lower and its higher value of both sides of each trial.
 
@@ -404,7 +398,6 @@ def quality_measures(
         embeddings: vectors of all recordings.
         cohort: vectors of other speakers.
         top: how many cohort members count.
-        track: progress.
 
     Returns:
         (num_trials,) arrays by name, such as ``duration_low``.
@@ -415,7 +408,7 @@ def quality_measures(
     columns: dict[str, np.ndarray] = {}
     check_same_encoder({"embeddings": embeddings, "cohort": cohort})
     for measure in measures:
-        values = _of_names(trials, measure, manifest, embeddings, cohort, top, track)
+        values = _of_names(trials, measure, manifest, embeddings, cohort, top)
         sides = values[np.stack([trials.enrol, trials.test])]
         columns[f"{measure}_low"], columns[f"{measure}_high"] = sides.min(axis=0), sides.max(axis=0)
     return columns
@@ -428,7 +421,6 @@ def _of_names(
     embeddings: Embeddings | None,
     cohort: Embeddings | None,
     top: int,
-    track: Track,
 ) -> np.ndarray:
     """(num_names,) one measure of every recording."""
     if measure == "duration" and manifest is not None:
@@ -439,7 +431,7 @@ def _of_names(
     if measure == "cohort" and embeddings is not None and cohort is not None:
         rows = embeddings.rows(trials.names.tolist())
         vectors = unit_vectors(embeddings)[rows]
-        return cohort_statistics(vectors, unit_vectors(cohort), min(top, len(cohort)), track)[0]
+        return cohort_statistics(vectors, unit_vectors(cohort), min(top, len(cohort)))[0]
     if measure not in MEASURES:
         raise InputError(f"unknown quality measure {measure!r}. {did_you_mean(measure, MEASURES)}")
     raise InputError(f"the quality measure {measure!r} needs {MEASURES[measure]}.")

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from speakervlad.errors import InputError, first_few
-from speakervlad.progress import Track, silent
 from speakervlad.scoring.bootstrap import (
     NUM_RESAMPLES,
     Comparison,
@@ -273,7 +272,6 @@ def judge(
     threshold: float | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-    track: Track = silent,
 ) -> VerificationReport:
     """Every figure of one system, as the command ``metrics`` prints them.
 
@@ -287,7 +285,6 @@ def judge(
         threshold: a score to decide at, whose error rates are wanted too.
         num_resamples: of the bootstrap over speakers; 0 for no intervals.
         seed: of the bootstrap.
-        track: progress.
 
     Raises:
         InputError: no labels, unusable scores, or a breakdown without a manifest.
@@ -306,7 +303,6 @@ def judge(
             points=points,
             num_resamples=num_resamples,
             seed=seed,
-            track=track,
         )
     resampling = Resampling(speakers, num_resamples, seed)
     return _broken_down(report, scores, trials, manifest, by, points, resampling)
@@ -321,7 +317,6 @@ def judge_systems(
     points: tuple[OperatingPoint, ...] = REPORTED_POINTS,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-    track: Track = silent,
 ) -> list[SystemResult]:
     """Judge every system, and compare it with the one of the lowest EER; see ``judge``.
 
@@ -333,7 +328,6 @@ def judge_systems(
         points: operating points.
         num_resamples: of the bootstrap, the same speakers for all systems.
         seed: of the bootstrap.
-        track: progress.
 
     Raises:
         InputError: as ``judge``.
@@ -367,7 +361,6 @@ def judge_systems(
         points,
         num_resamples=num_resamples,
         seed=seed,
-        track=track,
     )
     return _with_spread(results, draws, trials.labels(), points)
 
@@ -412,7 +405,6 @@ def compare(
     points: tuple[OperatingPoint, ...] = REPORTED_POINTS,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-    track: Track = silent,
 ) -> dict[str, Comparison]:
     """Every figure of two systems and their paired difference, as the command ``compare`` does.
 
@@ -430,7 +422,6 @@ def compare(
         points=points,
         num_resamples=num_resamples,
         seed=seed,
-        track=track,
     )
 
 

@@ -23,6 +23,7 @@ from speakervlad.models.folder import (
     save_encoder,
 )
 from speakervlad.models.tables import complete_part
+from speakervlad.progress import tracked_by
 from speakervlad.schema import from_dict, to_dict
 from speakervlad.scoring.metrics import equal_error_rate
 from speakervlad.tables.manifest import Manifest
@@ -286,7 +287,9 @@ class Run:
         if self.log:
             embedder = Encoder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
             try:
-                self._keep_best(score_lists(embedder, self.lists, until(asked)), self.log)
+                with tracked_by(until(asked)):
+                    scored = score_lists(embedder, self.lists)
+                self._keep_best(scored, self.log)
             except Interrupted:
                 is_done = False
         self.window_start = (self.step, time.perf_counter())
