@@ -4,16 +4,40 @@ The public names are listed in ``__init__.pyi``; each is imported on first use, 
 ``import speakervlad`` costs nothing and scoring needs no torch.
 """
 
-import lazy_loader
+import functools
+from collections.abc import Callable
 
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 
-_import_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+# Names of earlier versions that have left the package, and where they are in the repository.
+MOVED = {
+    "nearest": "recipes/images/retrieval.py",
+    "recall_at": "recipes/images/retrieval.py",
+    "whiten": "recipes/images/retrieval.py",
+}
+
+
+@functools.cache
+def _public() -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """What imports a public name, lists them for ``dir``, and their list."""
+    # Not before a name is asked for: the command line says it if a dependency is missing.
+    import lazy_loader
+
+    return lazy_loader.attach_stub(__name__, __file__)
+
+
+def __dir__() -> list[str]:
+    return _public()[1]()
 
 
 def __getattr__(name: str) -> object:
+    if name in MOVED:
+        raise AttributeError(f"speakervlad.{name} has moved: {MOVED[name]} of the repository")
+    if name == "__all__":
+        return _public()[2]
     try:
-        return _import_name(name)
+        return _public()[0](name)
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "torchaudio"):
             raise

@@ -75,6 +75,41 @@ def _temporary_beside(path: Path, sync: bool, mode: int | None) -> Iterator[Path
         os.close(handle)
 
 
+def create(path: str | Path, content: bytes, *, mode: int) -> None:
+    """Make a file with some content where none is, complete or not at all.
+
+    A file that is there already, or that somebody else makes meanwhile, stays.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    check_writable(path)
+    with naming_full_disk(path):
+        handle, temporary = _make_temporary(path, path.suffix)
+        try:
+            temporary.write_bytes(content)
+            temporary.chmod(mode)
+            os.fsync(handle)
+            _link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give a file another name that nobody has."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        # File systems without hard links; two processes at once are not told apart there.
+        logger.debug("%s: no hard links (%s)", path, error)
+        if not path.exists():
+            temporary.rename(path)
+
+
 def _make_temporary(target: Path, suffix: str) -> tuple[int, Path]:
     """A new file that is locked as long as this process lives: see ``remove_stale``."""
     while True:

@@ -102,29 +102,39 @@ def resolve(table: Mapping[str, Callable[..., Any]], part: Part, key: str, where
     if part.kind not in table:
         raise InputError(f"{prefix}{key}.kind={part.kind!r}. {did_you_mean(part.kind, table)}")
     own = options_of(table[part.kind])
-    known = {name: hint for row in table.values() for name, (hint, _) in options_of(row).items()}
+    hints = {name: hint for name, (hint, _) in own.items()}
+    if not hints.keys() >= part.options.keys():
+        hints = {
+            name: o[0] for row in table.values() for name, o in options_of(row).items()
+        } | hints
     given = {}
     for name, value in part.options.items():
-        if name not in known:
-            raise InputError(f"{prefix}unknown key {key}.{name}. {did_you_mean(name, known)}")
-        hint = own[name][0] if name in own else known[name]
-        given[name] = _convert(value, hint, where, f"{key}.{name}")
+        if name not in hints:
+            raise InputError(f"{prefix}unknown key {key}.{name}. {did_you_mean(name, hints)}")
+        given[name] = _convert(value, hints[name], where, f"{key}.{name}")
     return Part(part.kind, **{name: given.get(name, own[name][1]) for name in own})
 
 
 @functools.cache
 def options_of(row: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Annotation and default of every option of a row of a table."""
+    """Annotation and default of every option of a row of a table.
+
+    Raises:
+        InputError: an option has no annotation or no default.
+    """
     bound = row.keywords if isinstance(row, functools.partial) else {}
     target = row.func if isinstance(row, functools.partial) else row
     hints = typing.get_type_hints(
         target.__init__ if isinstance(target, type) else target, include_extras=True
     )
-    return {
-        name: (hints[name], parameter.default)
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in bound
-    }
+    options = {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY or name in bound:
+            continue
+        if name not in hints or parameter.default is parameter.empty:
+            raise InputError(f"{target.__qualname__}: option {name} needs a type and a default.")
+        options[name] = hints[name], parameter.default
+    return options
 
 
 def to_dict(config: Any) -> Any:  # noqa: ANN401

@@ -19,7 +19,7 @@ from targets import foretold, rows_of, speaker_means, unit
 
 from speakervlad.audio.reading import read_audio
 from speakervlad.config import ENCODER_CONFIG_NAME
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.models.folder import WEIGHTS_NAME, save_classifier
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.embeddings import Embeddings
@@ -59,7 +59,7 @@ def main() -> None:
     save_classifier(arguments.out, torch.from_numpy(np.concatenate(means)).float())
 
 
-def embed(embedder: Embedder, manifest: Manifest, rows: np.ndarray, speed: float) -> np.ndarray:
+def embed(embedder: Encoder, manifest: Manifest, rows: np.ndarray, speed: float) -> np.ndarray:
     """Embeddings (rows, dim) of these utterances, played at a speed."""
     waveforms = (read_audio(manifest.path(row)) for row in rows.tolist())
     played = (soxr.resample(each, SAMPLE_RATE * speed, SAMPLE_RATE) for each in waveforms)

@@ -23,10 +23,10 @@ from speakervlad.audio.pyav import (
     mended_flac,
     tag_size,
 )
+from speakervlad.audio.quality import STEP
 from speakervlad.audio.source import (
     BLOCK_FRAMES,
     MAX_SECONDS,
-    STEP,
     Source,
     UndecodableError,
     check_duration,
@@ -35,7 +35,7 @@ from speakervlad.errors import InputError
 
 # Telephones have 8 kHz, studios 192; a header that says 50 Hz would make hours of a few kilobytes.
 MIN_RATE, MAX_RATE = 2000, 1_000_000
-# The smallest step of coarser coders relative to full scale.
+# The smallest step of coders that are coarser than 16 bits, relative to full scale.
 STEPS = {"PCM_S8": 2.0**-7, "PCM_U8": 2.0**-7, "ULAW": 2.0**-12, "ALAW": 2.0**-12}
 # Where libsndfile finds any sample exactly: it misses some in PAF, SDS, Vorbis and Opus.
 SOUGHT = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from speakervlad.audio.losses import SHORTEST_GAP, Losses
-from speakervlad.audio.source import STEP, UndecodableError, check_duration
+from speakervlad.audio.quality import STEP
+from speakervlad.audio.source import UndecodableError, check_duration
 
 # FFmpeg's demuxers that read the file they are given and no other: no playlists, no concat.
 PYAV_FORMATS = (

@@ -9,8 +9,6 @@ import numpy as np
 BLOCK_FRAMES = 1 << 18
 # Nobody speaks longer in one file; a header that claims more is not believed.
 MAX_SECONDS = 24 * 3600
-# The smallest step of 16 bits relative to full scale.
-STEP = 2.0**-15
 
 
 class UndecodableError(Exception):

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
 from speakervlad import __version__
 from speakervlad.cli import (
-    bench,
     calibrate_encoder,
     calibration,
     convert,
@@ -22,9 +22,9 @@ from speakervlad.cli import (
     explain,
     export,
     info,
+    label,
     people,
     quickstart,
-    rooms,
     serve,
     speech,
     train,
@@ -32,6 +32,7 @@ from speakervlad.cli import (
     verify,
 )
 from speakervlad.cli.console import be_quiet, run
+from speakervlad.errors import InputError
 
 app = typer.Typer(
     name="speakervlad",
@@ -49,10 +50,9 @@ COMMANDS = {
         serve.serve,
     ),
     "People": (people.identify,),
-    "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack, rooms.rooms),
+    "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack),
     "Training": (
         train.train,
-        bench.bench_data,
         train.average,
         convert.convert,
         calibrate_encoder.calibrate_encoder,
@@ -68,7 +68,12 @@ COMMANDS = {
         calibration.fuse,
         calibration.convert_scores,
     ),
-    "Who speaks when": (diarization.diarize, diarization.der),
+    "Who speaks when": (diarization.diarize, label.label, diarization.der),
+}
+# Commands of earlier versions, and what does their work in the repository now.
+MOVED = {
+    "bench-data": "python benchmarks/training_stages.py",
+    "rooms": "python recipes/augmentation/rooms.py",
 }
 people_app = typer.Typer(help="Who is enrolled.", no_args_is_help=True)
 PEOPLE = {
@@ -85,6 +90,19 @@ trials_app = typer.Typer(help="Check and make trial lists.", no_args_is_help=Tru
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors alone.")
 ]
+
+
+class Command(TyperCommand):
+    """A command that refuses an option which is given twice but holds one value."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in order:
+            # Switches may be repeated; one that has an opposite may not.
+            holds_one = not (getattr(parameter, "is_flag", False) or parameter.multiple)
+            if order.count(parameter) > 1 and (holds_one or parameter.secondary_opts):
+                raise InputError(f"{parameter.opts[0]}: is given twice. Give it once.")
+        return super().parse_args(ctx, args)
 
 
 def presentable(command: Callable[..., None]) -> Callable[..., None]:
@@ -110,13 +128,25 @@ def presentable(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
+def moved(name: str) -> Callable[[], None]:
+    """A command that says where it is now, whatever it is given."""
+
+    def command() -> None:
+        raise InputError(f"{name}: is no command any more. In the repository: {MOVED[name]}")
+
+    return command
+
+
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(presentable(command))
+        app.command(cls=Command, rich_help_panel=panel)(presentable(command))
+for name in MOVED:
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command(name, hidden=True, context_settings=settings)(moved(name))
 for command in (trials.check, trials.make):
-    trials_app.command()(presentable(command))
+    trials_app.command(cls=Command)(presentable(command))
 for name, command in PEOPLE.items():
-    people_app.command(name)(presentable(command))
+    people_app.command(name, cls=Command)(presentable(command))
 app.add_typer(people_app, name="people", rich_help_panel="People")
 app.add_typer(trials_app, name="trials", rich_help_panel="Trials and scores")
 

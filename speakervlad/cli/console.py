@@ -3,26 +3,61 @@
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.console import Console
+from rich import console as rich_console
 
 from speakervlad.errors import InputError
+from speakervlad.files import parse_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
+    from rich.text import Text
 
 Item = TypeVar("Item")
 # Where no terminal shows a bar, training prints a line of figures as often as this.
 SECONDS_BETWEEN_LINES = 30
 # Takes the step, the number of steps, and the newest figures.
 Show = Callable[[int, int, str], None]
+
+# What a terminal obeys instead of showing it: controls but for the tab, line and paragraph
+# separators, and what changes the direction of text.
+OBEYED = re.compile(
+    "[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]"
+)
+
+
+def shown(text: str) -> str:
+    r"""A text in which what a terminal would obey is spelt out, as ``\x1b`` or ``\u202e``."""
+    return OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+class Console(rich_console.Console):
+    """rich's, which shows every control character: names in a file are anybody's."""
+
+    def render_str(self, text: str, **options: Any) -> "Text":  # noqa: ANN401 - as rich takes them
+        return super().render_str(shown(text), **options)
+
+    def print_json(self, json: str, **options: Any) -> None:  # pyright: ignore  # noqa: ANN401
+        # JSON has escapes for them, which it leaves out of what it need not escape.
+        plain = dumps(parse_json(json), ensure_ascii=False)
+        super().print_json(json, ensure_ascii=OBEYED.search(plain) is not None, **options)
+
+
+class PlainFormatter(logging.Formatter):
+    """As logging's, with every control character shown."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return shown(super().formatMessage(record))
+
 
 # Names of files and people are printed as they are, whatever rich would make of [x] and :x:.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -143,10 +178,10 @@ def _log_handler() -> logging.Handler:
         from rich.logging import RichHandler
 
         handler = RichHandler(console=errors, show_path=False, show_time=False, markup=False)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(PlainFormatter("%(message)s"))
     else:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)-8s %(message)s"))
+        handler.setFormatter(PlainFormatter("%(levelname)-8s %(message)s"))
     return handler
 
 

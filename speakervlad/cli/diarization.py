@@ -74,6 +74,7 @@ def diarize(
 
     Example: speakervlad diarize meeting.wav --out turns --srt
     """
+    from speakervlad.audio.recording import Recording
     from speakervlad.diarization.diarize import diarize as find_turns
     from speakervlad.diarization.turns import FORMS, write_turns
     from speakervlad.encoder.encoder import load_encoder
@@ -97,10 +98,13 @@ def diarize(
         min_seconds=min_seconds,
         store=people,
         fpir=fpir,
-        channel=channel,
         separate=channels is Channels.SEPARATE,
     )
-    for path, turns in answers(files, "diarizing", find, max_bad=max_bad, bad_list=bad_list):
+
+    def turns_of(path: Path) -> "Turns":
+        return find(Recording(path, channel=channel))
+
+    for path, turns in answers(files, "diarizing", turns_of, max_bad=max_bad, bad_list=bad_list):
         for form in forms:
             write_turns(out / f"{path.stem}{FORMS[form].suffix}", turns, form)
         console.print(f"{path}: {describe(turns)}")

@@ -46,9 +46,11 @@ def quickstart(
         costs = "  ".join(f"minDCF({prior}) {cost:.3f}" for prior, cost in report.min_dcf.items())
         console.print(f"{name:16s} EER {report.eer:6.2%}  {costs}")
     console.print(f"{result.after.num_target} target and {result.after.num_nontarget} non-target")
-    console.print(f"encoder: {result.encoder}\nDET plot: {out / 'det.png'}")
+    console.print(f"encoder: {result.encoder}")
+    console.print(f"DET plot: {out / 'det.png'}")
+    console.print()
     console.print(
-        "\nThe encoder that ships, trained on real voices, says of recordings that ship too:"
+        "The encoder that ships, trained on real voices, says of recordings that ship too:"
     )
     clips = examples()
     print_pairs([clips[name] for name in SHOWN])

@@ -75,7 +75,7 @@ class CAMPPlus(Trunk):
     Args:
         num_bins: rows of the spectrogram.
         layers: dense layers of every block; their dilation is 1 in the first and 2 in the others.
-        width: multiplies all channel counts, see ``scaled``.
+        width: multiplies the number of channels of every layer, see ``scaled``.
         batch_norm_momentum: weight of the newest batch in the running statistics.
     """
 

@@ -83,9 +83,9 @@ class ECAPATDNN(Trunk):
 
     Args:
         num_bins: rows of the spectrogram.
-        channels: of the convolution and the blocks; 512 or 1024 in the paper.
-        out_channels: of the last layer.
-        squeeze_dim: what squeeze-excitation squeezes the channels to.
+        channels: channels of the convolution and the blocks; 512 or 1024 in the paper.
+        out_channels: channels of the last layer.
+        squeeze_dim: size of the hidden layer of squeeze-excitation.
         batch_norm_momentum: weight of the newest batch in the running statistics.
     """
 

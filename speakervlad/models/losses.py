@@ -63,7 +63,7 @@ class MarginSoftmax(Classifier):
         dim: size of the embeddings.
         num_speakers: number of classes.
         scale: s, multiplies the cosines.
-        margin: m, its final value; ``margin_now`` is what the schedule has reached.
+        margin: m, its final value.
         margin_warmup_steps: over so many first steps the margin rises linearly from 0.
     """
 
@@ -81,7 +81,7 @@ class MarginSoftmax(Classifier):
         self.margin = margin
         self.margin_warmup_steps = margin_warmup_steps
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(num_speakers, dim)))
-        # A tensor: a changing float would make torch.compile compile again.
+        # What the schedule has reached. A changing float would make torch.compile compile again.
         self.register_buffer("margin_now", torch.tensor(float(margin)), persistent=False)
         self.margin_now: Tensor
 
@@ -123,7 +123,7 @@ class AMSoftmax(MarginSoftmax):
         num_speakers: number of classes.
         scale: s, multiplies the cosines.
         margin: m, its final value.
-        margin_warmup_steps: see ``MarginSoftmax``.
+        margin_warmup_steps: over so many first steps the margin rises linearly from 0.
         unit_norm: ``forward`` normalises the class directions wherever they are used;
             ``constraint`` uses the weights as they are and renormalises them after every update
             (the GhostVLAD release, whose orthogonal start is not of unit norm).
@@ -198,7 +198,7 @@ class SubcentreAAMSoftmax(AAMSoftmax):
         num_centers: centres of a class.
         scale: s, multiplies the cosines.
         margin: m, its final value.
-        margin_warmup_steps: see ``MarginSoftmax``.
+        margin_warmup_steps: over so many first steps the margin rises linearly from 0.
         hardest: K, how many other speakers are penalised; 0 penalises none.
         hardest_margin: m', warms up as the margin does.
     """

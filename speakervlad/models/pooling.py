@@ -24,6 +24,7 @@ from speakervlad.models.vlad import vlad_parameters
 from speakervlad.schema import Range, Size
 
 VARIANCE_FLOOR = 1e-7
+VarianceFloor = Annotated[float, Range(above=0, at_most=1)]
 
 Frames = Float[Tensor, "batch dim *positions"]
 Pooled = Float[Tensor, "batch out"]
@@ -42,11 +43,13 @@ class Pooling(nn.Module):
         guided: whether the layer looks at the guide.
         whole: whether the weights of a frame depend on all other frames, so that a recording cannot
             be computed in exact chunks.
+        starts_from_frames: whether there is an ``init_from`` that can be used.
     """
 
     out_dim: int
     guided = False
     whole = False
+    starts_from_frames = False
 
     def __init__(self, dim: int, guide_dim: int | None = None) -> None:
         super().__init__()
@@ -100,20 +103,38 @@ class GlobalAveragePooling(Pooling):
 
 
 class StatisticsPooling(Pooling):
-    """Mean and population standard deviation over all positions (Snyder et al. 2017)."""
+    """Mean and standard deviation over all positions (Snyder et al. 2017).
 
-    def __init__(self, dim: int, guide_dim: int | None = None) -> None:
+    Args:
+        dim: size D of a descriptor.
+        guide_dim: not looked at.
+        unbiased: divide squared deviations by the number of positions less one, as 3D-Speaker does.
+        variance_floor: added to the variance.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        guide_dim: int | None = None,
+        *,
+        unbiased: bool = False,
+        variance_floor: VarianceFloor = VARIANCE_FLOOR,
+    ) -> None:
         super().__init__(dim)
         self.out_dim = 2 * dim
+        self.unbiased = unbiased
+        self.variance_floor = variance_floor
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
-        variance, mean = torch.var_mean(
-            at_least_float32(self.positions(frames)), dim=2, correction=0
-        )
-        return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1)
+        positions = at_least_float32(self.positions(frames))
+        variance, mean = torch.var_mean(positions, dim=2, correction=0)
+        if self.unbiased:
+            count = positions.shape[2]
+            variance = variance * (count / max(count - 1, 1))
+        return torch.cat([mean, (variance + self.variance_floor).sqrt()], dim=1)
 
     def finish(self) -> Finish:
-        return Finish("statistics", floor=VARIANCE_FLOOR)
+        return Finish("statistics", correction=int(self.unbiased), floor=self.variance_floor)
 
 
 class AttentiveStatisticsPooling(Pooling):
@@ -127,9 +148,10 @@ class AttentiveStatisticsPooling(Pooling):
     Args:
         dim: size D of a descriptor.
         guide_dim: not looked at.
-        attention_dim: rows of W.
+        attention_dim: size of the attention's hidden layer, the rows of W.
         per_channel: every dimension has weights of its own.
         context: attention sees, beside a descriptor, the mean and standard deviation of all.
+        variance_floor: added to the variances.
     """
 
     def __init__(
@@ -140,11 +162,13 @@ class AttentiveStatisticsPooling(Pooling):
         attention_dim: Size = 128,
         per_channel: bool = True,
         context: bool = False,
+        variance_floor: VarianceFloor = VARIANCE_FLOOR,
     ) -> None:
         super().__init__(dim)
         self.out_dim = 2 * dim
         self.whole = context
-        self.context = StatisticsPooling(dim)
+        self.variance_floor = variance_floor
+        self.context = StatisticsPooling(dim, variance_floor=variance_floor)
         self.attention = nn.Sequential(
             nn.Conv1d(3 * dim if context else dim, attention_dim, 1),
             nn.ReLU(),
@@ -159,7 +183,7 @@ class AttentiveStatisticsPooling(Pooling):
             shares = self.weights(frames).softmax(dim=2)
             mean = (shares * frames).sum(dim=2, keepdim=True)
             variance = (shares * (frames - mean).square()).sum(dim=2)
-            return torch.cat([mean.squeeze(2), (variance + VARIANCE_FLOOR).sqrt()], dim=1)
+            return torch.cat([mean.squeeze(2), (variance + self.variance_floor).sqrt()], dim=1)
 
     def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights:
         """The logarithms of the weights, up to a constant."""
@@ -170,7 +194,7 @@ class AttentiveStatisticsPooling(Pooling):
         return self.attention(seen)
 
     def finish(self) -> Finish:
-        return Finish("statistics", "channels", log_weights=True, floor=VARIANCE_FLOOR)
+        return Finish("statistics", "channels", log_weights=True, floor=self.variance_floor)
 
 
 class NetVLAD(Pooling):
@@ -222,6 +246,7 @@ class NetVLAD(Pooling):
         looked_at = guide_dim if guide_dim is not None and self.guided else dim
         self.assignment = nn.Conv1d(looked_at, num_clusters + num_ghosts, 1)
         self.centers = nn.Parameter(nn.init.orthogonal_(torch.empty(num_clusters, dim)))
+        self.starts_from_frames = not self.guided
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         return self.normalise(self.residual_sums(frames, guide))

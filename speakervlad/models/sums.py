@@ -25,6 +25,8 @@ class Finish:
             ``channels``: weights (dim, frames), one for each dimension.
         log_weights: the weights come as logarithms.
         num_clusters: the first of the weighted clusters, which are kept; the others are ghosts.
+        correction: subtracted from the number of frames by which squared deviations are divided;
+            without weights alone, whose sum is that number.
         floor: added to the variance; the least norm that is divided by.
         intra_norm: whether every cluster's residual is divided by its norm.
         vector_norm: whether the whole vector is.
@@ -35,6 +37,7 @@ class Finish:
     weighting: Literal["none", "clusters", "channels"] = "none"
     log_weights: bool = False
     num_clusters: int = 1
+    correction: int = 0
     floor: float = 0.0
     intra_norm: bool = False
     vector_norm: bool = False
@@ -108,6 +111,8 @@ class PoolingSums:
     def finish(self) -> np.ndarray:
         """The pooled vector (out,) of all frames so far, float32.
 
+        Moments with an axis in front of them, (sums, clusters, dim), give a vector each.
+
         Raises:
             ValueError: there is no frame yet.
         """
@@ -130,19 +135,28 @@ class PoolingSums:
         return exact.sum(axis=1)[:, None], exact @ frames.T
 
 
+def _flat(moments: np.ndarray) -> np.ndarray:
+    """(..., clusters, dim) as (..., clusters x dim)."""
+    return moments.reshape(*moments.shape[:-2], -1)
+
+
 def _plus(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
     return None if one is None or other is None else one + other
 
 
 def _mean(sums: PoolingSums) -> np.ndarray:
-    return (sums.first / sums.weight).ravel()  # pyright: ignore[reportOptionalOperand]
+    return _flat(sums.first / sums.weight)  # pyright: ignore[reportOptionalOperand]
 
 
 def _statistics(sums: PoolingSums) -> np.ndarray:
     mean = _mean(sums)
-    square = (sums.second / sums.weight).ravel()  # pyright: ignore[reportOptionalOperand]
+    square = _flat(sums.second / sums.weight)  # pyright: ignore[reportOptionalOperand]
     variance = np.maximum(square - np.square(mean), 0)
-    return np.concatenate([mean, np.sqrt(variance + sums.pooling.floor)])
+    if sums.pooling.correction:
+        assert sums.weight is not None
+        count = sums.weight.ravel()
+        variance *= count / np.maximum(count - sums.pooling.correction, 1)
+    return np.concatenate([mean, np.sqrt(variance + sums.pooling.floor)], axis=-1)
 
 
 def _residuals(sums: PoolingSums) -> np.ndarray:
@@ -152,7 +166,7 @@ def _residuals(sums: PoolingSums) -> np.ndarray:
         residuals = residuals - sums.weight * pooling.centers
     if pooling.intra_norm:
         residuals = unit(residuals, pooling.floor)
-    vector = residuals.ravel()
+    vector = _flat(residuals)
     return unit(vector, pooling.floor) if pooling.vector_norm else vector
 
 

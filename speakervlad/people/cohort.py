@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.encoder.card import companion
+from speakervlad.encoder.location import companion
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.scoring.scoring import unit_vectors
@@ -41,11 +41,13 @@ class Cohort:
 
     def save(self, path: str | Path) -> None:
         """Write it in float16, complete or not at all."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         notes = {"format": FORMAT, "encoder": self.encoder}
+        # Not `save_file`, whose errors of a full disk name nothing.
+        content = save({"vectors": self.vectors.astype(np.float16)}, notes)
         with atomic_path(path) as temporary:
-            save_file({"vectors": self.vectors.astype(np.float16)}, temporary, notes)
+            temporary.write_bytes(content)
 
 
 def load_cohort(encoder: Path, fingerprint: str) -> Cohort:

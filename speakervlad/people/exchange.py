@@ -27,7 +27,7 @@ def write_people(path: str | Path, header: Header, people: Sequence[Person]) -> 
     Raises:
         InputError: the file cannot be written.
     """
-    from safetensors.numpy import load, save_file
+    from safetensors.numpy import load, save
 
     texts = [
         {
@@ -43,8 +43,10 @@ def write_people(path: str | Path, header: Header, people: Sequence[Person]) -> 
     sums = [load(each.sums) for person in people for each in person.recordings]
     arrays = {name: np.stack([each[name] for each in sums]) for name in ARRAYS if name in sums[0]}
     notes = {"format": FORMAT, "encoder": str(header.encoder), "people": json.dumps(texts)}
+    # Not `save_file`, whose errors of a full disk name nothing.
+    content = save(arrays, notes)
     with atomic_path(path, mode=0o600) as temporary:
-        save_file(arrays, temporary, notes)
+        temporary.write_bytes(content)
 
 
 def read_people(path: str | Path) -> tuple[str, list[Person]]:

@@ -1,8 +1,9 @@
 """What is kept of enrolled people: names, sums of recordings, voices; never audio."""
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,21 @@ from speakervlad.models.sums import Finish, PoolingSums
 
 MAX_NAME = 200
 MAX_NOTE = 1000
+# By which the length of a unit vector in float32 may be off.
+UNIT_SLACK = 1e-3
+# Categories of which nothing is seen: control, format, surrogate, private, separators of lines.
+UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+# And what else has no ink: fillers, variation selectors, an empty pattern of Braille.
+BLANK = (
+    *((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2065, 0x2065)),
+    *((0x2800, 0x2800), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0000, 0xE0FFF)),
+)
+# Zero width non-joiner and joiner, and the scripts whose spelling needs them.
+JOINERS = "\u200c\u200d"
+JOINED = {
+    *("ARABIC", "SYRIAC", "DEVANAGARI", "BENGALI", "GURMUKHI", "GUJARATI", "ORIYA", "TAMIL"),
+    *("TELUGU", "KANNADA", "MALAYALAM", "SINHALA", "KHMER", "MYANMAR", "TIBETAN", "MONGOLIAN"),
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,7 @@ class Header(NamedTuple):
         dim: size of its voices.
         revision: grows with every change.
         num_voices: how many voices all people have together.
+        removed: the revision at which something was removed last.
     """
 
     encoder: str | None
@@ -73,6 +90,7 @@ class Header(NamedTuple):
     dim: int
     revision: int
     num_voices: int
+    removed: int = 0
 
 
 class Change(NamedTuple):
@@ -90,11 +108,11 @@ class Match(NamedTuple):
     vector: np.ndarray
 
 
-def check_name(name: str) -> str:
-    """The name as it is stored: in Unicode's normal form, without spaces around it.
+def stored_name(name: str) -> str:
+    """How a store spells the name of somebody: Unicode's normal form, no spaces around.
 
     Raises:
-        InputError: empty, of several lines, with control characters, or too long.
+        InputError: empty, or too long.
     """
     normal = unicodedata.normalize("NFC", name).strip()
     if not normal:
@@ -103,8 +121,48 @@ def check_name(name: str) -> str:
         raise InputError(
             f"a name of {len(normal)} characters, {normal[:20]!r}...: at most {MAX_NAME}."
         )
-    check_text(normal, "name")
     return normal
+
+
+def check_name(name: str) -> str:
+    """The name of somebody new, as ``stored_name`` spells it.
+
+    Raises:
+        InputError: as ``stored_name``; or of several lines, with control characters, or with
+            characters that cannot be seen or turn the direction of the text, by which two people
+            would seem to have one name.
+    """
+    normal = stored_name(name)
+    check_text(normal, "name")
+    for place, letter in enumerate(normal):
+        if is_invisible(letter) and not _joins_letters(normal, place):
+            raise InputError(
+                f"name {shown_name(normal)}: character {place + 1} (U+{ord(letter):04X}) cannot be "
+                "seen. Leave it out."
+            )
+    return normal
+
+
+def is_invisible(letter: str) -> bool:
+    """Whether nothing is seen of a character but what it does to others."""
+    code = ord(letter)
+    return unicodedata.category(letter) in UNSEEN or any(low <= code <= high for low, high in BLANK)
+
+
+def _joins_letters(name: str, place: int) -> bool:
+    """Whether a joiner stands where Persian, Sinhala and others spell with it; not in emoji."""
+    if name[place] not in JOINERS or not 0 < place < len(name) - 1:
+        return False
+    words = [
+        unicodedata.name(each, "").split(" ")[0] for each in (name[place - 1], name[place + 1])
+    ]
+    return all(word in JOINED for word in words)
+
+
+def shown_name(name: str) -> str:
+    """The name in quotes, for messages: with what cannot be seen spelt out."""
+    spelt = (f"\\u{{{ord(each):x}}}" if is_invisible(each) else each for each in name[:40])
+    return f"'{''.join(spelt)}'"
 
 
 def check_note(note: str) -> str:
@@ -129,6 +187,44 @@ def check_text(text: str, what: str) -> None:
         raise InputError(
             f"{what} {text[:40]!r}: holds a line break or another control character. Leave it out."
         )
+
+
+def recording_of(row: Sequence[Any]) -> Recording:
+    """A recording of what a database gave: digest, sums, seconds, date, note, voice, row.
+
+    Raises:
+        TypeError: a value of another type than was written.
+    """
+    digest, sums, seconds, date, note, voice, number = row
+    if not isinstance(sums, bytes | memoryview):
+        raise TypeError("the sums of a recording are no bytes")
+    if not isinstance(seconds, int | float) or not isinstance(voice, int):
+        raise TypeError("a number of a recording is none")
+    if not all(isinstance(text, str) for text in (digest, date, note)):
+        raise TypeError("a text of a recording is none")
+    return Recording(digest, bytes(sums), float(seconds), date, note, voice, number)
+
+
+def summary_of(row: Sequence[Any]) -> PersonSummary:
+    """A line of the list of people of what a database gave.
+
+    Raises:
+        TypeError: a value of another type than was written.
+    """
+    name, recordings, voices, seconds, *dates = row
+    if not isinstance(seconds, int | float) or not all(isinstance(date, str) for date in dates):
+        raise TypeError("the length or the date of a recording is none")
+    return PersonSummary(name, recordings, voices, float(seconds), *dates)
+
+
+def damage_of(vector: np.ndarray, dim: int) -> str | None:
+    """What makes a stored voice useless, in words; None for a unit vector of that size."""
+    if vector.shape != (dim,):
+        return f"of {vector.size} numbers, not of {dim}"
+    if not np.isfinite(vector).all():
+        return "not finite"
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    return None if abs(length - 1) <= UNIT_SLACK else f"not of unit length ({length:.3g})"
 
 
 def pack_sums(sums: PoolingSums) -> bytes:

@@ -15,7 +15,9 @@ from speakervlad.people.records import (
     Match,
     Person,
     PersonSummary,
-    Recording,
+    damage_of,
+    recording_of,
+    summary_of,
 )
 
 SUMMARIES = """
@@ -67,6 +69,27 @@ class SqlStore(ABC):
         """The inverse of ``encode_vector``."""
         return np.frombuffer(value, np.float32)
 
+    def checked_vector(self, name: str, value: object, dim: int) -> np.ndarray:
+        """A voice of somebody as it was read: float32 (dim,) of length 1.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            vector = self.decode_vector(value)
+            damage = damage_of(vector, dim)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise self._damaged(name, f"a voice is no vector: {error}") from error
+        if damage is not None:
+            raise self._damaged(name, f"a voice is {damage}")
+        return vector
+
+    def _damaged(self, name: str, how: str) -> InputError:
+        return InputError(
+            f"{self.where}: {name}: damaged ({how}). Restore a copy, or forget {name} and enrol "
+            "again."
+        )
+
     def cleaned(self) -> None:  # noqa: B027 - what most databases need not do
         """After people were removed: overwrite what is left of them."""
 
@@ -78,7 +101,13 @@ class SqlStore(ABC):
     def summaries(self) -> list[PersonSummary]:
         """All people by name."""
         with self.transaction(write=False):
-            return [PersonSummary(*row) for row in self.run(SUMMARIES)]
+            return [self._summary(row) for row in self.run(SUMMARIES)]
+
+    def _summary(self, row: Sequence[Any]) -> PersonSummary:
+        try:
+            return summary_of(row)
+        except TypeError as error:
+            raise self._damaged(str(row[0]), str(error)) from error
 
     def people(self, names: Sequence[str] | None = None) -> list[Person]:
         """People with all their recordings, in the order of ``names``; all of them by default.
@@ -104,19 +133,22 @@ class SqlStore(ABC):
     def voices(self, count: int) -> list[tuple[str, np.ndarray]]:
         """About ``count`` voices with the names of their owners, from all over the store."""
         with self.transaction(write=False):
-            step = max(1, self._header().num_voices // count)
+            header = self._header()
+            step = max(1, header.num_voices // count)
             rows = self.run(
                 "SELECT p.name, v.vector FROM voices v JOIN people p ON p.id = v.person "
                 "WHERE v.id / ? * ? = v.id ORDER BY v.id LIMIT ?",
                 (step, step, 2 * count),
             )
-            return [(name, self.decode_vector(vector)) for name, vector in rows]
+            return [(name, self.checked_vector(name, each, header.dim)) for name, each in rows]
 
     def change(
         self,
         names: Sequence[str] | None,
         function: Callable[[Header, list[Person]], Change],
         encoder: tuple[str, str, int] | None = None,
+        *,
+        whole: bool = True,
     ) -> Change:
         """Read some people, decide what becomes of them, write it: one transaction.
 
@@ -125,6 +157,7 @@ class SqlStore(ABC):
             function: from the header and the people who are there to what is written. Whatever it
                 raises leaves the store as it was.
             encoder: fingerprint, name and dimensions, which an empty store takes over.
+            whole: read their recordings and voices, too, which may be damaged.
 
         Returns:
             What was written.
@@ -132,7 +165,7 @@ class SqlStore(ABC):
         self._clean()
         with self.transaction(write=True):
             header = self._header()
-            change = function(header, self._people(names))
+            change = function(header, self._people(names, whole=whole))
             revision = header.revision + 1
             if header.encoder is None and encoder is not None:
                 self._note(zip(("encoder", "encoder_name", "dim"), encoder, strict=True))
@@ -153,15 +186,13 @@ class SqlStore(ABC):
         notes = dict(self.run("SELECT name, value FROM notes"))
         (count,) = self.run("SELECT COUNT(*) FROM voices")[0]
         try:
-            return Header(
-                notes.get("encoder"),
-                notes.get("encoder_name", ""),
-                int(notes.get("dim", 0)),
-                int(notes.get("revision", 0)),
-                count,
+            dim, revision, removed = (
+                int(notes.get(name, 0)) for name in ("dim", "revision", "removed")
             )
         except ValueError as error:
             raise InputError(f"{self.where}: its notes are damaged ({error}).") from error
+        encoder, encoder_name = notes.get("encoder"), notes.get("encoder_name", "")
+        return Header(encoder, encoder_name, dim, revision, count, removed)
 
     def _note(self, notes: Iterable[tuple[str, object]]) -> None:
         self.run_each(
@@ -170,32 +201,34 @@ class SqlStore(ABC):
             [(name, str(value)) for name, value in notes],
         )
 
-    def _people(self, names: Sequence[str] | None) -> list[Person]:
+    def _people(self, names: Sequence[str] | None, *, whole: bool = True) -> list[Person]:
         if names is None:
             rows = self.run("SELECT id, name FROM people ORDER BY name")
         else:
             statement = "SELECT id, name FROM people WHERE name = ?"
             rows = [row for name in dict.fromkeys(names) for row in self.run(statement, (name,))]
-        return [self._person(row, name) for row, name in rows]
+        if not whole:
+            return [Person(name, row=row) for row, name in rows]
+        dim = self._header().dim
+        return [self._person(row, name, dim) for row, name in rows]
 
-    def _person(self, row: int, name: str) -> Person:
+    def _person(self, row: int, name: str, dim: int) -> Person:
         recordings = self.run(
             "SELECT digest, sums, seconds, added, note, voice, id FROM recordings "
             "WHERE person = ? ORDER BY id",
             (row,),
         )
-        voices = self.run("SELECT vector FROM voices WHERE person = ? ORDER BY number", (row,))
+        statement = "SELECT vector FROM voices WHERE person = ? ORDER BY number"
+        voices = [self.checked_vector(name, each, dim) for (each,) in self.run(statement, (row,))]
         try:
             return Person(
                 name,
-                tuple(Recording(digest, bytes(sums), *rest) for digest, sums, *rest in recordings),
-                np.stack([self.decode_vector(vector) for (vector,) in voices])
-                if voices
-                else np.empty((0, 0), np.float32),
+                tuple(map(recording_of, recordings)),
+                np.stack(voices) if voices else np.empty((0, 0), np.float32),
                 row,
             )
         except (TypeError, ValueError) as error:
-            raise InputError(f"{self.where}: {name}: damaged ({error}). Restore a copy.") from error
+            raise self._damaged(name, str(error)) from error
 
     def _write(self, change: Change, revision: int) -> None:
         self.run_each("DELETE FROM people WHERE id = ?", [(each.row,) for each in change.remove])

@@ -30,6 +30,7 @@ from speakervlad.scoring.metrics import (
     error_curve,
     measurable_rates,
     verification_report,
+    warn_of_reversed,
 )
 from speakervlad.scoring.speakers import MIN_SPEAKERS, TrialSpeakers, speakers_if_known
 from speakervlad.tables.arrays import load_npy
@@ -293,6 +294,7 @@ def judge(
     """
     labels = trials.labels()
     report = verification_report(scores, labels, points, threshold)
+    warn_of_reversed(report)
     _check_by(by, manifest)
     speakers = speakers_if_known(trials, manifest) if num_resamples else None
     if speakers is not None:

@@ -1,5 +1,6 @@
 """The judgement of a scored list: the error curve, every figure that it yields, their report."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TypeVar
@@ -8,9 +9,13 @@ import numpy as np
 
 from speakervlad.errors import InputError, first_few
 
+logger = logging.getLogger(__name__)
+
 Rates = TypeVar("Rates", float, np.ndarray)
 
 FIXED_FALSE_ACCEPT = (0.01, 0.001, 0.0001)
+# Costs and prior odds lie between its inverse and it: products and ratios of them stay finite.
+LARGEST = 1e12
 # Points of a curve that are worked on at once.
 POINTS_PER_BLOCK = 1 << 22
 
@@ -154,6 +159,13 @@ class OperatingPoint:
             raise InputError(
                 f"operating point {self.name}: p_target must lie between 0 and 1 and costs above 0."
             )
+        odds = self.p_target / (1 - self.p_target)
+        for what, value in {"odds": odds, "c_miss": self.c_miss, "c_fa": self.c_fa}.items():
+            if not 1 / LARGEST <= value <= LARGEST:
+                raise InputError(
+                    f"operating point {self.name}: {what} of {value:g} cannot be computed with. "
+                    f"Choose between {1 / LARGEST:g} and {LARGEST:g}."
+                )
 
     @property
     def name(self) -> str:
@@ -385,6 +397,22 @@ def verification_report(
         },
         at_threshold=chosen,
     )
+
+
+def hint_at_reversed(report: VerificationReport) -> str | None:
+    """A sentence where scores tell the wrong way round; None where they do not."""
+    if report.eer <= 0.5:
+        return None
+    return (
+        f"an EER of {report.eer:.1%} is worse than guessing: these scores look reversed. Higher "
+        "must mean the same speaker (negate distances), and label 1 as well."
+    )
+
+
+def warn_of_reversed(report: VerificationReport) -> None:
+    """Say so where scores tell the wrong way round."""
+    if (hint := hint_at_reversed(report)) is not None:
+        logger.warning("%s", hint)
 
 
 def equal_error_rate(

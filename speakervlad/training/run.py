@@ -11,8 +11,8 @@ import torch
 
 from speakervlad.config import Config
 from speakervlad.corpus.dataset import UtteranceDataset
-from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.encoder.encoder import Embedder
+from speakervlad.encoder.encoder import Encoder
+from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
@@ -30,10 +30,9 @@ from speakervlad.models.folder import (
     save_classifier,
     save_encoder,
 )
-from speakervlad.models.losses import LOSSES
 from speakervlad.models.pooling import NetVLAD
-from speakervlad.schema import from_dict, resolve, to_dict
-from speakervlad.scoring.decision import LabelledScores, learn_thresholds
+from speakervlad.models.tables import complete_part
+from speakervlad.schema import from_dict, to_dict
 from speakervlad.scoring.metrics import equal_error_rate
 from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import DrawnBatch, check_augment
@@ -60,6 +59,7 @@ from speakervlad.training.teacher import check_teacher, read_targets
 from speakervlad.training.trainer import build_trainer, check_schedule
 from speakervlad.training.validation import Interrupted, read_lists, until
 from speakervlad.verification.listed import TrialList, score_lists
+from speakervlad.verification.thresholds import LabelledScores, learn_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +113,9 @@ def check_config(config: Config, world_size: int) -> Config:
     config = replace(
         config,
         encoder=complete(config.encoder),
-        classifier=resolve(LOSSES, config.classifier, "classifier"),
+        classifier=complete_part("loss", config.classifier, "classifier"),
     )
-    train, pooling = config.train, config.encoder.pooling
+    train = config.train
     if train.batch_size % (world_size * train.accumulate):
         raise InputError(
             f"train.batch_size={train.batch_size} cannot be shared by {world_size} processes and "
@@ -123,13 +123,6 @@ def check_config(config: Config, world_size: int) -> Config:
         )
     if not config.data.train_manifest:
         raise InputError("data.train_manifest is not set. Name the CSV that `prepare` wrote.")
-    if train.vlad_init_utterances and (
-        pooling.kind != "netvlad" or pooling.assignment != "descriptors"
-    ):
-        raise InputError(
-            "train.vlad_init_utterances needs encoder.pooling.kind=netvlad and "
-            "encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
-        )
     if config.init_classifier and config.init_from is None:
         raise InputError("init_classifier needs init_from. Name the folder that holds one.")
     check_schedule(config.schedule)
@@ -137,7 +130,13 @@ def check_config(config: Config, world_size: int) -> Config:
     check_augment(config.augment)
     check_teacher(config)
     with torch.device("meta"):
-        build_classifier(config.classifier, build_encoder(config.encoder).dim, 2)
+        encoder = build_encoder(config.encoder)
+        build_classifier(config.classifier, encoder.dim, 2)
+    if train.vlad_init_utterances and not encoder.pooling.starts_from_frames:
+        raise InputError(
+            "train.vlad_init_utterances needs encoder.pooling.kind=netvlad and "
+            "encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
+        )
     return config
 
 
@@ -331,7 +330,7 @@ class Run:
         """Judge the lists, and keep the best encoder; whether no signal came before the end."""
         is_done = True
         if self.log:
-            embedder = Embedder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
+            embedder = Encoder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
             try:
                 self._keep_best(score_lists(embedder, self.lists, until(asked)), self.log)
             except Interrupted:

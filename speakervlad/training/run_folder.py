@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from speakervlad.config import ENCODER_CONFIG_NAME, Config, load_config, to_yaml
-from speakervlad.encoder.card import THRESHOLDS_NAME
+from speakervlad.encoder.location import THRESHOLDS_NAME
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path, exclusive, naming_full_disk, parse_json, remove_stale
 from speakervlad.models.folder import (

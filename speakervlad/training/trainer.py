@@ -259,14 +259,14 @@ def margin_share(step: int, warmup_steps: int) -> float:
     return 1.0 if warmup_steps == 0 else min(step / warmup_steps, 1.0)
 
 
-def build_plan(config: Config) -> Callable[[int], StepPlan]:
+def build_plan(config: Config, margin_warmup_steps: int = 0) -> Callable[[int], StepPlan]:
     """The schedules of learning rate, margin and frozen trunk as one function of the step."""
 
     def plan(step: int) -> StepPlan:
         factor = rate_factor(step, config.train.steps, config.schedule)
         return StepPlan(
             config.optim.lr * factor,
-            margin_share(step, config.classifier.options.get("margin_warmup_steps", 0)),
+            margin_share(step, margin_warmup_steps),
             step < config.train.freeze_trunk_steps,
         )
 
@@ -279,7 +279,7 @@ def build_trainer(config: Config, model: SpeakerClassifier, world: World) -> Tra
         model,
         build_optimizer(model, config.optim),
         world,
-        plan=build_plan(config),
+        plan=build_plan(config, model.classifier.margin_warmup_steps),
         precision=config.train.precision,
         clip_norm=config.optim.clip_norm,
         accumulate=config.train.accumulate,

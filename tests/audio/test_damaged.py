@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from speakervlad.audio.reading import audio_info, read_audio
-from speakervlad.audio.recording import open_wave
+from speakervlad.audio.recording import Recording
 from speakervlad.errors import InputError
 
 av = pytest.importorskip("av", reason="needs the extra formats")
@@ -91,7 +91,7 @@ def test_one_packet_that_cannot_be_decoded_is_left_out_and_told(suffix, encoded,
     assert told is not None
     assert 0.01 < float(told[1]) < 0.15
     assert float(told[2]) == pytest.approx(SECONDS / 2, abs=1.5)
-    assert audio_info(path).num_samples == len(read_audio(path)) == open_wave(path).num_samples
+    assert audio_info(path).num_samples == len(read_audio(path)) == Recording(path).whole.num_samples
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "aac"])
@@ -116,7 +116,7 @@ def test_more_than_one_per_cent_is_refused(suffix, encoded, tmp_path):
     middle, size = len(content) // 2, len(content) // 30
     content[middle : middle + size] = bytes(size)
     path.write_bytes(content)
-    for read in (read_audio, audio_info, open_wave):
+    for read in (read_audio, audio_info, lambda path: Recording(path).whole):
         with pytest.raises(InputError, match=rf"a\.{suffix}: truncated or damaged \(.* s of 3"):
             read(path)
 

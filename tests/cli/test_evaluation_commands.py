@@ -96,3 +96,12 @@ def test_bad_input_is_one_line_and_code_2(
     assert "Traceback" not in captured.err
     assert captured.err.count("\n") == 1
     assert sorted(corpus.iterdir()) == before
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_reversed_scores_are_hinted_at(run, tmp_path, capsys, sign):
+    rows = [f"a{n} b{n} {sign * (label + 0.3 * (n % 5))} {label}" for n in range(20)
+            for label in (0, 1)]  # fmt: skip
+    (tmp_path / "S.txt").write_text("\n".join(rows) + "\n")
+    assert run("metrics", tmp_path / "S.txt", "--resamples", "0") == 0
+    assert ("these scores look reversed" in capsys.readouterr().err) == (sign == -1)

@@ -1,13 +1,17 @@
 """No failure looks like an answer: exit codes of everything that can end a command."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import typer
 
-from speakervlad.cli import main
+from speakervlad.cli import commands, main
+from speakervlad.cli.commands import MOVED
 from speakervlad.scoring.metrics import OperatingPoint
 
 ENDLESS = """
@@ -64,3 +68,60 @@ def test_ctrl_c_is_no_answer():
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert process.communicate()[1] == "interrupted\n"
+
+
+@pytest.mark.parametrize("module", ["numpy", "rich", "typer"])
+def test_a_dependency_that_cannot_be_imported_is_no_answer(tmp_path, module):
+    (tmp_path / f"{module}.py").write_text("raise ImportError('its library\\nis broken')")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    command = [sys.executable, "-m", "speakervlad", "verify", "a.wav", "b.wav"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert "its library is broken" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_option_that_holds_one_value_is_given_once(run, capsys):
+    assert (
+        run("score", "x.trials", "--embeddings", "a.npz", "--embeddings=b.npz", "--out", "o") == 2
+    )
+    assert capsys.readouterr().err == "error: --embeddings: is given twice. Give it once.\n"
+
+
+def commands_of(group, words=()):
+    for name, found in group.commands.items():
+        if hasattr(found, "commands"):
+            yield from commands_of(found, (*words, name))
+        else:
+            yield (*words, name), found
+
+
+ALL = dict(commands_of(typer.main.get_command(commands.app)))
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_refuses_a_repeated_option(run, capsys, words):
+    single = [
+        option.opts[0]
+        for option in ALL[words].params
+        if option.param_type_name == "option" and not option.is_flag and not option.multiple
+    ]
+    for option in single:
+        assert run(*words, option, "1", option, "2") == 2
+        assert f"{option}: is given twice" in capsys.readouterr().err
+
+
+def test_an_override_is_given_once(run, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("train: {steps: 3}")
+    assert run("train", tmp_path / "c.yaml", "train.steps=1", "train.steps=2") == 2
+    assert "train.steps: given twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("mine.yaml", "--batches", "3"), ("--help",)])
+@pytest.mark.parametrize("name", MOVED)
+def test_a_command_that_has_moved_says_where_it_is(run, capsys, name, words):
+    assert run(name, *words) == 2
+    message = capsys.readouterr().err
+    script = MOVED[name].removeprefix("python ")
+    assert message == f"error: {name}: is no command any more. In the repository: {MOVED[name]}\n"
+    assert (Path(__file__).parents[2] / script).is_file()

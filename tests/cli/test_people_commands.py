@@ -1,11 +1,14 @@
 """Enrolling and identifying at the command line, with the recordings of the package."""
 
 import json
+import logging
+import sqlite3
 
 import pytest
 import soundfile
 
 from speakervlad.audio.examples import copy_examples
+from speakervlad.cli.console import set_up_logging
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +63,34 @@ def test_list_show_rename_forget(people, capsys):
     assert people("people", "forget", "Alexandra") == 0
     assert people("people", "list") == 2
     assert "the store is empty" in capsys.readouterr().err
+
+
+def test_control_characters_of_a_tampered_store_never_reach_the_terminal(people, tmp_path, capsys):
+    name = "Kim\x1b[2J\x9b31m\u202e\nKim"
+    with sqlite3.connect(tmp_path / "people.db") as database:
+        database.execute("UPDATE people SET name = ? WHERE name = 'Kim'", (name,))
+        database.execute("UPDATE recordings SET note = ?", (name,))
+    database.close()
+    capsys.readouterr()
+    for words in (
+        ("people", "list"),
+        ("people", "list", "--json"),
+        ("people", "show", "Alex"),
+        ("people", "show", "Alex", "--json"),
+        ("people", "forget", "nobody"),
+        ("people", "rename", name, "Alex"),
+    ):
+        people(*words)
+        said = "".join(capsys.readouterr())
+        assert not set("\x1b\x9b\u202e") & set(said)
+        assert words[-1] == "--json" or len(said.splitlines()) <= 2
+        if words[-1] == "--json":
+            json.loads(said)
+    assert people("people", "list") == 0
+    assert r"Kim\x1b[2J\x9b31m\u202e\nKim" in capsys.readouterr().out
+
+
+def test_log_lines_show_control_characters(capsys):
+    set_up_logging()
+    logging.getLogger("speakervlad").warning("%s: is short", "a\x1b[2J.wav")
+    assert r"a\x1b[2J.wav: is short" in capsys.readouterr().err

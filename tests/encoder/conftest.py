@@ -13,6 +13,7 @@ from speakervlad.checkpoints.keras import convert_keras
 from speakervlad.encoder.export import export_onnx
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder
+from speakervlad.models.frontend import FRONT_ENDS
 from speakervlad.models.pooling import POOLINGS
 from speakervlad.models.resnets import THIN_STAGES, BottleneckResNet
 from speakervlad.models.trunks import TRUNKS
@@ -57,6 +58,11 @@ KINDS = {
         )
     },
     "normalised embedding": {"embedding_norm": True},
+    **{
+        f"front end {name}": {"front_end": Part(name)}
+        for name in FRONT_ENDS
+        if name not in ("linear", "log_mel")
+    },
     **{f"trunk {name}": {"trunk": make_small(name)} for name in TRUNKS if name != "thin_resnet34"},
     **{
         f"pooling {name}": {"pooling": Part(name)}

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.errors import InputError
 from speakervlad.people import sqlite
+from speakervlad.people.cohort import Cohort
 from speakervlad.people.people import PeopleStore
 from speakervlad.people.records import Person
 
@@ -74,6 +76,18 @@ def test_full_disk_is_one_line_and_changes_nothing(path, encoder, hear, full_dis
     assert path.read_bytes() == before
 
 
+def test_what_is_written_to_a_full_disk_is_named(store, hear, tmp_path, full_disk):
+    store.enrol("Ada", [hear(0, take) for take in range(4)])
+    out, cohort = tmp_path / "out" / "people.safetensors", Cohort("abc", np.eye(120))
+    for write in (store.export, cohort.save):
+        with (
+            full_disk(1000),
+            pytest.raises(InputError, match=r"people\.safetensors: cannot be wri"),
+        ):
+            write(out)
+        assert list(out.parent.iterdir()) == []
+
+
 @pytest.fixture
 def read_only(path, encoder, hear):
     """A store with Ada that cannot be written by anybody, in a folder that nobody can write."""
@@ -87,16 +101,21 @@ def read_only(path, encoder, hear):
     shutil.rmtree(folder)
 
 
-def test_read_only_store_is_read_and_not_written(read_only, encoder):
-    def as_nobody(function):
-        if os.geteuid() == 0:  # who may write everything
-            os.setuid(65534)
-        with PeopleStore(read_only, encoder, create=False) as people:
-            return function(people)
+def as_nobody(where, encoder, function):
+    if os.geteuid() == 0:  # who may write everything
+        os.setuid(65534)
+    with PeopleStore(where, encoder, create=False) as people:
+        return function(people)
 
-    _, pipe = in_child(as_nobody, lambda people: [each.name for each in people.people()])
+
+def names_of(people):
+    return [each.name for each in people.people()]
+
+
+def test_read_only_store_is_read_and_not_written(read_only, encoder):
+    _, pipe = in_child(as_nobody, read_only, encoder, names_of)
     assert pipe.recv() == "['Ada']"
-    _, pipe = in_child(as_nobody, lambda people: people.rename("Ada", "Bob"))
+    _, pipe = in_child(as_nobody, read_only, encoder, lambda people: people.rename("Ada", "Bob"))
     assert "people.db: is read-only." in pipe.recv()
 
 
@@ -129,6 +148,151 @@ def test_foreign_files_are_refused_and_left_as_they_are(path, encoder):
     with pytest.raises(InputError, match="is no store of people"):
         PeopleStore(path, encoder)
     assert path.read_bytes() == before
+
+
+def test_an_empty_file_is_no_store_and_stays_empty(path, encoder, hear):
+    path.touch(0o644)
+    for create in (False, True):
+        with pytest.raises(InputError, match=r"people\.db: is empty \(0 bytes\), and is no store"):
+            PeopleStore(path, encoder, create=create)
+    assert path.stat().st_size == 0
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [each.name for each in path.parent.iterdir()] == ["people.db"]
+
+
+def test_a_store_appears_complete_or_not_at_all(path, monkeypatch):
+    monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        PeopleStore(path)
+    assert list(path.parent.iterdir()) == []
+    monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError("none")))
+    with PeopleStore(path) as people:
+        assert people.people() == []
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_store_that_is_open_to_others_is_closed_to_them(path, encoder, hear, caplog):
+    enrol(path, encoder, "Ada", [hear(0)])
+    assert not caplog.messages
+    path.chmod(0o644)
+    with PeopleStore(path, encoder) as people:
+        assert [each.name for each in people.people()] == ["Ada"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "people.db: was open to others (mode 0644)" in caplog.text
+
+
+def test_changes_in_the_log_of_a_read_only_store_are_read_or_refused(read_only, encoder, hear):
+    folder = read_only.parent
+    folder.chmod(0o755)
+    read_only.chmod(0o644)
+    with PeopleStore(read_only, encoder) as people:
+        people.enrol("Bob", [hear(1)])
+        left = {each: each.read_bytes() for each in folder.iterdir()}
+    assert (folder / "people.db-wal") in left
+    for names, expected in (
+        (("people.db", "people.db-wal"), ["['Ada', 'Bob']", "last changes are in people.db-wal"]),
+        (("people.db", "people.db-wal", "people.db-shm"), ["['Ada', 'Bob']"]),
+        (("people.db",), ["['Ada']"]),
+    ):
+        for each in left:
+            each.unlink(missing_ok=True)
+            if each.name in names:
+                each.write_bytes(left[each])
+                each.chmod(0o444)
+        folder.chmod(0o555)
+        _, pipe = in_child(as_nobody, read_only, encoder, names_of)
+        answer = pipe.recv()
+        assert any(each in answer for each in expected), answer
+        folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE TRIGGER t AFTER INSERT ON people BEGIN DELETE FROM voices; END", "trigger t"),
+        ("CREATE TABLE other (x)", "table other"),
+        ("CREATE VIEW v AS SELECT * FROM people", "view v"),
+        ("CREATE INDEX i ON voices (number)", "index i"),
+        ("ALTER TABLE people ADD COLUMN colour TEXT DEFAULT 'blue'", "table people"),
+        ("DROP INDEX voices_person", "index voices_person"),
+    ],
+)
+def test_what_no_store_has_is_refused(path, encoder, hear, statement, named):
+    enrol(path, encoder, "Ada", [hear(0)])
+    change(path, statement)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=rf"people\.db: its {named} is not as a store of people"):
+        PeopleStore(path, encoder)
+    assert path.read_bytes() == before
+
+
+def test_statistics_of_the_database_are_nothing_foreign(path, encoder, hear):
+    enrol(path, encoder, "Ada", [hear(0)])
+    change(path, "ANALYZE")
+    with PeopleStore(path, encoder) as people:
+        assert [each.name for each in people.people()] == ["Ada"]
+
+
+def change(path, statement, values=()):
+    with sqlite3.connect(path) as database:
+        database.execute(statement, values)
+    database.close()
+
+
+def unit(dim):
+    return np.eye(1, dim, dtype=np.float32)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "how"),
+    [
+        (lambda dim: np.full(dim, np.nan, np.float32).tobytes(), "not finite"),
+        (lambda dim: np.full(dim, np.inf, np.float32).tobytes(), "not finite"),
+        (lambda dim: np.zeros(dim, np.float32).tobytes(), r"not of unit length \(0\)"),
+        (lambda dim: (12 * unit(dim)).tobytes(), r"not of unit length \(12\)"),
+        (lambda dim: (2e30 * unit(dim)).tobytes(), r"not of unit length \(2e\+30\)"),
+        (lambda dim: unit(dim)[:-1].tobytes(), "of 11 numbers, not of 12"),
+        (lambda dim: unit(dim).tobytes()[:-1], "is no vector"),
+        (lambda dim: b"", "of 0 numbers, not of 12"),
+        (lambda dim: "a text", "is no vector"),
+        (lambda dim: 7, "is no vector"),
+    ],
+)
+def test_damaged_voices_are_refused_and_named(path, encoder, hear, value, how):
+    for speaker, name in enumerate(("Ada", "Bob")):
+        enrol(path, encoder, name, [hear(speaker)])
+    statement = (
+        "UPDATE voices SET vector = ? WHERE person IN (SELECT id FROM people WHERE name = ?)"
+    )
+    change(path, statement, (value(encoder.dim), "Bob"))
+    message = rf"people\.db: Bob: damaged \(a voice is .*{how.removeprefix('is ')}"
+    with PeopleStore(path, encoder) as people:
+        for ask in (
+            lambda: people.match(unit(encoder.dim)[None]),
+            lambda: people.threshold(),
+            lambda: people.show("Bob"),
+            lambda: people.enrol("Bob", [hear(1, 1)]),
+            lambda: people.rename("Bob", "Carol"),
+        ):
+            with pytest.raises(InputError, match=message):
+                ask()
+        assert people.show("Ada").name == "Ada"
+        people.forget(["Bob"])
+        assert people.match(unit(encoder.dim)[None])[0].candidates[0].name == "Ada"
+
+
+@pytest.mark.parametrize("column", ["sums", "seconds", "voice", "digest", "added", "note"])
+def test_damaged_values_of_a_recording_are_refused_and_named(path, encoder, hear, column):
+    enrol(path, encoder, "Ada", [hear(0)])
+    wrong = 10**12 if column in ("sums", "digest", "added", "note") else "a text"
+    # Not as the column's own type would have it.
+    change(path, f"UPDATE recordings SET {column} = CAST(? AS BLOB)", (str(wrong),)) if (
+        column != "sums"
+    ) else change(path, "UPDATE recordings SET sums = ?", (wrong,))
+    with PeopleStore(path, encoder) as people:
+        with pytest.raises(InputError, match=r"people\.db: Ada: damaged \("):
+            people.show("Ada")
+        people.forget(["Ada"])
 
 
 def test_store_of_a_newer_version_is_refused(path, encoder, hear):
@@ -210,6 +374,19 @@ def test_forgetting_that_was_killed_is_finished_by_the_next_change(path, store, 
         ("x" * 10_000, "a name of 10000 characters"),
         ("  ", "name is empty"),
         ("\ud800", "control character"),
+        (
+            "Ada\u202eecalevoL",
+            r"name 'Ada\\u\{202e\}ecalevoL': character 4 \(U\+202E\) cannot be seen",
+        ),
+        ("Ada\u200b", "cannot be seen"),
+        ("\u2066Ada\u2069", "cannot be seen"),
+        ("A\u00adda", "cannot be seen"),
+        ("\ufeffAda", "cannot be seen"),
+        ("Ada\u3164", "cannot be seen"),
+        ("Ada\ufe0f", "cannot be seen"),
+        ("A\u200dda", "cannot be seen"),
+        ("\U0001f469\u200d\U0001f4bb", "cannot be seen"),
+        ("Ada\U000e0041", "cannot be seen"),
     ],
 )
 def test_names_that_break_a_line_are_refused(store, hear, name, message):
@@ -217,6 +394,32 @@ def test_names_that_break_a_line_are_refused(store, hear, name, message):
         store.enrol(name, [hear(0)])
     assert len(str(refused.value)) < 200
     assert not store.people()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "علی\u200cرضا",
+        "ශ්\u200dරී",
+        "Zoë-Anne O’Neill",
+        "山田\u3000太郎",
+        "María José",
+        "\U0001f469 Ada",
+    ],
+)
+def test_names_as_people_write_them_are_taken(store, hear, name):
+    assert store.enrol(name, [hear(0)]).person.name == unicodedata.normalize("NFC", name)
+
+
+def test_a_name_that_is_refused_today_can_be_renamed_and_forgotten(store, hear):
+    for number in range(2):
+        store.enrol(f"Ada {number}", [hear(number)])
+        store.store.run("UPDATE people SET name = ? WHERE name = ?", ("A\u200bda", f"Ada {number}"))
+        if number:
+            store.forget(["A\u200bda"])
+        else:
+            store.rename("A\u200bda", "Ada")
+    assert [each.name for each in store.people()] == ["Ada"]
 
 
 def test_same_recording_twice_is_told_and_not_added(store, hear):

@@ -142,7 +142,13 @@ def test_operating_points_are_read(text, point):
     assert OperatingPoint.parse(point.name) == point
 
 
-@pytest.mark.parametrize("text", ["0", "1.5", "high", "0.1,2", "0.01,-1,1", "nan"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0", "1.5", "high", "0.1,2", "0.01,-1,1", "nan"),
+        *("0.5,inf,inf", "0.5,1,inf", "0.5,nan,1", "0.5,1e308,1e-308", "0.5,1e-308,1", "1e-300"),
+    ],
+)
 def test_impossible_operating_points_are_refused(text):
     with pytest.raises(InputError, match="operating point"):
         OperatingPoint.parse(text)

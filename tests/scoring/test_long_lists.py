@@ -5,10 +5,10 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.scoring import metrics
-from speakervlad.tables import columns as tables
 from speakervlad.scoring.bootstrap import RankedTrials
 from speakervlad.scoring.lists import Trials, read_long_scores, write_scores
 from speakervlad.scoring.metrics import all_figures, error_curve, verification_report
+from speakervlad.tables import columns as tables
 
 
 @pytest.fixture(params=[(0.1, 6), (0.5, 6), (0.9, 6), (0.3, 1), (0.5, 0)])
