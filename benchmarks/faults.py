@@ -305,11 +305,12 @@ def tiny_encoder(folder: Path) -> Path:
 
 
 def encoders(folder: Path) -> dict[Path, Read]:
-    """Encoder folders, exported and Keras files, configs, training states, people."""
+    """Encoder folders, exported files, checkpoints of others, configs, training states, people."""
     import h5py
     import torch
 
     from speakervlad.checkpoints.hdf5 import read_layers
+    from speakervlad.checkpoints.tensors import read_tensors
     from speakervlad.config import Config, load_config, to_yaml
     from speakervlad.encoder.export import export_onnx
     from speakervlad.encoder.runtimes import OnnxBackend
@@ -331,6 +332,7 @@ def encoders(folder: Path) -> dict[Path, Read]:
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "loss": 2.25}\n')
     state = TrainingState(3, {"a": torch.ones(2)}, {"state": {}, "param_groups": []})
     state.save(folder / "last.pt")
+    torch.save({"conv.weight": torch.ones(2, 2), "norm.count": torch.tensor(1)}, folder / "c.ckpt")
     with h5py.File(folder / "k.h5", "w") as file:
         layer = file.create_group("conv/conv")
         layer.create_dataset("kernel:0", data=np.ones((2, 2), np.float32))
@@ -346,6 +348,7 @@ def encoders(folder: Path) -> dict[Path, Read]:
         folder / "metrics.jsonl": read_metrics,
         folder / "last.pt": TrainingState.load,
         folder / "k.h5": read_layers,
+        folder / "c.ckpt": read_tensors,
     }
 
 

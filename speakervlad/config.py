@@ -9,19 +9,21 @@ from speakervlad.errors import InputError, first_few
 from speakervlad.files import parse_json
 from speakervlad.schema import (
     Count,
+    Fraction,
     NonNegative,
     Part,
     Positive,
     Range,
     Seconds,
-    Share,
     Size,
     flatten,
     from_dict,
     to_dict,
 )
 
+# Files of an encoder folder.
 ENCODER_CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
 LINEAR, THIN_RESNET, SOFTMAX = Part("linear"), Part("thin_resnet34"), Part("softmax")
 GHOSTVLAD = Part("netvlad", num_clusters=8, num_ghosts=2)
 
@@ -114,7 +116,7 @@ class DataConfig:
     valid_root: str | None = None
     crop_seconds: Annotated[float, Range(above=0, at_most=600)] = 2.5
     wrap: bool = False
-    reverse_probability: Share = 0.0
+    reverse_probability: Fraction = 0.0
     seconds_per_visit: Seconds = 0.0
     crops_per_visit: Positive = 1
     speakers_per_batch: Count = 0
@@ -164,24 +166,24 @@ class AugmentConfig:
     speeds: tuple[float, ...] = (1.0,)
     noise_manifest: str | None = None
     noise_root: str | None = None
-    noise_probability: Share = 0.0
+    noise_probability: Fraction = 0.0
     noise_snr_db: tuple[float, ...] = (0.0, 15.0)
     music_snr_db: tuple[float, ...] = (5.0, 15.0)
     babble_snr_db: tuple[float, ...] = (13.0, 20.0)
     babble_speakers: tuple[int, ...] = (3, 8)
     rir_manifest: str | None = None
     rir_root: str | None = None
-    rir_probability: Share = 0.0
+    rir_probability: Fraction = 0.0
     rir_seconds: Annotated[float, Range(at_least=0.01, at_most=60)] = 1.0
-    codec_probability: Share = 0.0
+    codec_probability: Fraction = 0.0
     codecs: tuple[Literal["opus", "mp3"], ...] = ("opus", "mp3")
-    telephone_probability: Share = 0.0
+    telephone_probability: Fraction = 0.0
     gain_db: NonNegative = 0.0
-    level_probability: Share = 0.0
+    level_probability: Fraction = 0.0
     level_dbfs: tuple[float, ...] = (-60.0, 0.0)
-    pitch_probability: Share = 0.0
+    pitch_probability: Fraction = 0.0
     pitch_factors: tuple[float, ...] = (0.8, 1.25)
-    channel_probability: Share = 0.0
+    channel_probability: Fraction = 0.0
     time_masks: Count = 0
     time_mask_frames: Count = 10
     freq_masks: Count = 0
@@ -226,10 +228,10 @@ class ScheduleConfig:
 
     kind: Literal["constant", "steps", "cosine", "exponential"] = "cosine"
     warmup_steps: Count = 0
-    warmup_start: Share = 0.0
+    warmup_start: Fraction = 0.0
     milestones: tuple[int, ...] = ()
     factors: tuple[float, ...] = (1.0,)
-    final_factor: Share = 1e-3
+    final_factor: Fraction = 1e-3
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from speakervlad.audio.reading import read_audio
-from speakervlad.config import ENCODER_CONFIG_NAME
+from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
 from speakervlad.corpus.work import map_parallel
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.export import export_onnx
 from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
-from speakervlad.models.folder import WEIGHTS_NAME
 from speakervlad.scoring.judge import judge
 from speakervlad.scoring.lists import Trials, read_trials
 from speakervlad.scoring.metrics import VerificationReport, verification_report

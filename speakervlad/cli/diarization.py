@@ -192,7 +192,7 @@ def der(
         import json
 
         figures = {name: found.figures for name, found in errors.items()}
-        console.print(json.dumps({"recordings": figures, "all": in_all.figures}, indent=1))
+        typer.echo(json.dumps({"recordings": figures, "all": in_all.figures}, indent=1))
         return
     print_errors([*errors.items(), ("all", in_all)] if len(errors) > 1 else list(errors.items()))
 

@@ -14,7 +14,7 @@ from speakervlad.progress import Track, silent
 from speakervlad.sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+    pass
 
 # Seconds of the longest cell, and of speech that the trunk sees at once if every frame sees all.
 CELL, PIECE = 0.16, 10.0
@@ -199,7 +199,9 @@ class SpeechCells:
         weight = parts[0]
         assert weight is not None
         heard = weight.reshape(len(rows), -1).any(axis=1)
-        sums = PoolingSums(self.encoder.ends.pooling, *(p if p is None else p[heard] for p in parts))
+        sums = PoolingSums(
+            self.encoder.ends.pooling, *(p if p is None else p[heard] for p in parts)
+        )
         found = np.zeros((len(rows), self.encoder.ends.dim), np.float32)
         if heard.any():
             found[heard] = self.encoder.finish(sums)

@@ -1,6 +1,5 @@
 """From cells of speech to the speaker of each: windows are clustered, cells are given, clusters join."""
 
-
 import numpy as np
 
 from speakervlad.diarization.cells import CELL, SpeechCells

@@ -122,7 +122,7 @@ def smoothed(mask: np.ndarray, pause: float, sound: float) -> np.ndarray:
     """
     smooth = mask.copy()
     for start, stop in runs(~mask).tolist():
-        if 0 < start and stop < len(mask) and (stop - start) * FRAME_SECONDS < pause:
+        if start > 0 and stop < len(mask) and (stop - start) * FRAME_SECONDS < pause:
             smooth[start:stop] = True
     for start, stop in runs(smooth).tolist():
         if (stop - start) * FRAME_SECONDS < sound:

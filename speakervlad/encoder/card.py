@@ -51,10 +51,10 @@ def _of_export(path: Path) -> dict[str, str]:
 
 
 def _of_folder(path: Path) -> dict[str, str]:
-    from speakervlad.config import read_encoder_config
+    from speakervlad.config import WEIGHTS_NAME, read_encoder_config
 
     config = read_encoder_config(path)
-    return describe_config(config) | _weights(path / "model.safetensors", config)
+    return describe_config(config) | _weights(path / WEIGHTS_NAME, config)
 
 
 def _weights(path: Path, config: "EncoderConfig") -> dict[str, str]:
@@ -85,9 +85,6 @@ def _check_fit(path: Path, config: "EncoderConfig", shapes: Mapping[str, tuple[i
     expected: dict[str, tuple[int, ...]] = {"projection.linear.bias": (config.embedding_dim,)}
     if config.descriptor_dim:
         expected["descriptors.linear.bias"] = (config.descriptor_dim,)
-    num_clusters = config.pooling.options.get("num_clusters")
-    if "pooling.centers" in shapes and num_clusters and config.descriptor_dim:
-        expected["pooling.centers"] = (num_clusters, config.descriptor_dim)
     wrong = [
         f"{name} is {shapes.get(name, 'missing')}, not {shape}"
         for name, shape in expected.items()

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from speakervlad.audio.waves import SampleWave
+from speakervlad.config import WEIGHTS_NAME
 from speakervlad.encoder.frames import Describe, Ends, FrameEncoder
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.extras import require
@@ -35,7 +36,6 @@ AUTO = "auto"
 GRAPH_NAME = "model.onnx"
 # A graph without weights: they are those of the encoder folder that it lies in.
 SHARING_GRAPH_NAME = "graph.onnx"
-WEIGHTS_NAME = "model.safetensors"
 FORMAT_FAMILY = "speakervlad-encoder-"
 FORMAT = f"{FORMAT_FAMILY}3"
 INPUT, FRAMES, WEIGHTS = "spectrogram", "frames", "weights"

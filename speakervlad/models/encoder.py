@@ -37,7 +37,7 @@ class RowMean(nn.Module):
         return feature_map.mean(dim=2)
 
 
-class Projection(nn.Module):
+class EmbeddingLayer(nn.Module):
     """Pooled vector to embedding.
 
     Args:
@@ -73,7 +73,7 @@ class SpeakerEncoder(nn.Module):
         trunk: Trunk,
         descriptors: ColumnDescriptors | RowMean,
         pooling: Pooling,
-        projection: Projection,
+        projection: EmbeddingLayer,
     ) -> None:
         super().__init__()
         self.front_end = front_end

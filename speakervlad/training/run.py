@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from speakervlad.config import Config
+from speakervlad.config import WEIGHTS_NAME, Config
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
@@ -18,7 +18,6 @@ from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.folder import (
-    WEIGHTS_NAME,
     assemble_encoder,
     build_classifier,
     build_distillation,

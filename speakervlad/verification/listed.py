@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.config import ENCODER_CONFIG_NAME
+from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
 from speakervlad.corpus.inputs import Recordings, from_names
 from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME, companion, ships
-from speakervlad.encoder.runtimes import GRAPH_NAME, WEIGHTS_NAME
+from speakervlad.encoder.runtimes import GRAPH_NAME
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.progress import Track, silent
