@@ -1,6 +1,6 @@
 """Who is enrolled, and whose voice a recording is, as the page asks for it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from speakervlad.errors import InputError
 from speakervlad.files import parse_json
 from speakervlad.page.answers import Desk, heard, named
 from speakervlad.page.uploads import Form, Upload
+from speakervlad.people.doubts import DoubtfulError
 from speakervlad.people.people import Heard
 from speakervlad.people.records import check_name
 from speakervlad.sound import SAMPLE_RATE
@@ -26,7 +27,11 @@ def people(desk: Desk) -> dict:
 
 
 def add(desk: Desk, form: Form) -> dict:
-    """Enrol recordings of a person, or some turns of one recording."""
+    """Enrol recordings of a person, or some turns of one recording.
+
+    Raises:
+        DoubtfulError: something speaks against it, and the form does not say that it is sure.
+    """
     name = check_name(form.text("name"))
     uploads = form.all("recording")
     if "spans" in form.texts:
@@ -35,6 +40,9 @@ def add(desk: Desk, form: Form) -> dict:
     else:
         samples = [upload.samples() for upload in uploads]
     recordings = [hear(desk, upload, each) for upload, each in zip(uploads, samples, strict=True)]
+    doubts = [] if form.text("sure", "") == "yes" else desk.people.doubts(name, recordings)
+    if doubts:
+        raise DoubtfulError(name, doubts, "Listen to it, and enrol it all the same if it is right.")
     added = desk.people.enrol(name, recordings)
     return {"name": added.person.name, "new": added.new, "known": added.known,
             "elsewhere": added.elsewhere}  # fmt: skip
@@ -58,6 +66,18 @@ def forget(desk: Desk, form: Form) -> dict:
     return people(desk)
 
 
+def recordings(desk: Desk, form: Form) -> dict:
+    """What is kept of a person."""
+    kept = desk.people.recordings(form.text("name"))
+    return {"recordings": [each._asdict() for each in kept], "apart": desk.people.apart}
+
+
+def forget_recording(desk: Desk, form: Form) -> dict:
+    """Remove one recording of a person, and every byte of it."""
+    desk.people.forget_recordings(form.text("name"), [form.text("recording")])
+    return recordings(desk, form)
+
+
 def identify(desk: Desk, form: Form) -> dict:
     """Whose voices some recordings are."""
     rate = form.number("fpir")
@@ -68,6 +88,9 @@ def identify(desk: Desk, form: Form) -> dict:
             (answer,) = desk.people.identify([samples], fpir=rate, top=TOP)
         found = answer._asdict() | heard(upload, samples)
         found["candidates"] = [candidate._asdict() for candidate in answer.candidates]
+        found["mixture"] = None if answer.mixture is None else asdict(answer.mixture)
+        if answer.mixture is not None:
+            found["notes"].append(f"{answer.mixture.words}: ask for the speakers of a conversation")
         answers.append(found | {"identified": answer.name, "seconds": len(samples) / SAMPLE_RATE})
     return {"recordings": answers}
 
