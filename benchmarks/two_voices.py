@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from speakervlad.audio.reading import read_audio
-from speakervlad.audio.recording import SampleWave, spoken
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.audio.recording import Recording
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.errors import InputError
 from speakervlad.people.mixture import find_mixture, listen
 from speakervlad.sound import SAMPLE_RATE
@@ -61,16 +61,14 @@ class Material:
         return np.concatenate([first[:cut], second, first[cut:]])
 
 
-def is_told(embedder: Embedder, samples: np.ndarray) -> bool | None:
+def is_told(encoder: Encoder, samples: np.ndarray) -> bool | None:
     """Whether two voices are found; None where nobody speaks."""
-    wave = SampleWave(samples.astype(np.float32))
-    known = embedder.thresholds
+    known = encoder.thresholds
     assert known is not None
     try:
-        speech = spoken(wave, "recording")
+        frames = listen(encoder.frames, Recording(samples.astype(np.float32)))[1]
     except InputError:
         return None
-    frames = listen(embedder.frames, wave, speech, speech_only=False)[1]
     return find_mixture(frames, known.eer) is not None
 
 
@@ -86,26 +84,26 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--each", type=int, default=12, help="recordings of a length and corpus")
     arguments = parser.parse_args()
-    embedder = load_encoder()
+    encoder = load_encoder()
     material = Material(Manifest.load(arguments.manifest), np.random.default_rng(0))
     print("| corpus | single recordings |", " | ".join(f"one, {s} s | two, {s} s" for s in SECONDS))
     print("|---|---|" + "---|---|" * len(SECONDS))
     for corpus in sorted(set(material.corpora.tolist())):
-        print_line(embedder, material, corpus, arguments.each)
+        print_line(encoder, material, corpus, arguments.each)
 
 
-def print_line(embedder: Embedder, material: Material, corpus: str, each: int) -> None:
+def print_line(encoder: Encoder, material: Material, corpus: str, each: int) -> None:
     """How many of each kind are told to have two voices."""
     rows = material.rng.permutation(np.flatnonzero(material.corpora == corpus)).tolist()
-    cells = [corpus, told([is_told(embedder, material.recording(row)) for row in rows[: 5 * each]])]
+    cells = [corpus, told([is_told(encoder, material.recording(row)) for row in rows[: 5 * each]])]
     speakers = material.speakers_of(corpus)
     for seconds in SECONDS:
         ones, twos = [], []
         for turn in range(each):
-            ones.append(is_told(embedder, material.of(material.rng.choice(speakers), seconds)))
+            ones.append(is_told(encoder, material.of(material.rng.choice(speakers), seconds)))
             share, place = SHARES[turn % len(SHARES)], turn % 2
             two = material.of_two(speakers, seconds, share, place)
-            twos.append(is_told(embedder, two))
+            twos.append(is_told(encoder, two))
         cells += [told(ones), told(twos)]
     print("| " + " | ".join(cells) + " |", flush=True)
 

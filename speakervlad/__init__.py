@@ -7,7 +7,15 @@ The public names are listed in ``__init__.pyi``; each is imported on first use, 
 import functools
 from collections.abc import Callable
 
-__version__ = "0.1.0"
+__version__ = "0.3.0"
+
+
+# Names of earlier versions that have left the package, and where they are in the repository.
+MOVED = {
+    "nearest": "recipes/images/retrieval.py",
+    "recall_at": "recipes/images/retrieval.py",
+    "whiten": "recipes/images/retrieval.py",
+}
 
 
 @functools.cache
@@ -24,6 +32,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
+    if name in MOVED:
+        raise AttributeError(f"speakervlad.{name} has moved: {MOVED[name]} of the repository")
     if name == "__all__":
         return _public()[2]
     try:

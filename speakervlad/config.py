@@ -3,25 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import parse_json
 from speakervlad.schema import (
     Count,
+    Fraction,
     NonNegative,
     Part,
     Positive,
     Range,
     Seconds,
-    Share,
     Size,
     flatten,
     from_dict,
     to_dict,
 )
 
+# Files of an encoder folder.
 ENCODER_CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
 LINEAR, THIN_RESNET, SOFTMAX = Part("linear"), Part("thin_resnet34"), Part("softmax")
 GHOSTVLAD = Part("netvlad", num_clusters=8, num_ghosts=2)
 
@@ -30,9 +32,20 @@ GHOSTVLAD = Part("netvlad", num_clusters=8, num_ghosts=2)
 class EncoderConfig:
     """A whole encoder.
 
-    ``front_end``, ``trunk`` and ``pooling`` name rows of ``FRONT_ENDS``, ``TRUNKS`` and
-    ``POOLINGS``; a row's options are the keyword-only parameters of its class.
-    ``descriptor_dim: 0`` averages the rows of the trunk's feature map instead of a layer over them.
+    ``front_end``, ``trunk`` and ``pooling`` name rows of ``TABLES`` (``models/tables.py``); a row's
+    options are the keyword-only parameters of its class.
+
+    Attributes:
+        front_end: waveform to spectrogram.
+        trunk: spectrogram to feature map.
+        descriptor_dim: size of a frame's descriptor, which a layer makes of the rows and channels
+            of the feature map; 0 takes the mean of its rows instead.
+        pooling: the descriptors of all frames to one vector.
+        embedding_dim: size of an embedding.
+        embedding_relu: whether the layer that makes the embedding ends with a ReLU.
+        embedding_norm: whether it ends with batch norm, without scale and bias.
+        packages: installed packages that rows come from, other than this one; written into the
+            ``config.json`` of an encoder, not set by hand.
     """
 
     front_end: Part = LINEAR
@@ -42,17 +55,25 @@ class EncoderConfig:
     embedding_dim: Size = 512
     embedding_relu: bool = True
     embedding_norm: bool = False
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class TeacherConfig:
     """Another network's embeddings of the training utterances, taught beside the labels.
 
-    ``embeddings`` names a file (as ``embed`` writes) for every speed of ``augment.speeds``, in
-    their order. The loss is ``labels`` times the classifier's, plus ``cosine`` times the cosine
-    distance to the teacher's vector, plus ``similarity`` times the mean squared difference of the
-    batch's cosine matrices. Speakers of fewer than ``fewest_utterances`` take no part in the
-    classifier's: give utterances without a label a speaker each.
+    The loss is ``labels`` times the classifier's, plus ``cosine`` times the cosine distance to the
+    teacher's vector, plus ``similarity`` times the mean squared difference of the batch's cosine
+    matrices.
+
+    Attributes:
+        embeddings: a file as ``embed`` writes for every speed of ``augment.speeds``, in their
+            order; none for no teacher.
+        cosine: weight of the cosine distance to the teacher's vector.
+        similarity: weight of the difference between the cosine matrices of both.
+        labels: weight of the classifier's loss.
+        fewest_utterances: speakers of fewer take no part in the classifier's loss: give utterances
+            without a label a speaker each.
     """
 
     embeddings: tuple[str, ...] = ()
@@ -64,13 +85,28 @@ class TeacherConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Paths are relative to the working directory; a root replaces a list's own folder.
+    """What is trained on and validated with; paths are relative to the working directory.
 
-    The names in ``valid_trials`` are utterance ids of ``valid_manifest``, or else paths.
-    ``speakers_per_batch`` > 0 makes every batch of that many speakers with
-    ``utterances_per_speaker`` each; else an epoch takes an utterance once, or once per
-    ``seconds_per_visit`` of it, and a visit takes ``crops_per_visit`` crops, each with its own
-    augmentation, into one batch. ``max_bad_fraction`` of the files may be unreadable.
+    An epoch takes an utterance once, or once per ``seconds_per_visit`` of it, unless batches are
+    balanced by ``speakers_per_batch``.
+
+    Attributes:
+        train_manifest: manifest of the training utterances, as ``prepare`` writes.
+        train_root: folder that the manifest's paths are in; its own by default.
+        valid_trials: trial lists to validate with, whose names are utterance ids of
+            ``valid_manifest``, or else paths.
+        valid_manifest: manifest of the recordings of these lists.
+        valid_root: folder that paths of validation are in; that of the manifest or list by default.
+        crop_seconds: duration of a training crop.
+        wrap: a crop may begin anywhere, and goes on from the end of its utterance to the beginning;
+            without, only utterances that are shorter than a crop are repeated.
+        reverse_probability: probability that a crop is played backwards.
+        seconds_per_visit: an epoch takes an utterance once for so many seconds of it; 0, once.
+        crops_per_visit: crops of an utterance in one batch, each with its own augmentation.
+        speakers_per_batch: speakers of a balanced batch; 0 shuffles utterances instead.
+        utterances_per_speaker: utterances of each speaker in a balanced batch.
+        max_bad_fraction: share of the files that may be unreadable.
+        num_workers: processes that read and augment; 0 reads in the training process.
     """
 
     train_manifest: str = ""
@@ -80,7 +116,7 @@ class DataConfig:
     valid_root: str | None = None
     crop_seconds: Annotated[float, Range(above=0, at_most=600)] = 2.5
     wrap: bool = False
-    reverse_probability: Share = 0.0
+    reverse_probability: Fraction = 0.0
     seconds_per_visit: Seconds = 0.0
     crops_per_visit: Positive = 1
     speakers_per_batch: Count = 0
@@ -93,35 +129,61 @@ class DataConfig:
 class AugmentConfig:
     """What is done to crops; every effect is drawn by ``(train.seed, epoch, index)`` alone.
 
-    Every speed makes its own classes, the first must be 1. Noise has kinds (``noise``, ``music``,
-    ``speech``, which makes babble), told by the manifest's speaker column as the layout ``musan``
-    writes it. Ranges are ``[lowest, highest]``; a mask is at most as wide as said. ``pitch`` moves
-    pitch and tempo by a factor and leaves the formants, so that the speaker stays the same;
-    ``channel`` is a random frequency response; ``level`` brings the peak to so many dB of full
-    scale and rounds to 16 bits.
+    Ranges are ``[lowest, highest]``.
+
+    Attributes:
+        speeds: factors of the speed, which change the pitch too; each makes its own classes, and
+            the first must be 1.
+        noise_manifest: recordings of noise, whose kind (``noise``, ``music``, or ``speech``, which
+            makes babble) is the manifest's speaker column, as the layout ``musan`` writes it.
+        noise_root: folder that the paths of noise are in; that of its manifest by default.
+        noise_probability: probability that noise, music or babble is added to a crop.
+        noise_snr_db: signal-to-noise ratio of noise, in dB.
+        music_snr_db: signal-to-noise ratio of music, in dB.
+        babble_snr_db: signal-to-noise ratio of babble, in dB.
+        babble_speakers: how many voices make babble.
+        rir_manifest: room impulse responses.
+        rir_root: folder that the paths of responses are in; that of their manifest by default.
+        rir_probability: probability that a crop is convolved with a room's response.
+        rir_seconds: so much of a response is used.
+        codec_probability: probability that a codec encodes and decodes a crop.
+        codecs: the codecs that are drawn from.
+        telephone_probability: probability that a crop goes through a telephone line: 300 to
+            3400 Hz, 8-bit mu-law.
+        gain_db: every crop gets a random gain between minus and plus so many dB.
+        level_probability: probability that a crop gets another peak and is rounded to 16 bits.
+        level_dbfs: that peak, in dB of full scale.
+        pitch_probability: probability that pitch and tempo of a crop move by a factor while the
+            formants stay, so that the speaker stays the same.
+        pitch_factors: that factor.
+        channel_probability: probability that a crop gets a random frequency response.
+        time_masks: spans of frames that are replaced by the mean of the spectrogram.
+        time_mask_frames: greatest length of such a span.
+        freq_masks: spans of bins that are replaced by the mean of the spectrogram.
+        freq_mask_bins: greatest width of such a span.
     """
 
     speeds: tuple[float, ...] = (1.0,)
     noise_manifest: str | None = None
     noise_root: str | None = None
-    noise_probability: Share = 0.0
+    noise_probability: Fraction = 0.0
     noise_snr_db: tuple[float, ...] = (0.0, 15.0)
     music_snr_db: tuple[float, ...] = (5.0, 15.0)
     babble_snr_db: tuple[float, ...] = (13.0, 20.0)
     babble_speakers: tuple[int, ...] = (3, 8)
     rir_manifest: str | None = None
     rir_root: str | None = None
-    rir_probability: Share = 0.0
+    rir_probability: Fraction = 0.0
     rir_seconds: Annotated[float, Range(at_least=0.01, at_most=60)] = 1.0
-    codec_probability: Share = 0.0
+    codec_probability: Fraction = 0.0
     codecs: tuple[Literal["opus", "mp3"], ...] = ("opus", "mp3")
-    telephone_probability: Share = 0.0
+    telephone_probability: Fraction = 0.0
     gain_db: NonNegative = 0.0
-    level_probability: Share = 0.0
+    level_probability: Fraction = 0.0
     level_dbfs: tuple[float, ...] = (-60.0, 0.0)
-    pitch_probability: Share = 0.0
+    pitch_probability: Fraction = 0.0
     pitch_factors: tuple[float, ...] = (0.8, 1.25)
-    channel_probability: Share = 0.0
+    channel_probability: Fraction = 0.0
     time_masks: Count = 0
     time_mask_frames: Count = 10
     freq_masks: Count = 0
@@ -130,7 +192,17 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """Decay reaches kernels and their biases, never batch norm or cluster centres."""
+    """Decay reaches kernels and their biases, never batch norm or cluster centres.
+
+    Attributes:
+        kind: Adam (decay in the gradient), AdamW (decay apart from it), or SGD with Nesterov
+            momentum.
+        lr: learning rate before the schedule's factor.
+        epsilon: epsilon of Adam and AdamW.
+        momentum: momentum of SGD.
+        weight_decay: factor of the weight decay.
+        clip_norm: greatest norm of the gradient; 0 does not clip.
+    """
 
     kind: Literal["adam", "adamw", "sgd"] = "adam"
     lr: Annotated[float, Range(at_least=0)] = 1e-3
@@ -142,25 +214,49 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """``milestones`` (in steps) and ``factors`` (one more than milestones) belong to ``steps``."""
+    """The factor of the learning rate at every step.
+
+    Attributes:
+        kind: ``steps`` takes ``factors`` between ``milestones``; ``cosine`` and ``exponential``
+            fall to ``final_factor`` at the last step.
+        warmup_steps: over so many first steps the factor rises linearly to the schedule's own.
+        warmup_start: the factor that the warm-up starts from.
+        milestones: training steps at which the next factor of ``steps`` begins, increasing.
+        factors: the factors of ``steps``, one more than milestones.
+        final_factor: the factor at the last step of ``cosine`` and ``exponential``.
+    """
 
     kind: Literal["constant", "steps", "cosine", "exponential"] = "cosine"
     warmup_steps: Count = 0
-    warmup_start: Share = 0.0
+    warmup_start: Fraction = 0.0
     milestones: tuple[int, ...] = ()
     factors: tuple[float, ...] = (1.0,)
-    final_factor: Share = 1e-3
+    final_factor: Fraction = 1e-3
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """``batch_size`` is that of all processes and accumulated parts together.
+    """Steps, batches, devices, saves.
 
-    ``accumulate`` parts of a batch go through the network one after another before an update.
-    ``sync_batch_norm`` computes batch statistics over all processes, on GPUs; on CPUs each process
-    has its own. ``average_last`` keeps the encoders of so many saves and leaves their mean in
-    ``encoder-average/``. The stem and the first ``frozen_stages`` of the trunk's stages stay as
-    they start.
+    Attributes:
+        steps: updates in all.
+        batch_size: crops in one update, over all processes and accumulated parts.
+        seed: seed of the initial weights and of every random draw.
+        precision: of the network's computation; ``bfloat16`` by autocast.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        compile: run the network through ``torch.compile``.
+        accumulate: parts of a batch that go through the network one after another.
+        sync_batch_norm: compute batch statistics over all processes, on GPUs; on CPUs each process
+            has its own.
+        average_last: keep the encoders of so many saves, and leave their mean in
+            ``encoder-average/``.
+        vlad_init_utterances: start the centres of NetVLAD by k-means over the descriptors of so
+            many utterances; 0 starts at random.
+        freeze_trunk_steps: the trunk does not learn in so many first steps.
+        frozen_stages: the trunk's stem and so many of its stages stay as they start; 0 for none.
+        log_every: steps between reports.
+        save_every: steps between saves.
+        validate_every: steps between validations.
     """
 
     steps: Positive = 1000
@@ -184,15 +280,30 @@ class TrainConfig:
 class Config:
     """One complete experiment.
 
-    ``init_from`` starts from an encoder folder; ``init_classifier`` takes the classifier kept there
-    as well, whose classes must be numbered as the manifest numbers its speakers: by sorted name.
-    ``classifier`` names a row of ``LOSSES``, with its options.
+    Attributes:
+        run_dir: folder of everything that the run writes.
+        resume: go on with the run that is in ``run_dir``.
+        init_from: encoder folder to start from.
+        init_classifier: start from the classifier kept there as well, whose classes must be
+            numbered as the manifest numbers its speakers: by sorted name.
+        init_projection: take trunk and projection alone: the pooling may be another one, whose
+            vector begins with the numbers of the other's; it weighs frames evenly, and new numbers
+            meet zeros in the projection, so that the run starts as that very encoder.
+        encoder: what is trained, and kept.
+        classifier: the loss and its classes; a row of the table of losses, with its options.
+        teacher: another network to learn from.
+        data: what is trained on.
+        augment: what is done to it.
+        optim: the optimiser.
+        schedule: of the learning rate.
+        train: steps, batches, devices, saves.
     """
 
     run_dir: str = "runs/unnamed"
     resume: bool = False
     init_from: str | None = None
     init_classifier: bool = False
+    init_projection: bool = False
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     classifier: Part = SOFTMAX
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
@@ -260,6 +371,14 @@ def read_encoder_config(folder: Path) -> EncoderConfig:
     except ValueError as error:
         raise InputError(f"{path}: is no JSON ({error}).") from error
     return from_dict(EncoderConfig, values, str(path))
+
+
+def encoder_values(config: EncoderConfig) -> dict[str, Any]:
+    """The config of an encoder as JSON takes it; ``packages`` only where there are some."""
+    values = to_dict(config)
+    if not config.packages:
+        del values["packages"]
+    return values
 
 
 def to_yaml(config: Config) -> str:

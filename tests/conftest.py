@@ -1,9 +1,11 @@
 """Fixtures that several floors share; none is applied by itself."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ import soundfile
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-SHARED = Path(__file__).parents[1] / ".." / "shared"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT / ".." / "shared"
 
 
 def _shared_folder(name: str) -> Path:
@@ -21,6 +24,22 @@ def _shared_folder(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder ../shared/{name} beside the checkout")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """``load_script("recipes/augmentation/rooms.py")``: a script of this repository as a module."""
+
+    def load(name: str) -> ModuleType:
+        path = ROOT / name
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")
@@ -127,11 +146,11 @@ def make_speech() -> Callable[..., Path]:
     Seeds 0 and 1 are one person, 2, 3 and 4 three others.
     """
     from speakervlad import examples
-    from speakervlad.audio.recording import open_wave
+    from speakervlad.audio.recording import Recording
 
     def make(path: Path, seconds: float = 2.5, seed: int = 0) -> Path:
         name = ("alex-1", "alex-2", "kim-1", "jo-1", "sam-1")[seed]
-        spoken = open_wave(examples()[name], speech_only=True)
+        spoken = Recording(examples()[name], speech_only=True).wave
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, spoken.read(0, round(seconds * 16000)), 16000)
         return path

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from speakervlad.config import EncoderConfig, ScheduleConfig, load_config
+from speakervlad.config import Config, EncoderConfig, ScheduleConfig, load_config
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_classifier, build_encoder
 from speakervlad.models.losses import LOSSES
-from speakervlad.schema import Part, resolve
+from speakervlad.models.tables import TABLES
+from speakervlad.schema import Part, flatten, resolve, to_dict
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.training.run import check_config
 from speakervlad.training.trainer import build_plan, rate_factor
@@ -151,3 +152,23 @@ def test_a_config_cannot_read_the_environment(tmp_path, monkeypatch, text, overr
     with pytest.raises(InputError, match="interpolations are not supported") as refused:
         load_config(path, [override] if override else [])
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def make_config(load_script):
+    return load_script("docs/make_config.py")
+
+
+def test_the_page_of_configs_is_that_of_the_schema(make_config):
+    message = "run `python docs/make_config.py`"
+    assert make_config.PAGE.read_text("utf-8") == make_config.page(), message
+
+
+def test_the_page_of_configs_has_every_key(make_config):
+    page = make_config.page()
+    plain = [key for key, _ in flatten(to_dict(Config())) if not key.endswith(".kind")]
+    missing = [key for key in plain if f"| `{key}` | " not in page]
+    assert missing == []
+    kinds = [name for table in TABLES.values() for name in table.own]
+    assert [kind for kind in kinds if f"| `{kind}` | " not in page] == []
+    assert "| `encoder.pooling.num_ghosts` | integer | ≥ 0, ≤ 4096 | `1` |" in page

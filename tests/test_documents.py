@@ -9,6 +9,7 @@ import pytest
 import typer.main
 
 from speakervlad.cli import app
+from speakervlad.cli.commands import MOVED
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^ *```\w*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -20,6 +21,9 @@ ENDS_COMMAND = {"&&", "||", "|", ";", "(", ")"}
 COMES_BEFORE = {*ENDS_COMMAND, "do", "-m"}
 ENVIRONMENT = re.compile(r"\w+=.*")
 COMMAND = typer.main.get_command(app)
+for moved in MOVED:
+    # Documents name where they are now.
+    del COMMAND.commands[moved]
 
 
 def documents():
@@ -147,7 +151,7 @@ def test_the_page_of_vlad_quotes_code_that_exists():
     page = (ROOT / "docs/vlad.md").read_text("utf-8")
     quoted = 0
     for block in re.finditer(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
-        source = re.findall(r"`(speakervlad/[\w/]+\.py)`", page[: block.start()])[-1]
+        source = re.findall(r"`((?:speakervlad|recipes)/[\w/]+\.py)`", page[: block.start()])[-1]
         lines = set((ROOT / source).read_text("utf-8").splitlines())
         missing = [line for line in block[1].splitlines() if line not in lines]
         assert missing == [], source

@@ -13,9 +13,7 @@ NAMES = [
     "GlobalAveragePooling",
     "NetVLAD",
     "WeaklySupervisedRankingLoss",
-    "recall_at",
     "vlad",
-    "whiten",
 ]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from rooms import simulate_room
 from scipy.signal import stft
 
 from speakervlad.corpus.voices import Voice, synthesise
@@ -27,7 +28,7 @@ from speakervlad.training.effects import (
     telephone,
     transcode,
 )
-from speakervlad.training.sources import aligned, simulate_room
+from speakervlad.training.sources import aligned
 
 SEED = 8
 SECONDS = 2.0

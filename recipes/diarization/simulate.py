@@ -8,6 +8,7 @@ speakers at once. All speakers stand in one simulated room, each in a place of t
 10 to 20 dB below the speech. Conversation n depends on ``(seed, n)`` alone.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,14 @@ import numpy as np
 import typer
 from scipy.signal import fftconvolve
 
-from speakervlad.audio.reading import read_audio, write_audio
+from speakervlad.audio.reading import read_audio
+from speakervlad.audio.writing import write_audio
 from speakervlad.diarization.turns import Turn, Turns, write_turns
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.manifest import Manifest
-from speakervlad.training.sources import simulate_places
+
+sys.path.append(str(Path(__file__).parents[1] / "augmentation"))
+from rooms import simulate_places
 
 NUM_SPEAKERS = range(2, 9)
 CORPORA = ("librispeech_train", "speechocean762", "commonvoice_rsample")

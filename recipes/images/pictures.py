@@ -2,31 +2,29 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from encoder import Describe, Encoder
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
+from retrieval import nearest
 from torch import Tensor
+from views import Views
 
 from speakervlad import NetVLAD
 from speakervlad.encoder.explain import CLUSTER_COLOURS
 from speakervlad.figures import new_figure
 from speakervlad.files import atomic_path
-from speakervlad.scoring.retrieval import nearest
-
-if TYPE_CHECKING:
-    from train import Describe, Encoder, Views
 
 QUERIES, NEIGHBOURS = 8, 5
 GHOST_COLOUR = (1.0, 1.0, 1.0)
 
 
-def draw_neighbours(describe: "Describe", views: "Views", folder: Path) -> None:
+def draw_neighbours(describe: Describe, views: Views, folder: Path) -> None:
     """Some queries, and the nearest rows of the database: framed green where the place is right."""
     rows = np.linspace(0, len(views.queries) - 1, QUERIES).astype(int)
     found = nearest(describe(views.queries[rows]), describe(views.database), NEIGHBOURS)
@@ -42,7 +40,7 @@ def draw_neighbours(describe: "Describe", views: "Views", folder: Path) -> None:
     save(figure, folder / "neighbours.webp")
 
 
-def draw_map(encoder: "Encoder", images: list[Tensor], folder: Path) -> None:
+def draw_map(encoder: Encoder, images: list[Tensor], folder: Path) -> None:
     """Photographs, and beside each which cluster has the most weight where; ghosts in white."""
     shown = images[:2] + images[-2:]
     figure = new_figure(8, 2.6 * len(shown))
@@ -56,7 +54,7 @@ def draw_map(encoder: "Encoder", images: list[Tensor], folder: Path) -> None:
 
 
 @torch.no_grad()
-def claimed(encoder: "Encoder", image: Tensor) -> Tensor:
+def claimed(encoder: Encoder, image: Tensor) -> Tensor:
     """An image (1, 3, height, width), half of its grey values under the colours of clusters."""
     assert isinstance(encoder.pooling, NetVLAD)
     descriptors = encoder.descriptors(encoder.first(image))

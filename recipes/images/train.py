@@ -5,19 +5,27 @@
 Needs ``pip install -e ".[train,plots]" -r recipes/images/requirements.txt``; nothing is downloaded.
 """
 
-import copy
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
+from encoder import DIM, Describe, Encoder
 from pictures import draw_map, draw_neighbours
+from retrieval import recall_at, whiten
 from torch import Tensor, nn
-from views import Photographs, Place, find_places, load_photographs, nothing_to_see, views_of
+from views import (
+    Photographs,
+    Place,
+    Views,
+    find_places,
+    load_photographs,
+    nothing_to_see,
+    views_of,
+)
 
 from speakervlad import (
     GhostVLAD,
@@ -25,72 +33,18 @@ from speakervlad import (
     NetVLAD,
     WeaklySupervisedRankingLoss,
     fit_centers,
-    recall_at,
     vlad,
-    whiten,
 )
 from speakervlad.cli.console import console
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.files import atomic_path
 
-DIM, CLUSTERS, GHOSTS = 64, 16, 2
+CLUSTERS, GHOSTS = 16, 2
 TRAIN_VIEWS, DATABASE_VIEWS, QUERY_VIEWS = 12, 2, 4
 PLACES_A_STEP, VIEWS_A_STEP = 16, 4
 # Whitened vectors have as many dimensions as the average has, whatever the method.
 WHITE_DIMS = 60
 NUM_FRAMES = 8000
-
-
-class Views(NamedTuple):
-    """What one seed trains and tests on; views are (count, 3, 64, 64), places their numbers."""
-
-    train: Tensor
-    train_places: np.ndarray
-    database: Tensor
-    database_places: np.ndarray
-    queries: Tensor
-    query_places: np.ndarray
-    empty: Tensor
-
-
-class Encoder(nn.Module):
-    """Two layers that stay as they were pretrained, the last one, and a pooling."""
-
-    def __init__(self, pooling: nn.Module) -> None:
-        super().__init__()
-        self.first = nn.Sequential(
-            nn.Conv2d(3, 24, 5, 2, 2), nn.BatchNorm2d(24), nn.ReLU(),
-            nn.Conv2d(24, 48, 3, 2, 1), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
-        )  # fmt: skip
-        self.last = nn.Conv2d(48, DIM, 3, 1, 1)
-        self.pooling = pooling
-
-    def descriptors(self, maps: Tensor) -> Tensor:
-        """Maps of the first layers (batch, 48, 8, 8) to unit descriptors (batch, 64, 8, 8)."""
-        return F.normalize(self.last(maps), dim=1)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Maps of the first layers to unit vectors (batch, out)."""
-        return F.normalize(self.pooling(self.descriptors(maps)))
-
-    def with_pooling(self, pooling: nn.Module) -> "Encoder":
-        """A copy of the convolutions under another pooling."""
-        other = copy.deepcopy(self)
-        other.pooling = pooling
-        return other
-
-    @torch.no_grad()
-    def describe(self, images: Tensor) -> np.ndarray:
-        """Images (batch, 3, 64, 64) to unit vectors."""
-        return torch.cat([self(self.first(part)) for part in images.split(256)]).numpy()
-
-    @torch.no_grad()
-    def frames(self, images: Tensor) -> Tensor:
-        """All descriptors of some images, (count, 64)."""
-        return self.descriptors(self.first(images)).flatten(2).mT.flatten(0, 1)
-
-
-Describe = Callable[[Tensor], np.ndarray]
 
 
 def main(

@@ -26,6 +26,18 @@ TEST_SKIMAGE = ("camera", "coffee", "stereo_motorcycle", "cell")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
+class Views(NamedTuple):
+    """What one seed trains and tests on; views are (count, 3, 64, 64), places their numbers."""
+
+    train: Tensor
+    train_places: np.ndarray
+    database: Tensor
+    database_places: np.ndarray
+    queries: Tensor
+    query_places: np.ndarray
+    empty: Tensor
+
+
 class Place(NamedTuple):
     """A square of a photograph.
 

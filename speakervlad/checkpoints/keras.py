@@ -1,50 +1,31 @@
 """The published Keras models (Xie et al., ICASSP 2019) as ordinary encoder folders.
 
-Weights that Keras wrote as HDF5 are read as arrays by layer name, and nothing else of the file;
-names and shapes tell the variant; every array has its place in a ``SpeakerEncoder``.
+Names and shapes of the layers tell the variant; every array has its place in a ``SpeakerEncoder``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speakervlad.checkpoints.reader import Converted, Reader, write_folder
 from speakervlad.config import EncoderConfig
 from speakervlad.errors import InputError, first_few
 from speakervlad.models.encoder import ColumnDescriptors, SpeakerEncoder
-from speakervlad.models.folder import (
-    assemble_encoder,
-    complete,
-    load_strictly,
-    save_classifier,
-    save_encoder,
-)
+from speakervlad.models.folder import assemble_encoder, complete
 from speakervlad.models.pooling import NetVLAD
 from speakervlad.schema import Part
 
 Layers = dict[str, dict[str, np.ndarray]]
 
 CLASSIFIER = "prediction"
-# What our batch norm counts and Keras's does not.
-COUNTER = "num_batches_tracked"
 HEADS = {
     "gvlad": {"x_fc", "gvlad_center_assignment", "gvlad_pool", "fc6"},
     "vlad": {"x_fc", "vlad_center_assignment", "vlad_pool", "fc6"},
     "avg": {"avg_pool", "fc6"},
-}
-# The published models' largest array, a 3x3 kernel of resnet34l or 8631 classes, is far below.
-LARGEST_ARRAY = 1 << 26
-
-# Keras 3 numbers a layer's variables in the order of their making.
-VARIABLES = {
-    1: ("kernel",),
-    2: ("kernel", "bias"),
-    4: ("gamma", "beta", "moving_mean", "moving_variance"),
 }
 BLOCK_PARTS = (
     ("1x1_reduce", "reduce"),
@@ -88,6 +69,15 @@ class KerasModel:
         return self.layers[CLASSIFIER]["kernel"].shape[1] if CLASSIFIER in self.layers else 0
 
 
+class KerasReader(Reader):
+    """The published models, in reference mode: mirrored, normalised frame by frame."""
+
+    needs = ("h5py", "convert")
+
+    def read(self, paths: Sequence[Path]) -> Converted:
+        return converted(read_model(paths), _named(paths))
+
+
 def convert_keras(paths: Sequence[str | Path], out: str | Path) -> KerasModel:
     """Turn Keras weights into an encoder folder in reference mode: mirrored, per-frame normalised.
 
@@ -101,21 +91,52 @@ def convert_keras(paths: Sequence[str | Path], out: str | Path) -> KerasModel:
         InputError: a file is not readable, or the layers are not exactly those of one of the
             published models; then nothing is written.
     """
-    where = ", ".join(map(str, paths))
-    model = recognise([read_layers(path) for path in paths], where)
+    files = [Path(path) for path in paths]
+    model = read_model(files)
+    write_folder(out, converted(model, _named(files)), files)
+    return model
+
+
+def read_model(paths: Sequence[Path]) -> KerasModel:
+    """The model whose layers lie in some files.
+
+    Raises:
+        InputError: a file is not readable, or holds nothing of a published model.
+    """
+    from speakervlad.checkpoints.hdf5 import read_layers
+
+    return recognise([read_layers(path) for path in paths], _named(paths))
+
+
+def converted(model: KerasModel, where: str) -> Converted:
+    """Every array in its place.
+
+    Raises:
+        InputError: the layers are not exactly those of a published model.
+    """
     with torch.device("meta"):
         wanted = places(assemble_encoder(model.config), model.aggregation)
     _refuse_mismatches(model, wanted, where)
-    encoder = assemble_encoder(model.config)
-    state = {key: x for key, x in encoder.state_dict().items() if key.endswith(COUNTER)}
-    for place in wanted:
-        state[place.key] = _tensor(place.to_torch(model.layers[place.layer][place.weight]))
-    load_strictly(encoder, state, where)
-    notes = {"converted_from": ", ".join(Path(path).name for path in paths)}
-    save_encoder(out, encoder, model.config, notes)
-    if CLASSIFIER in model.layers:
-        save_classifier(out, _tensor(model.layers[CLASSIFIER]["kernel"].T))
-    return model
+    state = {
+        place.key: _tensor(place.to_torch(model.layers[place.layer][place.weight]))
+        for place in wanted
+    }
+    kept = model.layers.get(CLASSIFIER)
+    classifier = None if kept is None else _tensor(kept["kernel"].T)
+    return Converted(model.config, state, _told(model), classifier)
+
+
+def _told(model: KerasModel) -> str:
+    config, pooling, clusters = model.config, model.config.pooling, ""
+    if "num_clusters" in pooling.options:
+        clusters = f", {pooling.num_clusters}+{pooling.num_ghosts} clusters"
+    classes = f", classifier of {model.num_classes} classes kept" if model.num_classes else ""
+    dim = config.embedding_dim
+    return f"{config.trunk.kind}, {model.aggregation}{clusters}, {dim} dimensions{classes}"
+
+
+def _named(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def recognise(files: Sequence[Layers], where: str) -> KerasModel:
@@ -270,105 +291,3 @@ def _kernel(array: np.ndarray) -> np.ndarray:
 def _columns(array: np.ndarray) -> np.ndarray:
     """(rows, 1, in, out) to (out, in * rows, 1): a convolution over flattened columns."""
     return _kernel(array).reshape(array.shape[3], -1, 1)
-
-
-def read_layers(path: str | Path) -> Layers:
-    """Read ``{layer name: {weight name: float32 array}}``, in the file's order.
-
-    Understands what ``save_weights`` of Keras 2 writes, full checkpoints, which hold the same
-    under ``/model_weights``, and the ``.weights.h5`` of Keras 3. Layers without weights are listed
-    too, empty.
-
-    Raises:
-        InputError: the file is absent, damaged, no HDF5, no Keras weights, or holds values that
-            are not finite.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}.")
-    if not h5py.is_hdf5(path):
-        raise InputError(f"{path}: is no HDF5 file, or was cut short. Name Keras weights (.h5).")
-    try:
-        with h5py.File(path, "r") as file:
-            return _read_file(file, path)
-    except InputError:
-        raise
-    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is damaged ({error}). Download it again.") from error
-
-
-def _read_file(file: h5py.File, path: Path) -> Layers:
-    if "layers" in file and "layer_names" not in file.attrs:
-        return _read_keras3(file, path)
-    root = _group(file, "model_weights", path) if "model_weights" in file else file
-    if "layer_names" not in root.attrs:
-        raise InputError(f"{path}: holds no Keras weights (no layer_names).")
-    return {name: _read_layer(_group(root, name, path), path) for name in _names(root, "layer")}
-
-
-def _read_layer(group: h5py.Group, path: Path) -> dict[str, np.ndarray]:
-    return {_last_part(name): _array(group, name, path) for name in _names(group, "weight")}
-
-
-def _read_keras3(file: h5py.File, path: Path) -> Layers:
-    layers: Layers = {}
-    for key in _group(file, "layers", path):
-        variables = _group(file, f"layers/{key}/vars", path)
-        name = _with_slashes(str(variables.attrs["name"]))
-        arrays = [
-            _array(variables, number, path) for number in sorted(map(str, variables), key=int)
-        ]
-        names = ("centers",) if name.endswith("vlad_pool") else VARIABLES.get(len(arrays), ())
-        layers[name] = dict(zip(names, arrays, strict=bool(arrays)))
-    return layers
-
-
-def _with_slashes(name: str) -> str:
-    """The release's layer name; Keras 3 allows no slash, so ``_`` stands for it there."""
-    name = name.replace("conv1_1_3x3_s1", "conv1_1/3x3_s1")
-    return f"{name[:-3]}/bn" if name.endswith("_bn") else name
-
-
-def _names(group: h5py.Group, kind: str) -> list[str]:
-    names = np.asarray(group.attrs.get(f"{kind}_names", ())).tolist()
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-
-
-def _group(parent: h5py.Group, name: str, path: Path) -> h5py.Group:
-    child = _child(parent, name, path)
-    if not isinstance(child, h5py.Group):
-        raise InputError(f"{path}: {child.name} is no layer.")
-    return child
-
-
-def _array(parent: h5py.Group, name: str, path: Path) -> np.ndarray:
-    child = _child(parent, name, path)
-    if not isinstance(child, h5py.Dataset) or child.dtype.kind != "f":
-        raise InputError(f"{path}: {child.name} is no array of weights.")
-    if child.external is not None or child.is_virtual:
-        raise InputError(
-            f"{path}: {child.name} lies in another file. Only weights inside are read."
-        )
-    if np.prod(child.shape, dtype=float) > LARGEST_ARRAY:
-        raise InputError(f"{path}: {child.name} is larger than any published layer.")
-    values = np.asarray(child, dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: {child.name} holds NaN or infinity.")
-    return values
-
-
-def _child(parent: h5py.Group, name: str, path: Path) -> Any:  # noqa: ANN401 - h5py has no types
-    """What lies under a name, which may have slashes, and under no link to somewhere else."""
-    child: Any = parent
-    for part in name.split("/"):
-        if not isinstance(child, h5py.Group) or part not in child:
-            raise KeyError(name)
-        if not isinstance(child.get(part, getlink=True), h5py.HardLink):
-            raise InputError(f"{path}: {name} is a link. Only weights inside the file are read.")
-        child = child[part]
-    return child
-
-
-def _last_part(name: str) -> str:
-    """``kernel`` of ``conv1_1/3x3_s1/kernel:0``."""
-    return name.rpartition("/")[2].partition(":")[0]

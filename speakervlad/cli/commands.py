@@ -11,7 +11,6 @@ from typer.models import ArgumentInfo
 
 from speakervlad import __version__
 from speakervlad.cli import (
-    bench,
     calibrate_encoder,
     calibration,
     convert,
@@ -23,9 +22,9 @@ from speakervlad.cli import (
     explain,
     export,
     info,
+    label,
     people,
     quickstart,
-    rooms,
     serve,
     speech,
     train,
@@ -51,10 +50,9 @@ COMMANDS = {
         serve.serve,
     ),
     "People": (people.identify,),
-    "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack, rooms.rooms),
+    "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack),
     "Training": (
         train.train,
-        bench.bench_data,
         train.average,
         convert.convert,
         calibrate_encoder.calibrate_encoder,
@@ -70,7 +68,12 @@ COMMANDS = {
         calibration.fuse,
         calibration.convert_scores,
     ),
-    "Who speaks when": (diarization.diarize, diarization.der),
+    "Who speaks when": (diarization.diarize, label.label, diarization.der),
+}
+# Commands of earlier versions, and what does their work in the repository now.
+MOVED = {
+    "bench-data": "python benchmarks/training_stages.py",
+    "rooms": "python recipes/augmentation/rooms.py",
 }
 people_app = typer.Typer(help="Who is enrolled.", no_args_is_help=True)
 PEOPLE = {
@@ -126,9 +129,21 @@ def presentable(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
+def moved(name: str) -> Callable[[], None]:
+    """A command that says where it is now, whatever it is given."""
+
+    def command() -> None:
+        raise InputError(f"{name}: is no command any more. In the repository: {MOVED[name]}")
+
+    return command
+
+
 for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(cls=Command, rich_help_panel=panel)(presentable(command))
+for name in MOVED:
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command(name, hidden=True, context_settings=settings)(moved(name))
 for command in (trials.check, trials.make):
     trials_app.command(cls=Command)(presentable(command))
 for name, command in PEOPLE.items():

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 # Where no terminal shows a bar, training prints a line of figures as often as this.
 SECONDS_BETWEEN_LINES = 30
 # Takes the step, the number of steps, and the newest figures.
@@ -82,28 +81,6 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
     """A progress bar with count and remaining time, on stderr, gone when done."""
     with _progress() as progress:
         yield from progress.track(items, total=total, description=description)
-
-
-def answers(
-    paths: Sequence[Path], description: str, compute: Callable[[Path], Result]
-) -> Iterator[tuple[Path, Result]]:
-    """Yield each recording with what was computed of it; those that cannot be used come last.
-
-    Raises:
-        InputError: of the last of these, when all others are printed.
-    """
-    failures = []
-    for path in track(paths, description, len(paths)):
-        try:
-            found = compute(path)
-        except InputError as error:
-            failures.append(error)
-        else:
-            yield path, found
-    for failure in failures[:-1]:
-        errors.print(f"error: {failure}")
-    if failures:
-        raise failures[-1]
 
 
 def track_audio(

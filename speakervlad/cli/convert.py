@@ -1,4 +1,4 @@
-"""``convert``: weights of the published Keras models to an encoder folder."""
+"""``convert``: weights of other toolkits to an encoder folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,25 +12,25 @@ from speakervlad.extras import require
 def convert(
     weights: Annotated[
         list[Path],
-        typer.Argument(help="Keras weights (.h5); layers of later files replace earlier ones."),
+        typer.Argument(
+            help="The checkpoint; of Keras, several files, later layers replacing earlier ones."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Encoder folder to write.")],
+    toolkit: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="Whose: keras (the published GhostVLAD, .h5), 3d-speaker or wespeaker (CAM++), "
+            "speechbrain (ECAPA-TDNN).",
+        ),
+    ] = "keras",
 ) -> None:
-    """Turn the published GhostVLAD weights (Keras, .h5) into an encoder folder.
+    """Turn a checkpoint of another toolkit into an encoder folder with its embeddings.
 
-    Example: speakervlad convert weights.h5 --out ghostvlad/
+    Example: speakervlad convert campplus.bin --from 3d-speaker --out campplus/
     """
     require("torch", "train", "convert")
-    require("h5py", "convert", "convert")
-    from speakervlad.checkpoints.keras import convert_keras
+    from speakervlad.checkpoints.readers import convert as convert_checkpoint
 
-    model = convert_keras(weights, out)
-    config, pooling = model.config, model.config.pooling
-    clusters = ""
-    if pooling.kind == "netvlad":
-        clusters = f", {pooling.num_clusters}+{pooling.num_ghosts} clusters"
-    classes = f", classifier of {model.num_classes} classes kept" if model.num_classes else ""
-    notes.print(
-        f"{config.trunk.kind}, {model.aggregation}{clusters}, "
-        f"{config.embedding_dim} dimensions{classes}: {out}"
-    )
+    notes.print(f"{convert_checkpoint(weights, out, toolkit).told}: {out}")

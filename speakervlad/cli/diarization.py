@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import answers, console, counted
+from speakervlad.cli.answers import answers
+from speakervlad.cli.console import console, counted
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
+    BadListPath,
     ChannelOption,
     DeviceOption,
     EncoderOption,
+    MaxBad,
     PrecisionOption,
 )
 from speakervlad.cli.people import open_people
@@ -21,6 +24,7 @@ from speakervlad.errors import InputError, first_few
 from speakervlad.files import check_writable
 
 if TYPE_CHECKING:
+    from speakervlad.diarization.der import DiarizationErrors
     from speakervlad.diarization.turns import Turns
 
 
@@ -63,11 +67,14 @@ def diarize(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     backend: BackendOption = "auto",
+    max_bad: MaxBad = "0%",
+    bad_list: BadListPath = None,
 ) -> None:
     """Find who speaks when, and write the turns.
 
     Example: speakervlad diarize meeting.wav --out turns --srt
     """
+    from speakervlad.audio.recording import Recording
     from speakervlad.diarization.diarize import diarize as find_turns
     from speakervlad.diarization.turns import FORMS, write_turns
     from speakervlad.encoder.encoder import load_encoder
@@ -91,10 +98,13 @@ def diarize(
         min_seconds=min_seconds,
         store=people,
         fpir=fpir,
-        channel=channel,
         separate=channels is Channels.SEPARATE,
     )
-    for path, turns in answers(files, "diarizing", find):
+
+    def turns_of(path: Path) -> "Turns":
+        return find(Recording(path, channel=channel))
+
+    for path, turns in answers(files, "diarizing", turns_of, max_bad=max_bad, bad_list=bad_list):
         for form in forms:
             write_turns(out / f"{path.stem}{FORMS[form].suffix}", turns, form)
         console.print(f"{path}: {describe(turns)}")
@@ -127,7 +137,9 @@ def describe(turns: "Turns") -> str:
 def der(
     reference: Annotated[
         Path,
-        typer.Argument(help="Who spoke when: .rttm, .txt (Audacity), .srt, .json, or a folder."),
+        typer.Argument(
+            help="Who spoke when: .rttm, .txt (Audacity), .srt, .vtt, .json, or a folder."
+        ),
     ],
     hypothesis: Annotated[
         Path, typer.Argument(help="What is to be judged, in any of these forms.")
@@ -143,6 +155,16 @@ def der(
     skip_overlap: Annotated[
         bool, typer.Option("--skip-overlap", help="Leave out where the reference has two speakers.")
     ] = False,
+    uem: Annotated[
+        Path | None,
+        typer.Option(help="Judge these parts alone: lines of recording, channel, begin, end."),
+    ] = None,
+    any_name: Annotated[
+        bool,
+        typer.Option(
+            "--any-name", help="Compare the only recordings of both, whatever their names."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,
 ) -> None:
     """Diarization error rate with its parts, and Jaccard error rate: a recording a line, and all.
@@ -151,25 +173,74 @@ def der(
     """
     from speakervlad.diarization.der import DiarizationErrors, errors_by_recording
     from speakervlad.diarization.turns import read_turns
+    from speakervlad.diarization.uem import read_uem
 
+    references, hypotheses = read_turns(reference), read_turns(hypothesis)
+    if any_name or is_named_by_files(reference, hypothesis):
+        hypotheses = renamed(references, hypotheses)
+    else:
+        check_same_names(references, hypotheses)
     errors = errors_by_recording(
-        read_turns(reference), read_turns(hypothesis), collar=collar, skip_overlap=skip_overlap
+        references,
+        hypotheses,
+        collar=collar,
+        skip_overlap=skip_overlap,
+        uem=None if uem is None else read_uem(uem),
     )
     in_all = sum(errors.values(), DiarizationErrors())
     if as_json:
         import json
 
         figures = {name: found.figures for name, found in errors.items()}
-        console.print(json.dumps({"recordings": figures, "all": in_all.figures}, indent=1))
+        typer.echo(json.dumps({"recordings": figures, "all": in_all.figures}, indent=1))
         return
-    rows = [*errors.items(), ("all", in_all)] if len(errors) > 1 else list(errors.items())
+    print_errors([*errors.items(), ("all", in_all)] if len(errors) > 1 else list(errors.items()))
+
+
+def is_named_by_files(reference: Path, hypothesis: Path) -> bool:
+    """Whether one of two files does not say itself which recording it is of."""
+    from speakervlad.diarization.turns import names_recordings
+
+    return not (names_recordings(reference) and names_recordings(hypothesis))
+
+
+def renamed(references: "dict[str, Turns]", hypotheses: "dict[str, Turns]") -> "dict[str, Turns]":
+    """The hypotheses; one alone gets the name of the only reference."""
+    is_pair = len(references) == len(hypotheses) == 1
+    return dict(zip(references, hypotheses.values(), strict=True)) if is_pair else hypotheses
+
+
+def check_same_names(references: "dict[str, Turns]", hypotheses: "dict[str, Turns]") -> None:
+    """Refuse to judge one recording by the reference of another.
+
+    Raises:
+        InputError: both have one recording, and the names differ.
+    """
+    from speakervlad.diarization.der import recording_key
+
+    if len(references) == len(hypotheses) == 1:
+        one, other = (next(iter(each)) for each in (references, hypotheses))
+        if recording_key(one) != recording_key(other):
+            raise InputError(
+                f"the reference is of the recording {one!r}, the hypothesis of {other!r}. "
+                "--any-name compares them all the same."
+            )
+
+
+def print_errors(rows: "list[tuple[str, DiarizationErrors]]") -> None:
+    """A line for each recording; seconds where there is nothing that errors are a fraction of."""
     width = max(len("recording"), *(len(name) for name, _ in rows))
-    console.print(
-        f"{'recording':{width}}     DER  missed  false alarm  confusion     JER  speakers  found"
-    )
+    heading = "      DER   missed  false alarm  confusion       JER  speakers  found"
+    console.print(f"{'recording':{width}} {heading}")
     for name, found in rows:
-        missed, false_alarm, confusion = found.rates
+        if found.is_defined:
+            parts = [f"{rate:.2%}" for rate in found.rates]
+        else:
+            parts = [f"{each:.2f} s" for each in (found.missed, found.false_alarm, found.confusion)]
+        missed, false_alarm, confusion = parts
+        der = f"{found.der:.2%}" if found.is_defined else "undefined"
+        jer = f"{found.jer:.2%}" if found.num_speakers else "undefined"
         console.print(
-            f"{name:{width}} {found.der:7.2%} {missed:7.2%} {false_alarm:12.2%} {confusion:10.2%} "
-            f"{found.jer:7.2%} {found.num_speakers:9} {found.num_found:6}"
+            f"{name:{width}} {der:>9} {missed:>8} {false_alarm:>12} {confusion:>10} {jer:>9} "
+            f"{found.num_speakers:9} {found.num_found:6}"
         )

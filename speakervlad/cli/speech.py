@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import answers, console
-from speakervlad.cli.options import ChannelOption
+from speakervlad.cli.answers import answers
+from speakervlad.cli.console import console
+from speakervlad.cli.options import BadListPath, ChannelOption, MaxBad
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.audio.segmentation import Speech
+    from speakervlad.audio.speech import Speech
 
 
 def speech(
@@ -23,12 +24,14 @@ def speech(
         bool, typer.Option("--labels", help="Print a label track of Audacity, of one file.")
     ] = False,
     channel: ChannelOption = None,
+    max_bad: MaxBad = "0%",
+    bad_list: BadListPath = None,
 ) -> None:
     """Find where somebody speaks: begin and end of every segment, in seconds.
 
     Example: speakervlad speech call.wav --json
     """
-    from speakervlad.audio.segmentation import find_speech
+    from speakervlad.audio.recording import Recording
 
     if as_json + rttm + labels > 1:
         raise InputError("--json, --rttm and --labels: give one of them.")
@@ -36,7 +39,11 @@ def speech(
         raise InputError(f"--labels holds one recording, not {len(files)}. Take --rttm.")
     form = next((name for name, asked in {"rttm": rttm, "labels": labels}.items() if asked), None)
     show = print_json if as_json else partial(print_turns, form) if form else print_text
-    for path, found in answers(files, "listening", partial(find_speech, channel=channel)):
+
+    def find(path: Path) -> "Speech":
+        return Recording(path, channel=channel).find_speech()
+
+    for path, found in answers(files, "listening", find, max_bad=max_bad, bad_list=bad_list):
         show(path, found)
 
 

@@ -58,8 +58,7 @@ class BadList:
         Raises:
             InputError: ``len(bad_files) > max_bad * num_files``, or no file is good.
         """
-        self.files += bad_files
-        self._write()
+        self.write(bad_files)
         for bad in bad_files[:MAX_LOGGED]:
             logger.warning("%s", bad.reason)
         if len(bad_files) > MAX_LOGGED:
@@ -71,7 +70,13 @@ class BadList:
                 "Repair or remove them, or allow more."
             )
 
-    def _write(self) -> None:
+    def write(self, bad_files: Sequence[BadFile]) -> None:
+        """Write them down behind those of the steps before, and judge nothing.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        self.files += bad_files
         if self.path is None:
             return
         with (

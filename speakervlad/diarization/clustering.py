@@ -60,21 +60,20 @@ def spectral(vectors: np.ndarray, limits: Limits) -> tuple[Cut, int]:
     "Auto-tuning spectral clustering for speaker diarization using normalized maximum eigengap",
     IEEE Signal Processing Letters 27, 2020).
     """
-    from scipy.linalg import eigh
     from sklearn.cluster import KMeans
 
     nearest = np.argsort(-(vectors @ vectors.T) + 3 * np.eye(len(vectors)), axis=1, kind="stable")
     most = min(limits.most + 1, len(vectors))
     largest = max(FEWEST + 2, int(NEAREST_SHARE * len(vectors)))
-    best, basis, count = np.inf, np.zeros((len(vectors), most)), 1
-    for near in np.unique(np.geomspace(FEWEST, largest, TRIED).round().astype(int)):
-        laplacian = _laplacian(nearest[:, :near])
-        values, vectors_of_it = eigh(laplacian, subset_by_index=[0, most - 1])
-        (top,) = eigh(laplacian, eigvals_only=True, subset_by_index=[len(vectors) - 1] * 2)
-        gaps = np.diff(values) / top
+    best, chosen, count = np.inf, FEWEST, 1
+    for near in np.unique(np.geomspace(FEWEST, largest, TRIED).round().astype(int)).tolist():
+        # All eigenvalues: LAPACK's search for some of them fails where they repeat.
+        values = np.linalg.eigvalsh(_laplacian(nearest[:, :near]))
+        gaps = np.diff(values[:most]) / values[-1]
         widest = gaps.max()
         if widest > 0 and near < best * widest:
-            best, basis, count = near / widest, vectors_of_it, 1 + int(gaps.argmax())
+            best, chosen, count = near / widest, near, 1 + int(gaps.argmax())
+    basis = np.linalg.eigh(_laplacian(nearest[:, :chosen]))[1]
 
     def cut(number: int) -> np.ndarray:
         number = min(number, most)

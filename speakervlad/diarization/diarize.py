@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from speakervlad.audio.reading import audio_info
-from speakervlad.audio.recording import Audio, SpeechWave, name_of, open_wave
-from speakervlad.audio.segmentation import find_speech
+from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
+from speakervlad.audio.waves import SpeechWave
 from speakervlad.diarization.clustering import Limits, cluster
 from speakervlad.diarization.frames import SpeechFrames, speech_frames
 from speakervlad.diarization.resegmentation import resegment
 from speakervlad.diarization.turns import Turn, Turns
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.errors import InputError
 from speakervlad.extras import require
 from speakervlad.progress import Track, silent
@@ -39,18 +39,17 @@ HALF_KNOWN = 1.5
 PAUSE = 0.5
 
 
+@takes_old_options
 def diarize(
-    audio: Audio,
+    audio: AudioLike,
     *,
-    encoder: Embedder | None = None,
+    encoder: Encoder | None = None,
     speakers: int | None = None,
     min_speakers: int = 1,
     max_speakers: int = 20,
     min_seconds: float = 2.0,
     store: "PeopleStore | None" = None,
     fpir: float = 0.01,
-    channel: int | None = None,
-    sample_rate: float = SAMPLE_RATE,
     separate: bool = False,
     method: str = "spectral",
     track: Track = silent,
@@ -58,7 +57,7 @@ def diarize(
     """Find who speaks when. The same recording gives the same turns, every time.
 
     Args:
-        audio: as for ``Embedder.embed``; hours of it are read piece by piece.
+        audio: as for ``Encoder.embed``; hours of it are read piece by piece.
         encoder: makes the vectors; the one that ships by default.
         speakers: how many there are, if that is known.
         min_speakers: else, at least so many.
@@ -67,8 +66,6 @@ def diarize(
         store: of people: speakers whom it knows get their names (two who are the same person
             become one), others ``speaker 1`` and so on, in the order of their first turns.
         fpir: share of speakers unknown to the store who may get a name of it.
-        channel: of a file with several; their mean by default.
-        sample_rate: of samples, in Hz; files know their own.
         separate: take each channel of a file for one speaker, as calls are recorded.
         method: ``spectral`` or ``agglomerative`` clustering.
         track: reports progress.
@@ -84,13 +81,10 @@ def diarize(
     limits = Limits(speakers or min_speakers, speakers or max_speakers, min_seconds)
     encoder = encoder or load_encoder()
     if separate:
-        return _by_channel(audio, encoder, store, fpir, track)
+        return _by_channel(Recording.of(audio), encoder, store, fpir, track)
     require("scipy", "diarization", "diarization")
     require("sklearn", "diarization", "diarization")
-    # A file object can be read once only.
-    read = getattr(audio, "read", None)
-    source: Audio = audio if read is None else read()
-    frames, turns = _listen(source, encoder, channel, sample_rate, track)
+    frames, turns = _listen(Recording.of(audio), encoder, track)
     if frames is None:
         return turns
     _check_enough(turns.recording, frames, limits)
@@ -100,16 +94,17 @@ def diarize(
 
 
 def _listen(
-    audio: Audio, encoder: Embedder, channel: int | None, sample_rate: float, track: Track
+    recording: Recording, encoder: Encoder, track: Track
 ) -> tuple[SpeechFrames | None, Turns]:
     """The frames of all speech, if there is any, and the recording without turns."""
-    found = find_speech(audio, channel=channel, sample_rate=sample_rate, track=track)
-    turns = Turns(Path(name_of(audio)).stem, (), found.seconds)
-    if not len(found.segments):
+    recording.decode()
+    found = recording.find_speech(track)
+    turns = Turns(Path(recording.name).stem, (), found.seconds)
+    if not len(found.spans):
         return None, turns
-    wave = open_wave(audio, channel, sample_rate=sample_rate)
-    spans = np.rint(found.segments * SAMPLE_RATE).astype(int).clip(0, wave.num_samples)
-    return speech_frames(encoder.frames, SpeechWave(wave, spans.tolist()), track), turns
+    wave = recording.whole
+    speech = SpeechWave(wave, found.spans.clip(0, wave.num_samples))
+    return speech_frames(encoder.frames, speech, track), turns
 
 
 def _check_enough(recording: str, frames: SpeechFrames, limits: Limits) -> None:
@@ -122,7 +117,7 @@ def _check_enough(recording: str, frames: SpeechFrames, limits: Limits) -> None:
 
 
 def _speakers_of_frames(
-    frames: SpeechFrames, limits: Limits, encoder: Embedder, method: str
+    frames: SpeechFrames, limits: Limits, encoder: Encoder, method: str
 ) -> np.ndarray:
     """(frames,) numbers of speakers from 0."""
     windows = frames.windows(WINDOW, HOP)
@@ -167,7 +162,7 @@ def _joined(frames: SpeechFrames, labels: np.ndarray, limits: Limits, alike: flo
         labels = np.where(labels == numbers[other], numbers[one], labels)
 
 
-def _alike(encoder: Embedder) -> float:
+def _alike(encoder: Encoder) -> float:
     """The cosine that hardly any strangers reach, if the encoder states it."""
     known = encoder.thresholds
     return ALIKE if known is None else known.false_accept_rate.get(STRANGERS, ALIKE)
@@ -233,19 +228,26 @@ def turns_of(frames: SpeechFrames, labels: np.ndarray, names: dict[int, str]) ->
 
 
 def _by_channel(
-    audio: Audio, encoder: Embedder, store: "PeopleStore | None", fpir: float, track: Track
+    recording: Recording,
+    encoder: Encoder,
+    store: "PeopleStore | None",
+    fpir: float,
+    track: Track,
 ) -> Turns:
     """The speech of each channel as one speaker's."""
-    if not isinstance(audio, str | Path):
+    path = recording.path
+    if path is None:
         raise InputError("audio: separate channels are taken from a file. Give its path.")
-    count = audio_info(audio).num_channels
-    turns = Turns(Path(audio).stem)
+    count = audio_info(path).num_channels
+    turns = Turns(path.stem)
     for channel in range(count):
-        found = find_speech(audio, channel=channel, track=track)
+        one = Recording(path, channel=channel, speech_only=True)
+        if store is not None:
+            one.decode()
+        found = one.find_speech(track)
         name = f"speaker {channel + 1}"
-        if store is not None and len(found.segments):
-            speech = open_wave(audio, channel, speech_only=True)
-            vector = encoder.finish(encoder.frames.sums(speech))
+        if store is not None and len(found.spans):
+            vector = encoder.embed(one)
             name = store.match(vector[None], fpir=fpir, top=1)[0].name or name
         said = (Turn(round(a, 3), round(b, 3), name) for a, b in found.segments.tolist())
         turns = replace(turns, turns=(*turns.turns, *said), seconds=found.seconds)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speakervlad.audio.recording import SpeechWave
+from speakervlad.audio.waves import SpeechWave
 from speakervlad.encoder.frames import CHUNK_SECONDS, FrameEncoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent

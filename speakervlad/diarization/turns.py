@@ -7,14 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from speakervlad.diarization.captions import captions, read_captions
 from speakervlad.errors import InputError, did_you_mean
-from speakervlad.files import atomic_path, parse_json
+from speakervlad.files import atomic_path, parse_json, read_text
 
 RTTM_TYPES = frozenset(
     "SPEAKER LEXEME NON-LEX NON-SPEECH FILLER SEGMENT SU CB IP EDIT A/P SPKR-INFO NOSCORE NO_RT_METADATA".split()  # noqa: E501, SIM905
 )
-# Recording, channel, start, duration, two fields that are not used, speaker.
-RTTM_FIELDS = 8
+# Type, recording, channel, start, duration, two fields without meaning, speaker; confidence and
+# lookahead may follow.
+RTTM_FIELDS, MOST_RTTM_FIELDS = 8, 10
+NOT_KNOWN = "<NA>"
+# Turns that overlap by less only touch: their ends are sums of rounded numbers.
+TOUCHING = 1e-6
 
 
 class Turn(NamedTuple):
@@ -72,7 +77,10 @@ class Turns:
         return replace(self, turns=tuple(renamed)).joined()
 
     def joined(self, gap: float = 0.0) -> "Turns":
-        """Turns of one speaker that overlap, touch, or leave at most ``gap`` seconds, as one."""
+        """Turns of one speaker that overlap, touch, or leave at most ``gap`` seconds, as one.
+
+        A negative ``gap`` joins only those that overlap by more than that.
+        """
         last: dict[str, Turn] = {}
         done: list[Turn] = []
         for turn in self.turns:
@@ -92,13 +100,13 @@ class Turns:
         Raises:
             InputError: two speakers would get the same name.
         """
-        names = {name: "_".join(name.split()) or "_" for name in self.speakers}
+        names = {name: without_spaces(name) for name in self.speakers}
         if len(set(names.values())) < len(names):
             raise InputError(
                 f"{self.recording}: RTTM has no white space in names, and without it two speakers "
                 f"of {', '.join(names)} have the same name. Rename one of them."
             )
-        recording = "_".join(self.recording.split())
+        recording = without_spaces(self.recording)
         return "".join(
             f"SPEAKER {recording} 1 {turn.start:.3f} {turn.seconds:.3f} <NA> <NA> "
             f"{names[turn.speaker]} <NA> <NA>\n"
@@ -113,10 +121,14 @@ class Turns:
         )
 
     def to_srt(self) -> str:
-        """Subtitles that say who speaks."""
+        """Subtitles that say who speaks.
+
+        Raises:
+            InputError: a name that would be read as another one.
+        """
+        texts = captions(self.speakers)
         return "".join(
-            f"{number}\n{_clock(turn.start)} --> {_clock(turn.end)}\n"
-            f"{' '.join(turn.speaker.split())}\n\n"
+            f"{number}\n{_clock(turn.start)} --> {_clock(turn.end)}\n{texts[turn.speaker]}\n\n"
             for number, turn in enumerate(self.turns, 1)
         )
 
@@ -131,6 +143,11 @@ class Turns:
         ]
         whole = {"recording": self.recording, "seconds": self.seconds, "speakers": speakers}
         return json.dumps(whole | {"turns": turns}, indent=1, ensure_ascii=False) + "\n"
+
+
+def without_spaces(name: str) -> str:
+    """A name as a field of RTTM, which holds no white space and is not empty."""
+    return "_".join(name.split()) or "_"
 
 
 class Form(NamedTuple):
@@ -168,34 +185,39 @@ def write_turns(path: str | Path, turns: Turns | Iterable[Turns], form: str = "r
 def read_turns(path: str | Path) -> dict[str, Turns]:
     """Read what ``write_turns`` wrote, or others' RTTM, by the suffix; RTTM if it is another.
 
+    Subtitles (.srt, .vtt) say who speaks in front of each text, see ``captions``.
+
     Args:
         path: a file, or a folder: all files of the first form in it, RTTM before the others.
 
     Returns:
-        The turns by recording; in labels and subtitles the recording is the file's name.
+        The turns by recording; in labels and subtitles the recording is the file's name. A file of
+        RTTM without a line names no recording, but one in a folder is of a recording of its name
+        in which nobody speaks.
 
     Raises:
         InputError: missing, no text, a damaged line, which is named, or a recording twice.
     """
     path = Path(path)
-    if path.is_dir():
-        return _read_folder(path)
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is a device or a pipe, no file of turns.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no text file in UTF-8 ({error.reason}).") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    return READERS.get(path.suffix.lower(), _read_rttm)(path, text)
+    return _read_folder(path) if path.is_dir() else _read_file(path)
+
+
+def names_recordings(path: str | Path) -> bool:
+    """Whether what is read says itself which recordings it is of, or only its file's name does."""
+    path = Path(path)
+    return path.is_dir() or path.suffix.lower() not in (".txt", ".srt", ".vtt")
+
+
+def _read_file(path: Path) -> dict[str, Turns]:
+    return READERS.get(path.suffix.lower(), _read_rttm)(path, read_text(path))
 
 
 def _read_folder(folder: Path) -> dict[str, Turns]:
-    files = [sorted(folder.glob(f"*{form.suffix}")) for form in FORMS.values()]
+    suffixes = (*(form.suffix for form in FORMS.values()), ".vtt")
+    files = [sorted(folder.glob(f"*{suffix}")) for suffix in suffixes]
     turns: dict[str, Turns] = {}
     for path in next(filter(None, files), []):
-        found = read_turns(path)
+        found = _read_file(path) or {path.stem: Turns(path.stem)}
         again = turns.keys() & found.keys()
         if again:
             raise InputError(f"{path}: {min(again)!r} stands in another file too. Remove one.")
@@ -205,22 +227,62 @@ def _read_folder(folder: Path) -> dict[str, Turns]:
 
 def _read_rttm(path: Path, text: str) -> dict[str, Turns]:
     turns: dict[str, list[Turn]] = {}
+    confidences: dict[tuple[str, str], str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split()
         if not fields or line.lstrip().startswith(";;"):
             continue
         where = f"{path}, line {number}"
-        if fields[0] not in RTTM_TYPES:
-            raise _damaged(where, line, f"{fields[0]!r} is no type of RTTM")
+        _check_fields(where, line, fields)
+        recording = turns.setdefault(fields[1], [])
         if fields[0] != "SPEAKER":
             continue
-        if len(fields) < RTTM_FIELDS:
-            raise _damaged(where, line, f"{len(fields)} fields")
+        _check_confidence(where, line, fields, confidences)
         start, seconds = _number(where, line, fields[3]), _number(where, line, fields[4])
-        recording = turns.setdefault(fields[1], [])
         if seconds > 0:
             recording.append(Turn(start, start + seconds, fields[7]))
     return {name: Turns(name, tuple(of_it)) for name, of_it in turns.items()}
+
+
+def _check_fields(where: str, line: str, fields: list[str]) -> None:
+    """Refuse a line whose fields cannot stand where they do, as with white space in a name.
+
+    Raises:
+        InputError: says which.
+    """
+    if fields[0] not in RTTM_TYPES:
+        raise _damaged(where, line, f"{fields[0]!r} is no type of RTTM")
+    if len(fields) < (RTTM_FIELDS if fields[0] == "SPEAKER" else 2):
+        raise _damaged(where, line, f"{len(fields)} fields")
+    if len(fields) > MOST_RTTM_FIELDS:
+        problem = f"{len(fields)} fields, more than {MOST_RTTM_FIELDS} (white space in a name)"
+        raise _damaged(where, line, problem)
+    if fields[0] != "SPEAKER":
+        return
+    is_shifted = any(_is_number(field) for field in fields[5:7]) or fields[7] == NOT_KNOWN
+    is_cut = any(field != NOT_KNOWN and not _is_number(field) for field in fields[8:])
+    if is_shifted or is_cut:
+        which = "of the recording" if is_shifted else "of the speaker"
+        raise _damaged(where, line, f"its fields are shifted (white space in the name {which})")
+
+
+def _check_confidence(
+    where: str, line: str, fields: list[str], confidences: dict[tuple[str, str], str]
+) -> None:
+    """Refuse whole numbers behind one name that differ: "speaker 1" and "speaker 2", cut in two."""
+    if len(fields) > RTTM_FIELDS and fields[8].isdecimal():
+        before = confidences.setdefault((fields[1], fields[7]), fields[8])
+        if before != fields[8]:
+            problem = f"{fields[7]!r} is followed by {fields[8]}, elsewhere by {before}"
+            raise _damaged(where, line, f"{problem} (white space in the name of the speaker)")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _damaged(where: str, line: str, problem: str) -> InputError:
@@ -231,10 +293,7 @@ def _damaged(where: str, line: str, problem: str) -> InputError:
 
 
 def _number(where: str, line: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = float(text) if _is_number(text) else math.nan
     if not 0 <= value < math.inf:
         raise _damaged(where, line, f"{text!r} is no number of seconds")
     return value
@@ -251,23 +310,16 @@ def _read_labels(path: Path, text: str) -> dict[str, Turns]:
     return _one(path, turns)
 
 
-def _read_srt(path: Path, text: str) -> dict[str, Turns]:
-    turns, lines = [], text.splitlines()
-    for number, line in enumerate(lines, 1):
-        if "-->" not in line:
-            continue
-        start, _, end = line.partition("-->")
-        speaker = lines[number] if number < len(lines) else ""
-        begin, stop = (_seconds_of_clock(clock.strip()) for clock in (start, end))
-        turns.append(_turn(f"{path}, line {number}", line, begin, stop, speaker))
-    return _one(path, turns)
+def _read_captions(path: Path, text: str) -> dict[str, Turns]:
+    spoken = read_captions(text, str(path), is_vtt=path.suffix.lower() == ".vtt")
+    return _one(path, [Turn(*each) for each in spoken])
 
 
 def _read_json(path: Path, text: str) -> dict[str, Turns]:
     try:
         whole: dict[str, Any] = parse_json(text)
         turns = [
-            Turn(float(turn["start"]), float(turn["end"]), str(turn["speaker"]))
+            Turn(float(turn["start"]), float(turn["end"]), _speaker(turn["speaker"]))
             for turn in whole["turns"]
         ]
         seconds = whole.get("seconds")
@@ -278,9 +330,16 @@ def _read_json(path: Path, text: str) -> dict[str, Turns]:
         raise InputError(f"{path}: holds no turns as JSON ({error!r}).") from error
 
 
+def _speaker(name: object) -> str:
+    if not isinstance(name, str | int) or name == "":
+        raise TypeError(f"speaker is {name!r}")
+    return str(name)
+
+
 READERS: dict[str, Callable[[Path, str], dict[str, Turns]]] = {
     ".txt": _read_labels,
-    ".srt": _read_srt,
+    ".srt": _read_captions,
+    ".vtt": _read_captions,
     ".json": _read_json,
 }
 
@@ -305,12 +364,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{rest // 1000:02},{rest % 1000:03}"
-
-
-def _seconds_of_clock(clock: str) -> str:
-    """The inverse of ``_clock`` as text; what is no clock stays as it is."""
-    parts = clock.replace(",", ".").split(":")
-    try:
-        return str(sum(float(part) * 60**power for power, part in enumerate(reversed(parts))))
-    except ValueError:
-        return clock

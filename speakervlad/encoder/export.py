@@ -1,10 +1,11 @@
 """Encoder folders to single ONNX files that run without torch."""
 
+import hashlib
 import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,22 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from speakervlad.audio.recording import SampleWave
-from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
+from speakervlad.audio.waves import SampleWave
+from speakervlad.config import encoder_values
 from speakervlad.encoder.frames import Ends, FrameEncoder
+from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.encoder.network import Network
 from speakervlad.encoder.runtimes import (
     FORMAT,
     FRAMES,
     INPUT,
+    SHARING_GRAPH_NAME,
     TOLERANCES,
     WEIGHTS,
+    WEIGHTS_NAME,
     OnnxBackend,
     TorchBackend,
+    constants_in,
     probe_waveform,
     weights_digest,
 )
@@ -32,13 +37,14 @@ from speakervlad.files import atomic_path
 from speakervlad.models.folder import load_encoder_folder
 from speakervlad.models.frontend import normalise, same_padding
 from speakervlad.onnx import onnxruntime
-from speakervlad.schema import to_dict
 from speakervlad.sound import SAMPLE_RATE
 
 CHECK_SECONDS = tuple(np.geomspace(0.1, 60, 20).tolist())
 # Of the example that is traced; the length is dynamic.
 TRACED_FRAMES = 201
 QUANTISED = ("Conv", "Relu", "Add", "MaxPool")
+# Smaller constants stay in a graph that shares the encoder's weights.
+SHARED_SIZE = 16
 # What calibration sees of a recording: its activations hardly change after that.
 CALIBRATION_SECONDS = 5
 
@@ -56,6 +62,9 @@ def export_onnx(
     is around it (see ``Ends``), the encoder's config, its thresholds and the embedding of a known
     signal, by which a runtime can check itself, travel as metadata; arrays, as constant outputs.
 
+    A file named ``graph.onnx`` in the encoder's own folder holds no weights: it takes them from
+    ``model.safetensors`` beside it, so that one file of weights serves torch and the graph.
+
     Args:
         folder: the encoder folder.
         out: the file to write; it appears only when the check has passed.
@@ -72,7 +81,14 @@ def export_onnx(
     """
     encoder, config = load_encoder_folder(folder)
     backend = TorchBackend(encoder, "cpu")
-    model = trace(Network(encoder), backend.ends.front_end.num_bins, str(folder))
+    shares = out.name == SHARING_GRAPH_NAME
+    if shares and (calibration is not None or out.parent.resolve() != folder.resolve()):
+        raise InputError(
+            f"{out}: a file of this name has no weights of its own and lies in the encoder's "
+            "folder, in float32. Choose another name."
+        )
+    network = Network(encoder, fold=not shares)
+    model = trace(network, backend.ends.front_end.num_bins, str(folder), optimise=not shares)
     precision = "float32" if calibration is None else "int8"
     if calibration is not None:
         model = quantise(model, calibration, backend.ends)
@@ -82,7 +98,7 @@ def export_onnx(
     notes = {
         "format": FORMAT,
         "precision": precision,
-        "config": json.dumps(to_dict(config)),
+        "config": json.dumps(encoder_values(config)),
         "ends": backend.ends.to_notes(),
         "weights": weights_digest(folder) or "",
         "check": json.dumps(reference.embed(SampleWave(probe_waveform(1.0))).tolist()),
@@ -92,9 +108,11 @@ def export_onnx(
             notes[name] = (folder / name).read_text(encoding="utf-8")
     helper.set_model_props(model, notes)
     onnx.checker.check_model(model)
+    if shares:
+        share_constants(model.graph, encoder.state_dict())
     with atomic_path(out) as temporary:
         temporary.write_bytes(model.SerializeToString())
-        exported = OnnxBackend(temporary)
+        exported = OnnxBackend(temporary, weights=folder / WEIGHTS_NAME if shares else None)
         ours = FrameEncoder(exported.ends, exported.describe)
         worst = largest_distance(reference, ours, check_seconds)
         if not worst <= TOLERANCES[precision]:
@@ -102,8 +120,14 @@ def export_onnx(
     return worst
 
 
-def trace(network: Network, num_bins: int, where: str) -> onnx.ModelProto:
+def trace(network: Network, num_bins: int, where: str, *, optimise: bool = True) -> onnx.ModelProto:
     """The network as a graph of any length, by torch's exporter.
+
+    Args:
+        network: what is exported.
+        num_bins: rows of a spectrogram.
+        where: names the encoder, for messages.
+        optimise: let the exporter merge nodes, which changes constants.
 
     Raises:
         InputError: torch cannot export it.
@@ -117,13 +141,40 @@ def trace(network: Network, num_bins: int, where: str) -> onnx.ModelProto:
             warnings.simplefilter("ignore")
             program = torch.export.export(network, (example,), dynamic_shapes=dynamic)
             exported = torch.onnx.export(
-                program, input_names=[INPUT], output_names=names, verbose=False
+                program,
+                input_names=[INPUT],
+                output_names=names,
+                verbose=False,
+                optimize=optimise,
             )
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{where}: torch cannot export this network ({reason}).") from error
     assert exported is not None
     return exported.model_proto
+
+
+def share_constants(graph: onnx.GraphProto, state: Mapping[str, torch.Tensor]) -> None:
+    """Take out the constants that are weights of the encoder; nodes name the weights instead."""
+    known = {_content(state[name].float().numpy()): name for name in constants_in(state)}
+    kept, renamed = [], {}
+    for constant in graph.initializer:
+        array = numpy_helper.to_array(constant)
+        key = known.get(_content(array)) if array.size > SHARED_SIZE else None
+        if key is None or state[key].shape != array.shape:
+            kept.append(constant)
+        else:
+            renamed[constant.name] = key
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    del graph.value_info[:]
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        del node.metadata_props[:]
+
+
+def _content(array: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(array, np.float32).tobytes()).digest()
 
 
 def quantise(

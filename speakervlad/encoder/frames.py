@@ -13,9 +13,15 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from speakervlad.audio.recording import MirroredWave, SampleWave, Wave
+from speakervlad.audio.waves import MirroredWave, SampleWave, Wave
 from speakervlad.files import parse_json
-from speakervlad.models.frontend import FrontEnd, Statistics, normalise, same_padding
+from speakervlad.models.frontend import (
+    Framing,
+    FrontEnd,
+    Statistics,
+    normalise,
+    same_padding,
+)
 from speakervlad.models.sums import Finish, PoolingSums
 from speakervlad.sound import SAMPLE_RATE
 
@@ -50,11 +56,26 @@ class FrameGrid(NamedTuple):
         hop: samples per spectrogram frame.
         stride: spectrogram frames per output frame.
         context: spectrogram frames that an output frame sees on either side; None for all.
+        span: samples that the first spectrogram frame needs, see ``Framing``.
     """
 
     hop: int
     stride: int
     context: int | None
+    span: int = 0
+
+    @property
+    def framing(self) -> Framing:
+        """Where the spectrogram's frames lie."""
+        return Framing(self.hop, self.span)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Output frames of so many samples."""
+        return math.ceil(self.framing.num_frames(num_samples) / self.stride)
+
+    def times(self, count: int) -> np.ndarray:
+        """The middles of so many output frames, float64 seconds."""
+        return self.framing.time_of(np.arange(count) * self.stride)
 
     def frames_of(self, seconds: float) -> int:
         """Output frames of so much signal, about."""
@@ -69,7 +90,7 @@ def plan_chunks(num_samples: int, grid: FrameGrid, chunk_frames: int) -> list[Ch
     layers with "same" padding, whose alignment depends on the length, see what they would see.
     """
     assert grid.context is not None
-    total = 1 + num_samples // grid.hop
+    total = grid.framing.num_frames(num_samples)
     count = max(1, round(total / (chunk_frames * grid.stride)))
     margin = -(-(grid.context + EDGE_FRAMES) // grid.stride) + 1
     chunks = []
@@ -78,7 +99,7 @@ def plan_chunks(num_samples: int, grid: FrameGrid, chunk_frames: int) -> list[Ch
         begin = max(0, keep - margin)
         end = (keep + chunk_frames + margin) * grid.stride + total % grid.stride
         is_last = number == count - 1
-        stop = num_samples if is_last or end >= total else (end - 1) * grid.hop
+        stop = num_samples if is_last or end >= total else grid.framing.num_samples(end)
         last = None if is_last else keep + chunk_frames - begin
         chunks.append(Chunk(begin * grid.stride * grid.hop, stop, keep - begin, last))
     return chunks
@@ -110,12 +131,13 @@ class Projection:
     scale: np.ndarray
 
     def __call__(self, pooled: np.ndarray) -> np.ndarray:
-        """float32 (dim,) of length 1."""
-        embedding = self.weight @ pooled + self.bias
+        """float32 (dim,) of length 1; (vectors, dim) of several."""
+        embedding = (self.weight @ pooled.T).T + self.bias
         if self.relu:
             embedding = np.maximum(embedding, 0)
         embedding = (embedding - self.mean) * self.scale
-        return embedding / np.maximum(np.linalg.norm(embedding), np.float32(1e-12))
+        norms = np.linalg.norm(embedding, axis=-1, keepdims=True)
+        return embedding / np.maximum(norms, np.float32(1e-12))
 
 
 @dataclass(frozen=True)
@@ -146,7 +168,8 @@ class Ends:
     @property
     def grid(self) -> FrameGrid:
         """Where the output frames lie in time."""
-        return FrameGrid(self.front_end.hop_length, self.stride, self.context)
+        hop, span = self.front_end.framing
+        return FrameGrid(hop, self.stride, self.context, span)
 
     def to_notes(self) -> str:
         """Everything but the arrays, as text."""
@@ -163,9 +186,9 @@ class Ends:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays, by the names under which ``from_notes`` takes them."""
-        projection, centers = self.projection, self.pooling.centers
+        projection = self.projection
         return {
-            **({} if centers is None else {"centers": centers}),
+            **self.pooling.arrays(),
             "projection_weight": projection.weight,
             "projection_bias": projection.bias,
             "projection_mean": projection.mean,
@@ -221,9 +244,20 @@ class FrameEncoder:
             total = total.merge(other)
         return self.finish(total)
 
-    def sums(self, wave: Wave) -> PoolingSums:
-        """The sums of a recording, to merge with those of others or to finish."""
-        return self._sums_of(wave, mirror=self.ends.front_end.mirror)
+    def sums(self, wave: Wave, weights: list[np.ndarray] | None = None) -> PoolingSums:
+        """The sums of a recording, to merge with those of others or to finish.
+
+        Args:
+            wave: the recording.
+            weights: where to add those of its frames too, (rows, frames) chunk by chunk.
+        """
+        return self._sums_of(wave, weights, mirror=self.ends.front_end.mirror)
+
+    def weights(self, wave: Wave) -> np.ndarray:
+        """The weights (rows, frames) of all frames of a recording, which is not mirrored."""
+        parts: list[np.ndarray] = []
+        self._sums_of(wave, parts, mirror=False)
+        return np.concatenate(parts, axis=1)
 
     def finish(self, sums: PoolingSums) -> np.ndarray:
         """Unit vector (dim,) of all frames of some sums."""
@@ -275,18 +309,23 @@ class FrameEncoder:
             kept = slice(chunk.first, chunk.last)
             yield frames[:, kept], None if weights is None else weights[:, kept]
 
-    def _sums_of(self, wave: Wave, *, mirror: bool) -> PoolingSums:
+    def _sums_of(
+        self, wave: Wave, parts: list[np.ndarray] | None = None, *, mirror: bool
+    ) -> PoolingSums:
         total = PoolingSums.empty(self.ends.pooling)
         for frames, weights in self.frames(wave, mirror=mirror):
             total = total.add(frames, weights)
+            if parts is not None and weights is not None:
+                parts.append(weights)
         return total
 
     def _frames_of(self, spans: np.ndarray, num_samples: int) -> np.ndarray:
         """Output frames (windows, 2) whose centres lie in the spans, at least one each."""
-        hop, stride, _ = self.ends.grid
-        first_to_stop = np.rint(spans * SAMPLE_RATE / hop / stride).astype(int)
-        frames_for_sure = max(1, (1 + num_samples // hop) // stride)
-        first = np.minimum(first_to_stop[:, 0], frames_for_sure - 1)
+        grid = self.ends.grid
+        positions = (spans - grid.framing.time_of(0)) * SAMPLE_RATE / grid.hop / grid.stride
+        first_to_stop = np.rint(positions).astype(int)
+        frames_for_sure = max(1, grid.framing.num_frames(num_samples) // grid.stride)
+        first = np.clip(first_to_stop[:, 0], 0, frames_for_sure - 1)
         return np.stack([first, np.maximum(first_to_stop[:, 1], first + 1)], axis=1)
 
     def _plan(self, num_samples: int) -> list[Chunk]:

@@ -17,12 +17,17 @@ from speakervlad.models.trunk import Trunk
 class Network(nn.Module):
     """Padded spectrograms to descriptors and pooling weights: what is exported.
 
-    A copy in evaluation mode, its batch norms folded into the convolutions before them.
+    A copy in evaluation mode.
+
+    Args:
+        encoder: is not changed.
+        fold: fold batch norms into the convolutions before them.
     """
 
-    def __init__(self, encoder: SpeakerEncoder) -> None:
+    def __init__(self, encoder: SpeakerEncoder, *, fold: bool = True) -> None:
         super().__init__()
-        self.trunk = fuse(_Convolve(encoder.trunk).eval())
+        trunk = _Convolve(encoder.trunk).eval()
+        self.trunk = fuse(trunk) if fold else copy.deepcopy(trunk)
         self.descriptors = copy.deepcopy(encoder.descriptors)
         self.pooling = copy.deepcopy(encoder.pooling)
         self.eval().requires_grad_(False)
@@ -32,7 +37,8 @@ class Network(nn.Module):
         frames = self.descriptors(feature_map)
         guide = feature_map.flatten(1, 2) if self.pooling.guided else None
         guide = None if guide is None else at_least_float32(guide)
-        return frames, self.pooling.weights(at_least_float32(frames), guide)
+        weights = self.pooling.weights(at_least_float32(frames), guide)
+        return self.pooling.moments_of(frames, guide), weights
 
     def in_precision(self, dtype: torch.dtype) -> Self:
         """The trunk and descriptors in another type, channels last; the weights in float32."""
@@ -54,7 +60,7 @@ class _Convolve(nn.Module):
 
 def ends_of(encoder: SpeakerEncoder) -> Ends:
     """What is around the network of an encoder, for numpy."""
-    projection = encoder.projection
+    front_end, projection = encoder.front_end.spec, encoder.projection
     linear, norm = projection.linear, projection.norm
     mean, scale = torch.zeros(projection.dim), torch.ones(projection.dim)
     if isinstance(norm, nn.BatchNorm1d):
@@ -62,9 +68,9 @@ def ends_of(encoder: SpeakerEncoder) -> Ends:
         assert norm.running_var is not None
         mean, scale = norm.running_mean, (norm.running_var + norm.eps).rsqrt()
     return Ends(
-        encoder.front_end.spec,
+        front_end,
         encoder.trunk.frame_stride,
-        None if encoder.pooling.whole else encoder.trunk.frame_context,
+        None if encoder.pooling.whole or front_end.whole else encoder.trunk.frame_context,
         encoder.trunk.stem_padding,
         encoder.pooling.finish(),
         Projection(

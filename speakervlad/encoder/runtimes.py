@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -20,19 +20,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.recording import SampleWave
+from speakervlad.audio.waves import SampleWave
+from speakervlad.config import WEIGHTS_NAME
 from speakervlad.encoder.frames import Describe, Ends, FrameEncoder
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.extras import require
 from speakervlad.files import parse_json
-from speakervlad.onnx import open_session
+from speakervlad.models.frontend import FrontEnd
+from speakervlad.onnx import open_session, with_constants
 from speakervlad.sound import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
 GRAPH_NAME = "model.onnx"
-WEIGHTS_NAME = "model.safetensors"
+# A graph without weights: they are those of the encoder folder that it lies in.
+SHARING_GRAPH_NAME = "graph.onnx"
 FORMAT_FAMILY = "speakervlad-encoder-"
 FORMAT = f"{FORMAT_FAMILY}3"
 INPUT, FRAMES, WEIGHTS = "spectrogram", "frames", "weights"
@@ -137,27 +140,32 @@ class ExportedBackend(Backend):
     Args:
         path: the file.
         precision: ``float32``, or another that the runtime has.
+        weights: the file of weights of a graph without any; by its name the one beside it.
 
     Raises:
         InputError: no such file, or none that ``export`` wrote.
         DisagreesError: another version wrote it.
     """
 
-    def __init__(self, path: Path, precision: str = "float32") -> None:
+    def __init__(self, path: Path, precision: str = "float32", weights: Path | None = None) -> None:
         if not path.is_file():
             raise InputError(f"{path}: no such file.")
         self.path = path
         self.precision = precision
         self.num_streams = available_cores()
+        if weights is None and path.name == SHARING_GRAPH_NAME:
+            weights = path.parent / WEIGHTS_NAME
         try:
-            self._open(path.read_bytes())
+            data = path.read_bytes()
+            self._open(data if weights is None else _with_weights(data, weights))
             self.notes = self._read_notes()
         except Exception as error:
             # The runtimes raise what they like, of classes of their own.
             raise InputError(f"{path}: damaged or no ONNX file. Export it again.") from error
         self._refuse_other_formats()
         try:
-            shortest = np.zeros((1, self._num_bins(), SHORTEST_FRAMES), np.float32)
+            front_end = FrontEnd(**parse_json(self.notes["ends"])["front_end"])
+            shortest = np.zeros((1, front_end.num_bins, SHORTEST_FRAMES), np.float32)
             self.ends = Ends.from_notes(self.notes["ends"], self._read_arrays(shortest))
             self._compute = self._compile(1)
         except Exception as error:
@@ -231,10 +239,6 @@ class ExportedBackend(Backend):
         finally:
             self._compute = whole
 
-    def _num_bins(self) -> int:
-        front_end = parse_json(self.notes["ends"])["front_end"]
-        return int(front_end["num_mels"] or front_end["n_fft"] // 2 + 1)
-
     def _refuse_other_formats(self) -> None:
         known = self.notes.get("format", "")
         if not known.startswith(FORMAT_FAMILY):
@@ -302,10 +306,12 @@ class OpenVinoBackend(ExportedBackend):
     def _read_arrays(self, shortest: np.ndarray) -> dict[str, np.ndarray]:
         arrays = {}
         for result in self._model.get_results():
-            name = result.output(0).get_any_name()
-            if name not in (FRAMES, WEIGHTS):
+            # A constant that is an output has the names of both.
+            names = result.output(0).get_names()
+            if names.isdisjoint((FRAMES, WEIGHTS)):
                 constant = result.input_value(0).get_node()
-                arrays[name] = np.array(constant.get_data(), np.float32)
+                array = np.array(constant.get_data(), np.float32)
+                arrays |= dict.fromkeys(names, array)
                 self._model.remove_result(result)
         return arrays
 
@@ -406,8 +412,8 @@ def open_backend(
 def _source(path: Path) -> Source:
     if path.suffix == ".onnx":
         return Source(path, None, path)
-    graph = path / GRAPH_NAME
-    return Source(path, path, graph if graph.is_file() else None)
+    graphs = (path / name for name in (GRAPH_NAME, SHARING_GRAPH_NAME))
+    return Source(path, path, next((graph for graph in graphs if graph.is_file()), None))
 
 
 def _open_first(source: Source, device: str, precision: str) -> Backend:
@@ -466,6 +472,15 @@ def _others(name: str) -> str:
     return " or ".join(other for other in BACKENDS if other != name)
 
 
+def exported_notes(path: Path) -> dict[str, str]:
+    """What an exported file carries besides its network; nothing of a folder.
+
+    Raises:
+        InputError: no file that ``export`` wrote.
+    """
+    return OnnxBackend(path).notes if path.is_file() else {}
+
+
 def _has_gpu() -> bool:
     """Whether torch sees a GPU; without a driver torch is not even imported."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -480,18 +495,36 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def _with_weights(graph: bytes, weights: Path) -> bytes:
+    """An ONNX model of a graph that has none, and of a file of weights of any float type."""
+    from safetensors.numpy import load_file
+
+    state = load_file(weights)
+    return with_constants(graph, {name: state[name] for name in constants_in(state)})
+
+
+def constants_in(state: Mapping[str, Any]) -> list[str]:
+    """The arrays of an encoder's weights that are constants of a graph: all but counters."""
+    return [name for name in state if not name.endswith("num_batches_tracked")]
+
+
 def weights_digest(folder: Path) -> str | None:
     """What tells the weights of an encoder folder from others; None if it has none."""
     path = folder / WEIGHTS_NAME
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def probe_waveform(seconds: float) -> np.ndarray:
-    """A known signal: a rising buzz in noise, float32 (samples,)."""
-    count = round(seconds * SAMPLE_RATE)
+def probe_waveform(seconds: float, seed: int = 0) -> np.ndarray:
+    """A known signal: a rising buzz in noise, float32 (samples,).
+
+    Args:
+        seconds: duration.
+        seed: of the noise; eight seeds in a row have pitches of their own.
+    """
+    count, pitch = round(seconds * SAMPLE_RATE), 110 + 17 * (seed % 8)
     time = np.arange(count) / SAMPLE_RATE
-    buzz = sum(np.sin(2 * np.pi * k * (110 * time + 12 * np.sin(time))) / k for k in range(1, 20))
-    noise = np.random.default_rng(0).standard_normal(count)
+    buzz = sum(np.sin(2 * np.pi * k * (pitch * time + 12 * np.sin(time))) / k for k in range(1, 20))
+    noise = np.random.default_rng(seed).standard_normal(count)
     return (0.1 * buzz + 0.02 * noise).astype(np.float32)
 
 

@@ -12,23 +12,22 @@ from torch import nn
 
 from speakervlad.config import (
     ENCODER_CONFIG_NAME,
+    WEIGHTS_NAME,
     EncoderConfig,
     TeacherConfig,
+    encoder_values,
     read_encoder_config,
 )
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
-from speakervlad.models.encoder import ColumnDescriptors, Projection, RowMean, SpeakerEncoder
-from speakervlad.models.frontend import FRONT_ENDS
-from speakervlad.models.losses import LOSSES, Classifier, Distillation
-from speakervlad.models.pooling import POOLINGS
+from speakervlad.models.encoder import ColumnDescriptors, EmbeddingLayer, RowMean, SpeakerEncoder
+from speakervlad.models.losses import Classifier, Distillation
 from speakervlad.models.spectrogram import Spectrogram
-from speakervlad.models.trunks import TRUNKS
-from speakervlad.schema import Part, resolve, to_dict
+from speakervlad.models.tables import complete_part, make_part, packages_of, require_packages
+from speakervlad.schema import Part
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS_NAME = "model.safetensors"
 CLASSIFIER_NAME = "classifier.safetensors"
 
 
@@ -40,15 +39,21 @@ def complete(config: EncoderConfig, where: str = "") -> EncoderConfig:
         where: names its source, for messages.
 
     Raises:
-        InputError: a part or an option is unknown, of the wrong type or out of its range.
+        InputError: a part or an option is unknown, of the wrong type or out of its range, or a
+            package is missing that parts come from.
     """
+    require_packages(config.packages, where or "encoder.packages")
     prefix = "" if where else "encoder."
-    return replace(
-        config,
-        front_end=resolve(FRONT_ENDS, config.front_end, f"{prefix}front_end", where),
-        trunk=resolve(TRUNKS, config.trunk, f"{prefix}trunk", where),
-        pooling=resolve(POOLINGS, config.pooling, f"{prefix}pooling", where),
-    )
+    parts = {
+        role: complete_part(role, part, f"{prefix}{role}", where)
+        for role, part in parts_of(config).items()
+    }
+    return replace(config, **parts)
+
+
+def parts_of(config: EncoderConfig) -> dict[str, Part]:
+    """The parts that are rows of ``TABLES``, by role."""
+    return {"front_end": config.front_end, "trunk": config.trunk, "pooling": config.pooling}
 
 
 def build_encoder(config: EncoderConfig) -> SpeakerEncoder:
@@ -65,24 +70,23 @@ def build_encoder(config: EncoderConfig) -> SpeakerEncoder:
 def assemble_encoder(config: EncoderConfig) -> SpeakerEncoder:
     """The encoder without the orthogonal start, which takes seconds and loading overwrites."""
     config = complete(config)
-    front_end = FRONT_ENDS[config.front_end.kind](**config.front_end.options)
+    front_end = make_part("front_end", config.front_end)
     try:
-        trunk = TRUNKS[config.trunk.kind](front_end.num_bins, **config.trunk.options)
+        trunk = make_part("trunk", config.trunk, front_end.num_bins)
     except ValueError as error:
         raise InputError(f"encoder.front_end: {error}") from error
     dim = config.descriptor_dim
     descriptors = (
         ColumnDescriptors(trunk.channels, trunk.num_rows, dim) if dim else RowMean(trunk.channels)
     )
-    pooling = POOLINGS[config.pooling.kind](
-        descriptors.dim, trunk.channels * trunk.num_rows, **config.pooling.options
-    )
-    projection = Projection(
+    pooling = make_part("pooling", config.pooling, descriptors.dim, trunk.channels * trunk.num_rows)
+    projection = EmbeddingLayer(
         pooling.out_dim,
         config.embedding_dim,
         relu=config.embedding_relu,
         batch_norm=config.embedding_norm,
     )
+    front_end = front_end.of_at_least(trunk.least_frames)
     return SpeakerEncoder(Spectrogram(front_end), trunk, descriptors, pooling, projection)
 
 
@@ -92,8 +96,7 @@ def build_classifier(part: Part, dim: int, num_speakers: int) -> Classifier:
     Raises:
         InputError: it is unknown, or a size or a margin is out of its range.
     """
-    part = resolve(LOSSES, part, "classifier")
-    return LOSSES[part.kind](dim, num_speakers, **part.options)
+    return make_part("loss", complete_part("loss", part, "classifier"), dim, num_speakers)
 
 
 def build_distillation(config: TeacherConfig) -> Distillation | None:
@@ -108,8 +111,9 @@ def save_encoder(
 ) -> None:
     """Write an encoder folder; ``notes`` (such as step and EER) travel inside the weights file."""
     folder = Path(folder)
+    config = replace(complete(config), packages=packages_of(parts_of(config)))
     with atomic_path(folder / ENCODER_CONFIG_NAME) as path:
-        path.write_text(json.dumps(to_dict(complete(config)), indent=2) + "\n")
+        path.write_text(json.dumps(encoder_values(config), indent=2) + "\n")
     _write_weights(folder / WEIGHTS_NAME, encoder.state_dict(), notes)
 
 

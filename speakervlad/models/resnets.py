@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from speakervlad.models.frontend import same_padding
 from speakervlad.models.trunk import FeatureMap, Spectrograms, Trunk, Width, scaled
-from speakervlad.schema import Share
+from speakervlad.schema import Fraction
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class BottleneckResNet(Trunk):
         stages: the literal architecture.
         stem_stride: stride of the 7x7 stem, with the padding that Keras calls "same".
         stem_pool: whether 2x2 max-pooling follows the stem.
-        width: multiplies every channel count, see ``scaled``.
+        width: multiplies the number of channels of every layer, see ``scaled``.
         batch_norm_momentum: weight of the newest batch in the running statistics.
 
     Raises:
@@ -96,7 +96,7 @@ class BottleneckResNet(Trunk):
         stem_stride: int = 1,
         stem_pool: bool = True,
         width: Width = 1.0,
-        batch_norm_momentum: Share = 0.01,
+        batch_norm_momentum: Fraction = 0.01,
     ) -> None:
         super().__init__()
         momentum = batch_norm_momentum
@@ -162,10 +162,16 @@ class BasicBlock(nn.Module):
 
 
 class StandardResNet34(Trunk):
-    """3x3 stem and four stages of basic blocks, 1/8 of the time resolution."""
+    """3x3 stem and four stages of basic blocks, 1/8 of the time resolution.
+
+    Args:
+        num_bins: rows of the spectrogram.
+        width: multiplies the number of channels of every layer, see ``scaled``.
+        batch_norm_momentum: weight of the newest batch in the running statistics.
+    """
 
     def __init__(
-        self, num_bins: int = 80, *, width: Width = 1.0, batch_norm_momentum: Share = 0.01
+        self, num_bins: int = 80, *, width: Width = 1.0, batch_norm_momentum: Fraction = 0.01
     ) -> None:
         super().__init__()
         channels = scaled(BASIC_STAGES[0][0], width)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speakervlad.audio.recording import Audio, blocks_of_wave, name_of, open_wave, spoken
+from speakervlad.audio.recording import AudioLike, Recording
+from speakervlad.audio.waves import blocks_of
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.mixture import Mixture, find_mixture, listen
@@ -33,34 +34,25 @@ class Heard:
     mixture: Mixture | None = None
 
 
-def hear(
-    encoder: FrameEncoder,
-    audio: Audio,
-    apart: float,
-    *,
-    speech_only: bool = False,
-    channel: int | None = None,
-) -> Heard:
+def hear(encoder: FrameEncoder, audio: AudioLike, apart: float) -> Heard:
     """Read a recording.
 
     Args:
         encoder: makes its sums.
-        audio: as for ``Embedder.embed``.
+        audio: as ``Recording`` takes it.
         apart: cosine below which two voices are two people's; -1 where it is not known.
-        speech_only: whether silence is left out first.
-        channel: of a file with several; their mean by default.
 
     Raises:
         InputError: it cannot be embedded, or hardly anybody speaks in it.
     """
-    name, wave = name_of(audio), open_wave(audio, channel)
+    recording = Recording.of(audio)
     digest = hashlib.sha256()
-    for block in blocks_of_wave(wave):
+    for block in blocks_of(recording.whole):
         digest.update(np.ascontiguousarray(block, "<f4").data)
-    speech = spoken(wave, name)
-    sums, frames = listen(encoder, wave, speech, speech_only=speech_only)
-    seconds = (speech if speech_only else wave).num_samples / SAMPLE_RATE
-    return Heard(name, digest.hexdigest(), sums, seconds, find_mixture(frames, apart))
+    sums, frames = listen(encoder, recording)
+    seconds = recording.wave.num_samples / SAMPLE_RATE
+    mixture = find_mixture(frames, apart)
+    return Heard(recording.name, digest.hexdigest(), sums, seconds, mixture)
 
 
 def not_known(person: Person, heard: Sequence[Heard]) -> tuple[list[Heard], list[Heard]]:

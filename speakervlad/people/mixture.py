@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.recording import SpeechWave, Wave
+from speakervlad.audio.recording import Recording
+from speakervlad.audio.waves import SpeechWave
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.sound import SAMPLE_RATE
@@ -76,24 +77,17 @@ class Frames(NamedTuple):
         return self.encoder.finish(empty.add(self.descriptors[:, which], weights))
 
 
-def listen(
-    encoder: FrameEncoder, wave: Wave, speech: SpeechWave, *, speech_only: bool
-) -> tuple[PoolingSums, Frames]:
-    """The sums of a recording or of its speech, and the frames of its speech, in one pass.
+def listen(encoder: FrameEncoder, recording: Recording) -> tuple[PoolingSums, Frames]:
+    """The sums of what is heard of a recording, and the frames of its speech, in one pass.
 
-    Args:
-        encoder: network and what is around it.
-        wave: the recording.
-        speech: its speech.
-        speech_only: whether that alone is summed.
+    Raises:
+        InputError: it cannot be embedded, or hardly anybody speaks in it.
     """
-    source = speech if speech_only else wave
-    hop, stride, _ = encoder.ends.grid
-    mirror = encoder.ends.front_end.mirror
+    wave, speech, grid = recording.wave, recording.speech, encoder.ends.grid
     # Behind them are those of the mirrored recording, or of one that is repeated for its shortness.
-    count = -(-(1 + source.num_samples // hop) // stride)
+    count = grid.num_frames(wave.num_samples)
     sums, kept, weighted, done = PoolingSums.empty(encoder.ends.pooling), [], [], 0
-    for frames, weights in encoder.frames(source, mirror=mirror):
+    for frames, weights in encoder.frames(wave, mirror=encoder.ends.front_end.mirror):
         sums = sums.add(frames, weights)
         left = slice(0, max(0, count - done))
         kept.append(frames[:, left])
@@ -101,14 +95,14 @@ def listen(
         done += frames.shape[1]
     descriptors = np.concatenate(kept, axis=1)
     weights = None if weighted[0] is None else np.concatenate(weighted, axis=1)
-    centres = np.arange(descriptors.shape[1]) * hop * stride
-    times, spoken = _times(centres, speech, speech_only=speech_only)
+    centres = grid.times(descriptors.shape[1]) * SAMPLE_RATE
+    times, spoken = _times(centres, speech, speech_only=recording.speech_only)
     return sums, Frames(
         encoder,
         descriptors[:, spoken],
         None if weights is None else weights[:, spoken],
         times[spoken],
-        hop * stride / SAMPLE_RATE,
+        grid.hop * grid.stride / SAMPLE_RATE,
     )
 
 

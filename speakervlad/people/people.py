@@ -11,9 +11,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from speakervlad.audio.recording import Audio
-from speakervlad.encoder.card import DEFAULT
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.audio.recording import AudioLike, each_of, takes_old_options
+from speakervlad.encoder.encoder import Encoder, load_encoder
+from speakervlad.encoder.location import DEFAULT
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
@@ -85,7 +85,7 @@ class PeopleStore:
     def __init__(
         self,
         where: str | Path | None = None,
-        encoder: str | Path | Embedder = DEFAULT,
+        encoder: str | Path | Encoder = DEFAULT,
         *,
         create: bool = True,
     ) -> None:
@@ -103,27 +103,26 @@ class PeopleStore:
         self.store.close()
 
     @property
-    def encoder(self) -> Embedder:
+    def encoder(self) -> Encoder:
         """The encoder, which has a fingerprint.
 
         Raises:
             InputError: it cannot be loaded, or nothing tells its weights from others.
         """
-        if not isinstance(self._encoder, Embedder):
+        if not isinstance(self._encoder, Encoder):
             self._encoder = load_encoder(self._encoder)
         if self._encoder.fingerprint is None:
             raise InputError("the encoder has no fingerprint. Load it from a folder or an export.")
         return self._encoder
 
+    @takes_old_options
     def add(
         self,
         name: str,
-        recordings: Sequence[Audio],
+        recordings: Sequence[AudioLike],
         *,
         note: str = "",
         again: bool = False,
-        speech_only: bool = False,
-        channel: int | None = None,
         confirm: Confirm | None = None,
         track: Track = silent,
     ) -> Added:
@@ -137,8 +136,6 @@ class PeopleStore:
             recordings: of that person alone.
             note: kept with each of them.
             again: whether recordings that the person has already are added once more.
-            speech_only: whether silence is left out first.
-            channel: of files with several; their mean by default.
             confirm: takes doubts, and says whether the recordings are enrolled all the same.
             track: progress.
 
@@ -149,10 +146,8 @@ class PeopleStore:
         """
         check_name(name)
         self._check_encoder(self.store.header())
-        heard = [
-            self.hear(audio, speech_only=speech_only, channel=channel)
-            for audio in track(recordings, "enrolling", len(recordings))
-        ]
+        each = track(each_of(recordings), "enrolling", len(recordings))
+        heard = [self.hear(recording) for recording in each]
         doubts = self.doubts(name, heard, again=again)
         if confirm is None:
             for doubt in doubts:
@@ -371,14 +366,13 @@ class PeopleStore:
         self.store.change(names, change, self._identity())
         return len(counts), sum(counts)
 
+    @takes_old_options
     def identify(
         self,
-        recordings: Sequence[Audio],
+        recordings: Sequence[AudioLike],
         *,
         fpir: float = USUAL_FPIR,
         top: int = 3,
-        speech_only: bool = False,
-        channel: int | None = None,
         track: Track = silent,
     ) -> list[Identification]:
         """Say of each recording who of the people it is, or nobody.
@@ -387,8 +381,6 @@ class PeopleStore:
             recordings: each of one voice.
             fpir: share of recordings of others that may be taken for somebody of the store.
             top: how many people are named for each at most.
-            speech_only: whether silence is left out first.
-            channel: of files with several; their mean by default.
             track: progress.
 
         Raises:
@@ -396,8 +388,8 @@ class PeopleStore:
                 store of another encoder, or an encoder without a cohort.
         """
         answers = []
-        for audio in track(recordings, "identifying", len(recordings)):
-            heard = self.hear(audio, speech_only=speech_only, channel=channel)
+        for recording in track(each_of(recordings), "identifying", len(recordings)):
+            heard = self.hear(recording)
             (answer,) = self.match(self.encoder.finish(heard.sums)[None], fpir=fpir, top=top)
             answers.append(answer._replace(seconds=heard.seconds, mixture=heard.mixture))
         return answers
@@ -454,15 +446,14 @@ class PeopleStore:
         except InputError:  # no cohort
             return math.inf if known is None else known
 
-    def hear(self, audio: Audio, *, speech_only: bool = False, channel: int | None = None) -> Heard:
+    @takes_old_options
+    def hear(self, audio: AudioLike) -> Heard:
         """The sums of a recording, the digest that recognises it, and two voices if it has them.
 
         Raises:
             InputError: it cannot be embedded, or hardly anybody speaks in it.
         """
-        return hear(
-            self.encoder.frames, audio, self.apart, speech_only=speech_only, channel=channel
-        )
+        return hear(self.encoder.frames, audio, self.apart)
 
     def _check_encoder(self, header: Header) -> None:
         """Refuse a store that another encoder made."""

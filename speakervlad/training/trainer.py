@@ -16,6 +16,7 @@ from speakervlad.config import Config, OptimConfig, ScheduleConfig
 from speakervlad.errors import InputError
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.losses import Loss
+from speakervlad.models.pooling import NetVLAD
 from speakervlad.training.augment import Examples
 from speakervlad.training.distributed import World
 
@@ -178,9 +179,8 @@ def undecayed(model: SpeakerClassifier) -> Iterable[nn.Parameter]:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             yield from module.parameters()
-    centers = getattr(model.encoder.pooling, "centers", None)
-    if centers is not None:
-        yield centers
+        elif isinstance(module, NetVLAD):
+            yield module.centers
 
 
 def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
@@ -259,14 +259,14 @@ def margin_share(step: int, warmup_steps: int) -> float:
     return 1.0 if warmup_steps == 0 else min(step / warmup_steps, 1.0)
 
 
-def build_plan(config: Config) -> Callable[[int], StepPlan]:
+def build_plan(config: Config, margin_warmup_steps: int = 0) -> Callable[[int], StepPlan]:
     """The schedules of learning rate, margin and frozen trunk as one function of the step."""
 
     def plan(step: int) -> StepPlan:
         factor = rate_factor(step, config.train.steps, config.schedule)
         return StepPlan(
             config.optim.lr * factor,
-            margin_share(step, config.classifier.options.get("margin_warmup_steps", 0)),
+            margin_share(step, margin_warmup_steps),
             step < config.train.freeze_trunk_steps,
         )
 
@@ -279,7 +279,7 @@ def build_trainer(config: Config, model: SpeakerClassifier, world: World) -> Tra
         model,
         build_optimizer(model, config.optim),
         world,
-        plan=build_plan(config),
+        plan=build_plan(config, model.classifier.margin_warmup_steps),
         precision=config.train.precision,
         clip_norm=config.optim.clip_norm,
         accumulate=config.train.accumulate,

@@ -13,7 +13,8 @@ import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from speakervlad.checkpoints.keras import convert_keras, read_layers
+from speakervlad.checkpoints.hdf5 import read_layers
+from speakervlad.checkpoints.keras import convert_keras
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_classifier, load_classifier, load_encoder_folder
 from speakervlad.schema import Part

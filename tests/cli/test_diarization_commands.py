@@ -38,6 +38,41 @@ def test_a_damaged_reference_is_named_in_one_line(run, folder, capsys):
     assert "nowhere.rttm" in capsys.readouterr().err
 
 
+def test_one_recording_is_not_judged_by_the_reference_of_another(run, folder, capsys):
+    for name in ("x", "y"):
+        write_turns(f"{name}.rttm", Turns(name, (Turn(0, 1, "a"),)))
+    write_turns("z.srt", Turns("z", (Turn(0, 1, "a"),)), "srt")
+    assert run("der", "x.rttm", "y.rttm") == 2
+    assert "of the recording 'x', the hypothesis of 'y'. --any-name" in capsys.readouterr().err
+    assert run("der", "x.rttm", "y.rttm", "--any-name") == 0
+    assert run("der", "x.rttm", "z.srt") == 0
+    assert "WARNING" not in capsys.readouterr().err
+
+
+def test_a_rate_of_nothing_is_undefined(run, folder, capsys):
+    Path("empty.rttm").write_text("")
+    assert run("der", "empty.rttm", "found") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1][:2] == ["a", "undefined"]
+    assert lines[3][:4] == ["all", "undefined", "0.00", "s"]
+    assert run("der", "empty.rttm", "found", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["all"]["der"] is None
+    assert run("der", "reference.rttm", "found", "--collar", "40") == 0
+    shown = capsys.readouterr()
+    assert "undefined" in shown.out
+    assert "nothing of its reference is left" in shown.err
+
+
+def test_a_uem_names_what_is_judged(run, folder, capsys):
+    Path("a.uem").write_text("a 1 0 4\na 1 8 10\n")
+    assert run("der", "reference.rttm", "found", "--uem", "a.uem") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:2] for line in lines[1:]] == [["a", "33.33%"]]
+    Path("a.uem").write_text("a 1 0 4\na 1 8\n")
+    assert run("der", "reference.rttm", "found", "--uem", "a.uem") == 2
+    assert "a.uem, line 2" in capsys.readouterr().err
+
+
 def test_der_without_scipy_names_the_extra(run, folder, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert run("der", "reference.rttm", "found") == 2
@@ -96,3 +131,26 @@ def test_diarize_refuses_in_one_line(run, recordings, capsys, arguments, words):
     said = capsys.readouterr().err.strip()
     assert words in said
     assert said.count("error:") == 1
+
+
+def test_whatever_stops_one_recording_stops_no_other(run, recordings, capsys, monkeypatch):
+    from speakervlad.diarization import diarize as module
+
+    whole = module.cluster
+    monkeypatch.setattr(module, "cluster", lambda *_: np.linalg.inv(np.zeros((2, 2))))
+    (recordings / "bad.wav").write_bytes(b"no audio")
+    files = ("a.wav", "bad.wav", "silence.wav")
+    assert run("diarize", *files, "--out", "turns", "--bad-list", "bad.csv") == 2
+    said = capsys.readouterr()
+    assert "silence.wav: nobody speaks" in said.out
+    assert "error: a.wav: Singular matrix (LinAlgError; --debug" in said.err
+    assert said.err.count("error: ") == 2
+    assert [row.partition(",")[0] for row in Path("bad.csv").read_text().splitlines()] == [
+        "file", "a.wav", "bad.wav"
+    ]  # fmt: skip
+    monkeypatch.setattr(module, "cluster", whole)
+    assert run("diarize", *files, "--out", "turns", "--max-bad", "40%") == 0
+    assert "left out: bad.wav: not an audio file" in capsys.readouterr().err
+    assert run("speech", *files, "--max-bad", "0.4") == 0
+    assert run("speech", *files, "--max-bad", "30%") == 2
+    assert run("speech", "bad.wav", "--max-bad", "100%") == 2

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from speakervlad.cli import commands, main
+from speakervlad.cli.commands import MOVED
 from speakervlad.scoring.metrics import OperatingPoint
 
 ENDLESS = """
@@ -114,3 +115,13 @@ def test_an_override_is_given_once(run, tmp_path, capsys):
     (tmp_path / "c.yaml").write_text("train: {steps: 3}")
     assert run("train", tmp_path / "c.yaml", "train.steps=1", "train.steps=2") == 2
     assert "train.steps: given twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("mine.yaml", "--batches", "3"), ("--help",)])
+@pytest.mark.parametrize("name", MOVED)
+def test_a_command_that_has_moved_says_where_it_is(run, capsys, name, words):
+    assert run(name, *words) == 2
+    message = capsys.readouterr().err
+    script = MOVED[name].removeprefix("python ")
+    assert message == f"error: {name}: is no command any more. In the repository: {MOVED[name]}\n"
+    assert (Path(__file__).parents[2] / script).is_file()

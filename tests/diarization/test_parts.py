@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from speakervlad.audio.recording import SpeechWave
+from speakervlad.audio.waves import SpeechWave
 from speakervlad.diarization.clustering import METHODS, Limits, cluster
 from speakervlad.diarization.diarize import turns_of
 from speakervlad.diarization.frames import PIECE, SpeechFrames, speech_frames

@@ -46,6 +46,15 @@ def test_rttm_of_others_is_read(tmp_path):
         "SPEAKER a 1 0 1.5 <NA>",
         "SPEAKER a 1 zero 1.5 <NA> <NA> x <NA> <NA>",
         "SPEAKER a 1 0 -1.5 <NA> <NA> x <NA> <NA>",
+        "SPEAKER a 1 0 1.5 <NA> <NA> Ada Lovelace <NA> <NA>",
+        "SPEAKER a 1 0 1.5 <NA> <NA> Ada Lovelace <NA>",
+        "SPEAKER a 1 0 1.5 <NA> <NA> Ada Lovelace",
+        "SPEAKER my talk 1 0 1.5 <NA> <NA> x <NA> <NA>",
+        "SPEAKER my talk 1 0 1.5 <NA> <NA> x <NA>",
+        "SPEAKER my talk 1 0 1.5 <NA> <NA> x",
+        "SPEAKER my own talk 1 0 1.5 <NA> <NA> x",
+        "SPEAKER talk 7 1 0 1.5 <NA> <NA> x",
+        "SPKR-INFO my talk 1 <NA> <NA> <NA> unknown Ada Lovelace <NA> <NA>",
         "SPEAKER a 1 nan 1.5 <NA> <NA> x <NA> <NA>",
         "SPEAKER a 1 0 inf <NA> <NA> x <NA> <NA>",
         "SPEKER a 1 0 1 <NA> <NA> x <NA> <NA>",
@@ -59,9 +68,24 @@ def test_a_damaged_line_of_rttm_is_named(line, tmp_path):
         read_turns(path)
 
 
+@pytest.mark.parametrize("rest", ["", " <NA>", " <NA> <NA>"])
+def test_numbered_speakers_with_a_space_are_not_taken_for_one(rest, tmp_path):
+    path = tmp_path / "bad.rttm"
+    line = "SPEAKER a 1 {} 1.5 <NA> <NA> speaker {}{}\n"
+    path.write_text(line.format(0, 0, rest) + line.format(2, 1, rest))
+    with pytest.raises(InputError, match=r"bad\.rttm, line (1|2): .*white space in"):
+        read_turns(path)
+    path.write_text(
+        "SPEAKER a 1 0 1 <NA> <NA> x 0.5 <NA>\nSPEAKER a 1 2 1 <NA> <NA> x 1.0\n"
+        "SPEAKER a 1 4 1 <NA> <NA> y 1 <NA>\nSPEAKER a 1 6 1 <NA> <NA> y 1 <NA>\n"
+    )
+    assert list(read_turns(path)["a"].speakers) == ["x", "y"]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("a.json", '{"turns": [{"start": 0, "end": 1, "speaker": null}]}'),
         ("a.txt", "0.0\t1.0\tx\n1.0\tx\n"),
         ("a.txt", "0.0\t1.0\tx\n2.0\t1.0\tx\n"),
         ("a.srt", "00:00:00,000 --> 00:00:soon\nx\n"),
@@ -85,6 +109,15 @@ def test_a_folder_is_all_files_of_its_first_form(tmp_path):
     write_turns(tmp_path / "c.rttm", Turns("a", (Turn(0, 1, "x"),)))
     with pytest.raises(InputError, match=r"c\.rttm: 'a' stands in another file"):
         read_turns(tmp_path)
+    (tmp_path / "c.rttm").write_text("")
+    assert read_turns(tmp_path)["c"] == Turns("c")
+
+
+def test_recordings_in_which_nobody_speaks_may_be_named_in_other_lines(tmp_path):
+    path = tmp_path / "all.rttm"
+    path.write_text("SPKR-INFO a 1 <NA> <NA> <NA> unknown x <NA> <NA>\n")
+    assert read_turns(path) == {"a": Turns("a")}
+    assert Turns("", (Turn(0, 1, "x"),)).to_rttm().startswith("SPEAKER _ 1 0.000")
 
 
 def test_white_space_in_names_is_no_field_of_rttm():

@@ -13,6 +13,7 @@ from speakervlad.checkpoints.keras import convert_keras
 from speakervlad.encoder.export import export_onnx
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder
+from speakervlad.models.frontend import FRONT_ENDS
 from speakervlad.models.pooling import POOLINGS
 from speakervlad.models.resnets import THIN_STAGES, BottleneckResNet
 from speakervlad.models.trunks import TRUNKS
@@ -22,6 +23,7 @@ from speakervlad.schema import Part
 SMALL_TRUNKS: dict[str, dict] = {
     "standard_resnet34": {"width": 0.25},
     "ecapa_tdnn": {"channels": 16, "out_channels": 24, "squeeze_dim": 4},
+    "speechbrain_ecapa_tdnn": {"channels": 16, "out_channels": 24, "squeeze_dim": 4},
     "campplus": {"layers": (1, 2), "width": 0.25},
 }
 
@@ -48,6 +50,7 @@ KINDS = {
     "not normalised": {"front_end": Part("log_mel", num_mels=40, normalise="none")},
     "average of rows": {"pooling": Part("average"), "descriptor_dim": 0},
     "statistics": {"pooling": Part("statistics"), "embedding_relu": True},
+    "unbiased statistics": {"pooling": Part("statistics", unbiased=True, variance_floor=1e-12)},
     "attention over the whole recording": {
         "pooling": Part("attentive_statistics", per_channel=False, context=True)
     },
@@ -56,7 +59,19 @@ KINDS = {
             "netvlad", num_clusters=8, num_ghosts=2, assignment="descriptors", vector_norm=True
         )
     },
+    "second order beside statistics": {
+        "pooling": Part(
+            "side_by_side",
+            frames=Part("statistics", unbiased=True),
+            descriptors=Part("netvlad", num_clusters=3, second_order=True, vector_norm=True),
+        )
+    },
     "normalised embedding": {"embedding_norm": True},
+    **{
+        f"front end {name}": {"front_end": Part(name)}
+        for name in FRONT_ENDS
+        if name not in ("linear", "log_mel")
+    },
     **{f"trunk {name}": {"trunk": make_small(name)} for name in TRUNKS if name != "thin_resnet34"},
     **{
         f"pooling {name}": {"pooling": Part(name)}

@@ -6,15 +6,17 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from speakervlad.config import EncoderConfig
-from speakervlad.encoder.card import THRESHOLDS_NAME, read_threshold
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.encoder.export import export_onnx
+from speakervlad.encoder.location import THRESHOLDS_NAME
 from speakervlad.encoder.network import Network, ends_of
-from speakervlad.encoder.runtimes import OnnxBackend, TorchBackend
+from speakervlad.encoder.runtimes import OnnxBackend, TorchBackend, probe_waveform
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_encoder, load_encoder_folder, save_encoder
+from speakervlad.verification.known import read_threshold
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +120,40 @@ def test_wrong_graph_never_appears(folder, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="away from torch"):
         export_onnx(folder, tmp_path / "e.onnx", check_seconds=(1.0,))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_may_share_the_weights_of_its_folder(save_tiny_encoder, tmp_path):
+    """One file of weights, in half precision too, serves torch and both runtimes."""
+    folder = save_tiny_encoder(tmp_path / "encoder")
+    state = load_file(folder / "model.safetensors")
+    save_file(
+        {name: value.astype(half_of(value)) for name, value in state.items()},
+        folder / "model.safetensors",
+    )
+    whole, graph = folder / "model.onnx", folder / "graph.onnx"
+    export_onnx(folder, whole, check_seconds=(1.0,))
+    export_onnx(folder, graph, check_seconds=(1.0,))
+    assert graph.stat().st_size < whole.stat().st_size / 2
+    waveform = probe_waveform(2.0)
+    expected = load_encoder(whole).embed(waveform)
+    whole.unlink()
+    for backend in ("onnxruntime", "openvino", "torch"):
+        found = load_encoder(folder, backend=backend).embed(waveform)
+        np.testing.assert_allclose(found, expected, atol=3e-5)
+    np.testing.assert_array_equal(
+        load_encoder(graph).embed(waveform), load_encoder(folder).embed(waveform)
+    )
+
+
+def test_a_graph_without_its_weights_is_named(save_tiny_encoder, tmp_path):
+    folder = save_tiny_encoder(tmp_path / "encoder")
+    with pytest.raises(InputError, match="has no weights of its own"):
+        export_onnx(folder, tmp_path / "graph.onnx", check_seconds=(1.0,))
+    export_onnx(folder, folder / "graph.onnx", check_seconds=(1.0,))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"graph.onnx: damaged or no ONNX file"):
+        load_encoder(folder, backend="onnxruntime")
+
+
+def half_of(value):
+    return np.float16 if value.dtype.kind == "f" else value.dtype

@@ -31,6 +31,8 @@ changes = (
     {"descriptor_dim": 0, "pooling": Part("average")},
     {"front_end": Part("log_mel", num_mels=40, normalise="time_mean"),
      "pooling": Part("statistics")},
+    {"front_end": Part("kaldi_fbank")},
+    {"front_end": Part("speechbrain_fbank")},
 )
 waveforms, speakers = torch.randn(2, 8000), torch.tensor([3, 1])
 for change in changes:

@@ -1,13 +1,23 @@
-"""Where the time of training goes: disk, decoding, augmentation, front end, network."""
+"""Where the time of a training goes: disk, decoding, augmentation, front end, network.
+
+    python benchmarks/training_stages.py conf/open_speech_small.yaml data.train_manifest=train.csv
+
+Nothing is written; the config and its overrides are those of ``speakervlad train``.
+"""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 
-from speakervlad.config import Config
+from speakervlad.cli.console import console
+from speakervlad.cli.recipe import run_recipe
+from speakervlad.config import Config, load_config
 from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import Augmenter, DrawnCrops, collate
 from speakervlad.training.distributed import World, choose_device
@@ -27,7 +37,7 @@ NUM_WARM = 2
 
 
 @dataclass(frozen=True)
-class DataBench:
+class Stages:
     """Seconds that one crop takes in every stage.
 
     Attributes:
@@ -53,7 +63,7 @@ class DataBench:
         return 1 / max(self.loader, sum(self.device.values()))
 
 
-def bench_data(config: Config, *, num_batches: int = 10) -> DataBench:
+def measure(config: Config, *, num_batches: int = 10) -> Stages:
     """Measure an experiment's stages on its own data, without writing anything.
 
     Disk is the time that a first reading takes longer than a second one; of files that the
@@ -77,7 +87,7 @@ def bench_data(config: Config, *, num_batches: int = 10) -> DataBench:
     size = config.train.batch_size
     worker = _worker(config, crops, world, num_batches * size)
     device = _device(config, crops, augmenter, trainer, num_batches)
-    return DataBench(worker, device, _loader(config, crops, world, num_batches))
+    return Stages(worker, device, _loader(config, crops, world, num_batches))
 
 
 def _worker(config: Config, crops: DrawnCrops, world: World, count: int) -> dict[str, float]:
@@ -146,3 +156,32 @@ def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="YAML file: one complete experiment.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, such as data.num_workers=8.")
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Batches per stage.")] = 10,
+) -> None:
+    """Say where the time of training goes, and name the bottleneck."""
+    experiment = load_config(config, overrides or [])
+    stages, workers = measure(experiment, num_batches=batches), experiment.data.num_workers
+    console.print("stage        ms per crop  crops/s")
+    for side, found in (("worker", stages.worker), ("device", stages.device)):
+        for name, seconds in found.items():
+            console.print(f"{name:12} {1000 * seconds:11.3f}  {_rate(seconds)}  one {side}")
+    loader = stages.loader
+    console.print(f"{'loader':12} {1000 * loader:11.3f}  {_rate(loader)}  {workers} workers")
+    console.print(
+        f"bottleneck: {stages.bottleneck}; training can reach {stages.crops_per_second:.0f} crops/s"
+    )
+
+
+def _rate(seconds: float) -> str:
+    return f"{1 / seconds:7.0f}" if seconds > 0 else "      -"
+
+
+if __name__ == "__main__":
+    run_recipe(main)

@@ -49,7 +49,7 @@ def recall_at(n: int, queries: np.ndarray, database: np.ndarray, matches: np.nda
         ValueError: as ``nearest``, or a query has no match at all.
 
     >>> import numpy as np
-    >>> from speakervlad import recall_at
+    >>> from retrieval import recall_at
     >>> database = np.array([[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
     >>> queries = np.array([[0.1, 0.0], [0.9, 0.0]])
     >>> matches = np.array([[True, False, False], [True, False, False]])
@@ -93,7 +93,7 @@ def whiten(vectors: np.ndarray, train: np.ndarray, num_dims: int | None = None) 
             the training vectors determine.
 
     >>> import numpy as np
-    >>> from speakervlad import whiten
+    >>> from retrieval import whiten
     >>> train = np.random.default_rng(0).normal(size=(500, 8)) * np.arange(1, 9)
     >>> white = whiten(train, train, num_dims=3)
     >>> np.allclose(np.cov(white.T), np.eye(3))

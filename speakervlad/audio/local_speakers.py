@@ -1,0 +1,167 @@
+"""Which of up to three speakers speak, every 17 ms, in windows of 10 s: one, two at once, nobody.
+
+The network is pyannote's segmentation-3.0 (https://huggingface.co/pyannote/segmentation-3.0, MIT;
+Plaquet and Bredin, "Powerset multi-class cross entropy loss for neural speaker diarization",
+Interspeech 2023), made into ONNX by ``recipes/segmentation``; it lies in ``pyannote/`` with its
+licence. Who is speaker 0, 1 or 2 holds within a window only.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from speakervlad.onnx import open_session
+from speakervlad.sound import SAMPLE_RATE
+
+# Samples from frame to frame, those that a frame is made from, and where the first has its centre.
+FRAME_SAMPLES, SEEN_SAMPLES, FIRST_CENTRE = 270, 991, 495
+# A window of 10 s, and frames from window to window: 2.4975 s, so that frames of windows coincide.
+WINDOW_SAMPLES = 10 * SAMPLE_RATE
+WINDOW_FRAMES = 1 + (WINDOW_SAMPLES - SEEN_SAMPLES) // FRAME_SAMPLES
+STEP_FRAMES = 148
+
+# Whom each class of the network stands for: (classes, local speakers).
+POWERSET = np.array(
+    [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], bool
+)
+# From here on classes stand for two at once.
+FIRST_PAIR = 4
+
+
+@dataclass(frozen=True)
+class LocalSpeakers:
+    """What the network says of a recording. 12 MB an hour.
+
+    Attributes:
+        num_samples: of the recording, at 16 kHz.
+        starts: (windows,) first frame of each window.
+        classes: uint8 (windows, frames of a window): rows of ``POWERSET``.
+        speech: float32 (frames,), probability that somebody speaks, the mean of all windows.
+        overlap: float32 (frames,), probability that two speak at once.
+    """
+
+    num_samples: int
+    starts: np.ndarray
+    classes: np.ndarray
+    speech: np.ndarray
+    overlap: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.speech)
+
+    def edges(self) -> np.ndarray:
+        """(frames + 1,) samples where frames begin and the last one ends."""
+        return frame_edges(len(self), self.num_samples)
+
+    def counts(self) -> np.ndarray:
+        """(frames,) how many speak: the rounded mean over windows (pyannote's speaker count)."""
+        total, heard = np.zeros(len(self)), np.zeros(len(self))
+        speaking = POWERSET.sum(axis=1)
+        for start, classes in zip(self.starts.tolist(), self.classes, strict=True):
+            part = slice(start, start + WINDOW_FRAMES)
+            count = len(total[part])
+            total[part] += speaking[classes[:count]]
+            heard[part] += 1
+        return np.rint(total / heard).astype(int)
+
+
+def frame_edges(num_frames: int, num_samples: int) -> np.ndarray:
+    """(frames + 1,) samples where frames begin and the last one ends, half way between centres."""
+    edges = FIRST_CENTRE - FRAME_SAMPLES // 2 + FRAME_SAMPLES * np.arange(num_frames + 1)
+    edges[0], edges[-1] = 0, num_samples
+    return edges
+
+
+class LocalSpeakerFinder:
+    """Hears samples that arrive piece by piece; one for each recording.
+
+    The last 10 s are kept until the end, which the last window ends with.
+
+    Attributes:
+        num_samples: how many have arrived.
+    """
+
+    def __init__(self) -> None:
+        self.num_samples = 0
+        self._waiting = np.zeros(0, np.float32)
+        # First sample of what waits, and first frame of the next window.
+        self._begin = self._next = 0
+        self._starts: list[int] = []
+        # Of each window: classes, and probabilities of speech and of overlap.
+        self._classes: list[np.ndarray] = []
+        self._probabilities: list[np.ndarray] = []
+
+    def add(self, samples: np.ndarray) -> None:
+        """Hear float32 samples (samples,) at 16 kHz."""
+        self.num_samples += len(samples)
+        self._waiting = np.concatenate([self._waiting, samples])
+        while self._next * FRAME_SAMPLES + WINDOW_SAMPLES <= self.num_samples:
+            self._hear(self._next)
+            self._next += STEP_FRAMES
+        # What the last window may need, which begins where the recording allows.
+        needless = max(0, self.num_samples - WINDOW_SAMPLES - FRAME_SAMPLES) - self._begin
+        needless = min(needless, self._next * FRAME_SAMPLES - self._begin)
+        if needless > 0:
+            self._waiting, self._begin = self._waiting[needless:], self._begin + needless
+
+    def finish(self) -> LocalSpeakers:
+        """What was heard when the recording ends; no frames of no samples."""
+        count = 1 + max(0, self.num_samples - SEEN_SAMPLES) // FRAME_SAMPLES
+        count = count if self.num_samples else 0
+        last = max(0, count - WINDOW_FRAMES)
+        if count and (not self._starts or self._starts[-1] < last):
+            self._hear(last)
+        return LocalSpeakers(
+            self.num_samples,
+            np.array(self._starts, int),
+            np.array(self._classes, np.uint8).reshape(-1, WINDOW_FRAMES),
+            *self._means(count),
+        )
+
+    def _means(self, count: int) -> np.ndarray:
+        """float32 (2, frames): probabilities of speech and of overlap, means over windows."""
+        total, heard = np.zeros((2, count), np.float32), np.zeros(count, np.float32)
+        for start, probabilities in zip(self._starts, self._probabilities, strict=True):
+            part = slice(start, start + WINDOW_FRAMES)
+            kept = len(heard[part])
+            total[:, part] += probabilities[:, :kept]
+            heard[part] += 1
+        return total / heard
+
+    def _hear(self, start: int) -> None:
+        begin = start * FRAME_SAMPLES - self._begin
+        window = self._waiting[begin : begin + WINDOW_SAMPLES]
+        scores = window_scores(np.pad(window, (0, WINDOW_SAMPLES - len(window))))
+        probabilities = np.exp(scores.T)
+        self._starts.append(start)
+        self._classes.append(scores.argmax(axis=1).astype(np.uint8))
+        two = probabilities[FIRST_PAIR:].sum(axis=0)
+        self._probabilities.append(np.stack([1 - probabilities[0], two]).astype(np.float16))
+
+
+def local_speakers(blocks: Iterable[np.ndarray]) -> LocalSpeakers:
+    """What the network says of a recording.
+
+    Args:
+        blocks: float32 samples (samples,) at 16 kHz that follow one another, of any lengths.
+    """
+    finder = LocalSpeakerFinder()
+    for block in blocks:
+        finder.add(block)
+    return finder.finish()
+
+
+def window_scores(window: np.ndarray) -> np.ndarray:
+    """float32 (frames, classes), logarithms of probabilities in a window of samples."""
+    return _network().run(("scores",), {"samples": window[None, None]})[0][0]
+
+
+@cache
+def _network() -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """One for all recordings and threads."""
+    data = (files("speakervlad.audio") / "pyannote" / "segmentation_3.onnx").read_bytes()
+    return open_session(data, threads=1)

@@ -1,0 +1,254 @@
+"""The speech of a recording in small cells, whose pooling sums add up to whatever is asked for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from speakervlad.audio.recording import SampleWave, SpeechWave
+from speakervlad.diarization.talk import Talk, runs
+from speakervlad.encoder.frames import FrameEncoder
+from speakervlad.models.sums import PoolingSums
+from speakervlad.progress import Track, silent
+from speakervlad.sound import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    pass
+
+# Seconds of the longest cell, and of speech that the trunk sees at once if every frame sees all.
+CELL, PIECE = 0.16, 10.0
+# A change of speaker that this share of the windows hears is one.
+HEARD_CHANGE = 0.5
+# Rows that are multiplied at once.
+BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a recording's speech, in order, none of which crosses a pause or a change.
+
+    Attributes:
+        bounds: int (cells, 2), first sample of each and the one behind its last.
+        segments: int (cells,), which stretch of speech each is of.
+        doubled: bool (cells,), whether two speak in it.
+        changes: float (cells,), how sure it is that another speaker goes on where it begins.
+    """
+
+    bounds: np.ndarray
+    segments: np.ndarray
+    doubled: np.ndarray
+    changes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """(cells,) how long each is."""
+        return (self.bounds[:, 1] - self.bounds[:, 0]) / SAMPLE_RATE
+
+    @property
+    def middles(self) -> np.ndarray:
+        """(cells,) seconds of the recording."""
+        return self.bounds.mean(axis=1) / SAMPLE_RATE
+
+    def spans(self) -> np.ndarray:
+        """(segments, 2) samples of the stretches of speech."""
+        first = np.flatnonzero(np.diff(self.segments, prepend=-1))
+        last = np.append(first[1:], len(self)) - 1
+        return np.stack([self.bounds[first, 0], self.bounds[last, 1]], axis=1)
+
+
+def plan_cells(talk: Talk) -> Plan:
+    """Cut the speech where it pauses, where overlap begins or ends, and where speakers change."""
+    edges, overlap, changes = talk.local.edges(), talk.overlap(), talk.changes()
+    cuts = np.flatnonzero(np.diff(overlap)) + 1
+    cuts = np.union1d(cuts, peaks(changes))
+    bounds, segments, doubled, sure = [], [], [], []
+    for segment, (first, stop) in enumerate(runs(talk.speech()).tolist()):
+        inner = [first, *cuts[(cuts > first) & (cuts < stop)].tolist(), stop]
+        for begin, end in zip(inner[:-1], inner[1:], strict=True):
+            start, behind = edges[begin], edges[end]
+            count = max(1, round((behind - start) / SAMPLE_RATE / CELL))
+            fine = np.linspace(start, behind, count + 1).astype(int)
+            bounds.append(np.stack([fine[:-1], fine[1:]], axis=1))
+            segments += [segment] * count
+            doubled += [bool(overlap[begin])] * count
+            sure += [float(changes[begin]), *[0.0] * (count - 1)]
+    found = np.concatenate([np.zeros((0, 2), int), *bounds])
+    return Plan(found, np.array(segments, int), np.array(doubled, bool), np.array(sure))
+
+
+def peaks(changes: np.ndarray) -> np.ndarray:
+    """Where a curve of changes is highest, in the middle of each stretch above ``HEARD_CHANGE``."""
+    found = [
+        start + int(np.median(np.flatnonzero(changes[start:stop] == changes[start:stop].max())))
+        for start, stop in runs(changes >= HEARD_CHANGE).tolist()
+    ]
+    return np.array(found, int)
+
+
+@dataclass(frozen=True)
+class SpeechCells:
+    """Pooling sums of the frames of every cell.
+
+    Attributes:
+        encoder: what the frames were computed by.
+        plan: the cells.
+        sizes: int (cells,), frames in each; a short one may have none.
+        moments: float32 (cells, numbers): ``PoolingSums.row`` of each.
+        sums: of some frames, as a pattern for the others; None without any.
+    """
+
+    encoder: FrameEncoder
+    plan: Plan
+    sizes: np.ndarray
+    moments: np.ndarray
+    sums: PoolingSums | None
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    @property
+    def alone(self) -> np.ndarray:
+        """(cells,) bool: whether one speaks, and there are frames of it."""
+        return ~self.plan.doubled & (self.sizes > 0)
+
+    def windows(self, length: float, hop: float, *, across: bool = True) -> np.ndarray:
+        """(windows, 2) cells: windows that cover each stretch, the last of which ends with it.
+
+        Args:
+            length: seconds of a window; a shorter stretch is one window.
+            hop: seconds from window to window.
+            across: whether a window may cross a change of speaker.
+        """
+        begins = np.diff(self.plan.segments, prepend=-1) != 0
+        if not across:
+            begins |= self.plan.changes >= HEARD_CHANGE
+        edges = np.append(np.flatnonzero(begins), len(self))
+        found = []
+        for first, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            times = np.concatenate([[0], self.plan.seconds[first:stop].cumsum()])
+            last = max(times[-1] - length, 0)
+            starts = np.append(np.arange(0, last, hop), last)
+            begin = np.searchsorted(times, starts + 1e-6, "right") - 1
+            end = np.searchsorted(times, starts + length - 1e-6)
+            found.append(first + np.stack([begin, np.minimum(end, stop - first)], axis=1))
+        return np.unique(np.concatenate(found), axis=0) if found else np.zeros((0, 2), int)
+
+    def around(self, reach: float) -> np.ndarray:
+        """(cells, 2): the cells whose middles are within ``reach`` seconds of each in its stretch."""
+        middles, numbers = self.plan.middles, self.plan.segments
+        edges = np.append(np.flatnonzero(np.diff(numbers, prepend=-1)), len(self))
+        first = np.maximum(np.searchsorted(middles, middles - reach), edges[numbers])
+        stop = np.minimum(np.searchsorted(middles, middles + reach, "right"), edges[numbers + 1])
+        return np.stack([first, stop], axis=1)
+
+    def seconds_alone(self, spans: np.ndarray) -> np.ndarray:
+        """(spans,) seconds of one speaker in spans (spans, 2) of cells."""
+        total = np.concatenate([[0], (self.plan.seconds * self.alone).cumsum()])
+        return total[spans[:, 1]] - total[spans[:, 0]]
+
+    def vectors(self, spans: np.ndarray) -> np.ndarray:
+        """float32 unit vectors (spans, dim) of spans (spans, 2) of cells; zeros where nobody is alone.
+
+        Frames in which two speak count only where there are no others.
+        """
+        counts = spans[:, 1] - spans[:, 0]
+        ends = np.concatenate([[0], counts.cumsum()])
+        cells = np.arange(ends[-1]) + np.repeat(spans[:, 0] - ends[:-1], counts)
+        return self._selected(self.alone[cells].astype(np.float32), cells, ends)
+
+    def speaker_vectors(self, labels: np.ndarray) -> np.ndarray:
+        """float32 (speakers, dim): unit vectors of all cells of each label from 0 on, alone.
+
+        Of a speaker who is never alone, all cells count.
+        """
+        found = np.empty((labels.max() + 1, self.encoder.ends.dim), np.float32)
+        for label in range(len(found)):
+            of_it = labels == label
+            chosen = of_it & self.alone if (of_it & self.alone).any() else of_it
+            found[label] = self.vector(chosen)
+        return found
+
+    def vector(self, mask: np.ndarray) -> np.ndarray:
+        """float32 unit vector (dim,) of all cells of a mask (cells,)."""
+        cells = np.flatnonzero(mask)
+        total = np.zeros(self.moments.shape[1])
+        for part in np.array_split(cells, 1 + len(cells) // BLOCK):
+            total += self.moments[part].sum(axis=0, dtype=np.float64)
+        return self._finish(total[None])[0]
+
+    def _selected(self, data: np.ndarray, cells: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        from scipy.sparse import csr_array
+
+        matrix: csr_array = csr_array((data, cells, ends), shape=(len(ends) - 1, len(self)))
+        blocks = (matrix[at : at + BLOCK] for at in range(0, len(ends) - 1, BLOCK))
+        found = [self._finish(np.asarray(block @ self.moments)) for block in blocks]
+        return np.concatenate([np.zeros((0, self.encoder.ends.dim), np.float32), *found])
+
+    def _finish(self, rows: np.ndarray) -> np.ndarray:
+        """Unit vectors of rows of moments; zeros of rows without frames."""
+        heard = rows[:, 0] > 0
+        found = np.zeros((len(rows), self.encoder.ends.dim), np.float32)
+        if heard.any():
+            assert self.sums is not None
+            found[heard] = self.encoder.finish(self.sums.of_rows(rows[heard]))
+        return found
+
+
+def speech_cells(
+    encoder: FrameEncoder, speech: SpeechWave, plan: Plan, track: Track = silent
+) -> SpeechCells:
+    """Run the trunk once over the speech of a recording, of which a piece is in memory.
+
+    Args:
+        encoder: network and what is around it.
+        speech: what lies in ``plan.spans()`` of the recording.
+        plan: its cells.
+        track: reports progress, piece by piece.
+    """
+    seconds = plan.bounds[:, 1] - plan.bounds[:, 0]
+    edges = np.concatenate([[0], seconds.cumsum()])
+    sizes, moments, sums = np.zeros(len(plan), int), np.zeros((len(plan), 0), np.float32), None
+    count = max(1, round(speech.num_samples / SAMPLE_RATE / PIECE))
+    for centres, frames, weights in track(_frames(encoder, speech), "listening", count):
+        cells = np.searchsorted(edges, centres, "right") - 1
+        kept = (cells >= 0) & (cells < len(plan))
+        for cell, first, stop in _groups(cells, kept):
+            part = None if weights is None else weights[:, first:stop]
+            sums = PoolingSums.empty(encoder.ends.pooling).add(frames[:, first:stop], part)
+            row = sums.row()
+            if not moments.shape[1]:
+                moments = np.zeros((len(plan), len(row)), np.float32)
+            moments[cell] += row
+            sizes[cell] += stop - first
+    return SpeechCells(encoder, plan, sizes, moments, sums)
+
+
+def _groups(cells: np.ndarray, kept: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Yield each cell with its first frame and the one behind its last."""
+    begins = np.flatnonzero(np.diff(cells, prepend=-2))
+    ends = np.append(begins[1:], len(cells))
+    for first, stop in zip(begins.tolist(), ends.tolist(), strict=True):
+        if kept[first]:
+            yield int(cells[first]), first, stop
+
+
+def _frames(
+    encoder: FrameEncoder, speech: SpeechWave
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Yield the samples of the speech that frames have their centres at, descriptors, weights."""
+    grid = encoder.ends.grid
+    whole = speech.num_samples
+    piece = whole if grid.context is not None else round(PIECE * SAMPLE_RATE)
+    count = max(1, round(whole / piece))
+    for number in range(count):
+        start, stop = number * piece, whole if number == count - 1 else (number + 1) * piece
+        at, part = start, speech if count == 1 else SampleWave(speech.read(start, stop))
+        done = 0
+        for frames, weights in encoder.frames(part, mirror=False):
+            times = grid.times(done + frames.shape[1])[done:]
+            done += frames.shape[1]
+            yield at + np.rint(times * SAMPLE_RATE).astype(int), frames, weights

@@ -1,0 +1,131 @@
+"""From cells of speech to the speaker of each: windows are clustered, cells are given, clusters join."""
+
+import numpy as np
+
+from speakervlad.diarization.cells import CELL, SpeechCells
+from speakervlad.diarization.clustering import Limits, cluster
+from speakervlad.diarization.resegmentation import best_path
+
+# Seconds of a window, and from window to window.
+WINDOW, HOP = 1.5, 0.75
+# With less speech of one speaker windows tell too little to cluster them.
+SHORTEST = 0.9
+# Whether a window may cross a change of speaker that was heard.
+ACROSS = True
+# How often speakers and cells are found from each other.
+PASSES = 2
+# So many clusters more than are found, or half as many again; those of one speaker are joined.
+SPARE = 3
+# Seconds of speech for which the cosine of two vectors of a speaker is half of what it may become.
+HALF_KNOWN = 1.5
+# Seconds to either side that a cell is judged with.
+REACH = 0.48
+# What a cosine is worth in natural logarithms, a cell of full length, and what a change of speaker
+# costs: within speech, where a change was heard, and at a pause.
+SHARPNESS = 5.0
+CHANGE, CHANGE_HEARD, CHANGE_AT_PAUSE = 3.0, 1.5, 1.5
+
+
+def speakers_of_cells(
+    cells: SpeechCells, limits: Limits, alike: float, method: str = "spectral"
+) -> np.ndarray:
+    """Find who speaks in each cell; where two do, the one who goes on or comes.
+
+    Args:
+        cells: of the recording.
+        limits: of the number of speakers.
+        alike: the cosine from which on two speakers are one.
+        method: row of ``METHODS``.
+
+    Returns:
+        int (cells,), numbers from 0.
+    """
+    windows = cells.windows(WINDOW, HOP, across=ACROSS)
+    seconds = cells.seconds_alone(windows)
+    enough = seconds >= SHORTEST
+    if not enough.any():
+        enough = seconds >= seconds.max()
+    windows, seconds = windows[enough], seconds[enough]
+    share = min(1.0, HOP / WINDOW)
+    found = cluster(cells.vectors(windows), seconds * share, limits, method, SPARE)
+    labels = _majority(windows, found, len(cells))
+    labels = joined(cells, labels, limits, alike)
+    for _ in range(PASSES):
+        labels = resegment(cells, cells.speaker_vectors(labels))
+        labels = without_small(cells, labels, limits)
+        labels = joined(cells, labels, limits, alike)
+    return resegment(cells, cells.speaker_vectors(labels))
+
+
+def resegment(cells: SpeechCells, speakers: np.ndarray) -> np.ndarray:
+    """The best sequence of speakers (Viterbi 1967).
+
+    The cells around each, within its stretch of speech, are pooled as a recording is; the cosine
+    with a speaker's vector says how well the two agree.
+
+    Args:
+        cells: of the recording.
+        speakers: (speakers, dim) unit vectors.
+
+    Returns:
+        int (cells,): rows of ``speakers``.
+    """
+    around = cells.around(REACH)
+    agreement = cells.vectors(around) @ speakers.T
+    seconds = cells.seconds_alone(around)
+    sure = SHARPNESS * np.sqrt(seconds / max(seconds.max(), 1e-9)) * cells.plan.seconds / CELL
+    heard = cells.plan.changes
+    changes = CHANGE * (1 - heard) + CHANGE_HEARD * heard
+    begins = np.diff(cells.plan.segments, prepend=-1) != 0
+    changes[begins] = np.minimum(changes[begins], CHANGE_AT_PAUSE)
+    return best_path(sure[:, None] * agreement, changes)
+
+
+def joined(cells: SpeechCells, labels: np.ndarray, limits: Limits, alike: float) -> np.ndarray:
+    """Labels where speakers whose vectors are too much alike have become one, numbered from 0.
+
+    The less somebody says, the lower are the cosines of a vector, with the same speaker too: they
+    are divided by what is expected of so much speech.
+    """
+    labels = numbered(labels)
+    while labels.max() + 1 > limits.least:
+        vectors = cells.speaker_vectors(labels)
+        seconds = spoken(cells, labels)
+        known = vectors / np.sqrt(seconds / (seconds + HALF_KNOWN))[:, None]
+        cosines = known @ known.T
+        np.fill_diagonal(cosines, -np.inf)
+        one, other = np.unravel_index(cosines.argmax(), cosines.shape)
+        if cosines[one, other] < alike:
+            break
+        labels = numbered(np.where(labels == other, one, labels))
+    return labels
+
+
+def spoken(cells: SpeechCells, labels: np.ndarray) -> np.ndarray:
+    """(speakers,) seconds of the cells of each label."""
+    known = labels >= 0
+    return np.bincount(labels[known], cells.plan.seconds[known])
+
+
+def numbered(labels: np.ndarray) -> np.ndarray:
+    """The same speakers by numbers from 0 without gaps; -1 stays."""
+    numbers = np.cumsum(np.isin(np.arange(labels.max() + 1), labels)) - 1
+    return np.where(labels >= 0, numbers[labels], -1)
+
+
+def without_small(cells: SpeechCells, labels: np.ndarray, limits: Limits) -> np.ndarray:
+    """-1 for the cells of speakers who say too little, but for as many as there must be."""
+    seconds = spoken(cells, labels)
+    ranked = np.argsort(-seconds, kind="stable")
+    kept = [label for label in ranked if seconds[label] >= limits.seconds]
+    kept = ranked[: max(len(kept), limits.least)]
+    return np.where(np.isin(labels, kept), labels, -1)
+
+
+def _majority(windows: np.ndarray, labels: np.ndarray, num_cells: int) -> np.ndarray:
+    """(cells,) the label of most windows that a cell is in; -1 where they have none."""
+    votes = np.zeros((num_cells, labels.max() + 1), int)
+    for (start, stop), label in zip(windows.tolist(), labels.tolist(), strict=True):
+        if label >= 0:
+            votes[start:stop, label] += 1
+    return np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
