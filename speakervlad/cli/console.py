@@ -75,6 +75,12 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
+def asked(question: str) -> bool:
+    """Whether somebody at the terminal says yes; no by default, and at the end of input."""
+    errors.print(f"{question} [y/N] ", end="")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def progress_bar(
     items: Iterable[Item], description: str, total: int | None = None
 ) -> Iterator[Item]:

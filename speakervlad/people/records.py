@@ -12,6 +12,8 @@ from speakervlad.models.sums import Finish, PoolingSums
 
 MAX_NAME = 200
 MAX_NOTE = 1000
+# Characters of a digest by which people call a recording.
+ID_LENGTH = 12
 # By which the length of a unit vector in float32 may be off.
 UNIT_SLACK = 1e-3
 # Categories of which nothing is seen: control, format, surrogate, private, separators of lines.
@@ -62,6 +64,26 @@ class Person:
     row: int | None = None
 
 
+class Kept(NamedTuple):
+    """A recording of somebody, as ``PeopleStore.recordings`` lists it.
+
+    Attributes:
+        id: the beginning of its digest, by which ``forget_recordings`` knows it.
+        seconds: of audio, or of speech where only speech was summed.
+        date: when it was added, ISO 8601 in UTC.
+        voice: which of the person's voices it is part of, from 0.
+        likeness: cosine with the nearest other recording of the person; None without others.
+        note: free text.
+    """
+
+    id: str
+    seconds: float
+    date: str
+    voice: int
+    likeness: float | None
+    note: str
+
+
 class PersonSummary(NamedTuple):
     """A line of the list of people; dates of the first and the last recording, ISO 8601."""
 
@@ -94,10 +116,17 @@ class Header(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What one transaction writes: people to store as they are now, people to remove."""
+    """What one transaction writes.
+
+    Attributes:
+        save: people to store as they are now.
+        remove: people to remove.
+        recordings: rows of recordings to remove.
+    """
 
     save: tuple[Person, ...] = ()
     remove: tuple[Person, ...] = ()
+    recordings: tuple[int, ...] = ()
 
 
 class Match(NamedTuple):
@@ -187,6 +216,22 @@ def check_text(text: str, what: str) -> None:
         raise InputError(
             f"{what} {text[:40]!r}: holds a line break or another control character. Leave it out."
         )
+
+
+def kept_of_id(person: Person, beginning: str) -> Recording:
+    """The last of a person's recordings whose digest begins so.
+
+    Raises:
+        InputError: there is none, or they are different ones.
+    """
+    found = [each for each in person.recordings if each.digest.startswith(beginning.lower())]
+    if not beginning or len({each.digest for each in found}) != 1:
+        how_many = "several recordings begin so" if found and beginning else "no such recording"
+        raise InputError(
+            f"{person.name}: {beginning!r}: {how_many}. `speakervlad people recordings NAME` "
+            "lists them."
+        )
+    return found[-1]
 
 
 def recording_of(row: Sequence[Any]) -> Recording:
