@@ -6,7 +6,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LEFT_OUT = HERE / "left_out.json"
-TOLD_RATES = (0.01, 0.001, 0.0001)
+SHOWN_RATES = (0.01, 0.001, 0.0001)
 WHOLE, HELD, QUIET = "whole", "held", "quiet"
 HELD_HEAD = """## Corpora that took no part
 
@@ -148,7 +148,7 @@ def threshold_table(thresholds: dict) -> str:
     rows += [
         (f"false acceptance {100 * float(rate):g} %", f"{value:.3f}")
         for rate, value in reversed(thresholds["false_accept_rate"].items())
-        if float(rate) in TOLD_RATES
+        if float(rate) in SHOWN_RATES
     ]
     return table(("at", "accept from a cosine of"), rows)
 
