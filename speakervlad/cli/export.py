@@ -23,7 +23,7 @@ def export(
     out: Annotated[
         Path,
         typer.Argument(
-            help="ONNX file to write. It takes a padded spectrogram and gives frame descriptors and "
+            help="ONNX file to write. It takes a padded spectrogram, gives frame descriptors and "
             "pooling weights; speakervlad computes what comes before and after."
         ),
     ],
