@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
 # Seconds of a window, and from window to window.
 WINDOW, HOP = 1.5, 0.75
-# Shorter windows tell too little to cluster them; their frames are given to speakers afterwards.
+# Shorter windows are too uncertain to be clustered; their frames get a speaker afterwards.
 SHORTEST = 0.9
-# How often speakers and frames are found from each other.
+# Rounds of assigning frames to speakers and computing the speakers' vectors again.
 PASSES = 2
-# So many clusters more than are found, or half as many again; those of one speaker are joined.
+# Extra clusters beyond the number that is found (at least half as many again): clusters of one
+# speaker are joined afterwards.
 SPARE = 3
-# Speakers of a higher cosine are one: what one pair of strangers in so many reaches, or else so
-# much where the encoder states no threshold.
+# Speakers are joined above the encoder's threshold for this false-acceptance rate, or above this
+# cosine if the encoder has no thresholds.
 STRANGERS, ALIKE = 0.0002, 0.78
-# Seconds of speech for which the cosine of two vectors of a speaker is half of what it may become.
+# Seconds of speech at which the expected cosine of two vectors of a speaker is half of its limit.
 HALF_KNOWN = 1.5
-# A speaker's turns with a shorter pause between them are one.
+# Turns of one speaker with a shorter pause between them are joined.
 PAUSE = 0.5
 
 
@@ -158,7 +159,7 @@ def _joined(frames: SpeechFrames, labels: np.ndarray, limits: Limits, alike: flo
 
 
 def _alike(encoder: Encoder) -> float:
-    """The cosine that hardly any strangers reach, if the encoder states it."""
+    """The cosine above which two speakers are joined."""
     known = encoder.thresholds
     return ALIKE if known is None else known.false_accept_rate.get(STRANGERS, ALIKE)
 

@@ -30,7 +30,7 @@ def resegment(frames: SpeechFrames, speakers: np.ndarray) -> np.ndarray:
     around = frames.around(REACH)
     blocks = np.array_split(around, 1 + len(around) // BLOCK)
     agreement = np.concatenate([frames.vectors(block) @ speakers.T for block in blocks])
-    # Fewer frames are less sure.
+    # Fewer frames are less certain.
     sizes = around[:, 1] - around[:, 0]
     scores = SHARPNESS * np.sqrt(sizes / sizes.max())[:, None] * agreement
     changes = np.full(len(frames), CHANGE)
