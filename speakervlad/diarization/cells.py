@@ -1,27 +1,27 @@
 """The speech of a recording in small cells, whose pooling sums add up to whatever is asked for."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 import numpy as np
 
 from speakervlad.audio.recording import SampleWave, SpeechWave
 from speakervlad.diarization.talk import Talk, runs
-from speakervlad.encoder.frames import FrameEncoder
+from speakervlad.encoder.frames import CHUNK_SECONDS, FrameEncoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.progress import Track, silent
 from speakervlad.sound import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 # Seconds of the longest cell, and of speech that the trunk sees at once if every frame sees all.
 CELL, PIECE = 0.16, 10.0
 # A change of speaker that this share of the windows hears is one.
 HEARD_CHANGE = 0.5
 # Rows that are multiplied at once.
-BLOCK = 2048
+BLOCK = 512
+
+Shapes = tuple[tuple[int, ...] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def plan_cells(talk: Talk) -> Plan:
     bounds, segments, doubled, sure = [], [], [], []
     for segment, (first, stop) in enumerate(runs(talk.speech()).tolist()):
         inner = [first, *cuts[(cuts > first) & (cuts < stop)].tolist(), stop]
-        for begin, end in zip(inner[:-1], inner[1:], strict=True):
-            start, behind = edges[begin], edges[end]
+        for begin, end in pairwise(inner):
+            start, behind = int(edges[begin]), int(edges[end])
             count = max(1, round((behind - start) / SAMPLE_RATE / CELL))
             fine = np.linspace(start, behind, count + 1).astype(int)
             bounds.append(np.stack([fine[:-1], fine[1:]], axis=1))
@@ -97,15 +97,18 @@ class SpeechCells:
         encoder: what the frames were computed by.
         plan: the cells.
         sizes: int (cells,), frames in each; a short one may have none.
-        moments: float32 (cells, moments): weight, first and second moments of each, one behind
-            the other, as ``PoolingSums`` has them.
+        moments: float16 (cells, moments): weight, first and second moments of each, one behind
+            the other, as ``PoolingSums`` has them; 40 MB for an hour of speech with 512 channels.
+        scales: float32 (cells,), which the moments are to be multiplied with.
+        shapes: of the three moments; None for one that the pooling does without.
     """
 
     encoder: FrameEncoder
     plan: Plan
     sizes: np.ndarray
     moments: np.ndarray
-    shapes: tuple[tuple[int, ...] | None, ...]
+    scales: np.ndarray
+    shapes: Shapes
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -138,7 +141,7 @@ class SpeechCells:
         return np.unique(np.concatenate(found), axis=0) if found else np.zeros((0, 2), int)
 
     def around(self, reach: float) -> np.ndarray:
-        """(cells, 2): the cells whose middles are within ``reach`` seconds of each in its stretch."""
+        """(cells, 2): the cells of its stretch with middles within ``reach`` seconds of each."""
         middles, numbers = self.plan.middles, self.plan.segments
         edges = np.append(np.flatnonzero(np.diff(numbers, prepend=-1)), len(self))
         first = np.maximum(np.searchsorted(middles, middles - reach), edges[numbers])
@@ -151,14 +154,13 @@ class SpeechCells:
         return total[spans[:, 1]] - total[spans[:, 0]]
 
     def vectors(self, spans: np.ndarray) -> np.ndarray:
-        """float32 unit vectors (spans, dim) of spans (spans, 2) of cells; zeros where nobody is alone.
+        """float32 unit vectors (spans, dim) of what one speaker alone says in spans (spans, 2).
 
-        Frames in which two speak count only where there are no others.
+        Zeros where nobody is alone.
         """
-        counts = spans[:, 1] - spans[:, 0]
-        ends = np.concatenate([[0], counts.cumsum()])
-        cells = np.arange(ends[-1]) + np.repeat(spans[:, 0] - ends[:-1], counts)
-        return self._selected(self.alone[cells].astype(np.float32), cells, ends)
+        blocks = (spans[at : at + BLOCK] for at in range(0, len(spans), BLOCK))
+        found = [self._finish(self._sums(block)) for block in blocks]
+        return np.concatenate([np.zeros((0, self.encoder.ends.dim), np.float32), *found])
 
     def speaker_vectors(self, labels: np.ndarray) -> np.ndarray:
         """float32 (speakers, dim): unit vectors of all cells of each label from 0 on, alone.
@@ -177,32 +179,37 @@ class SpeechCells:
         cells = np.flatnonzero(mask)
         total = np.zeros(self.moments.shape[1])
         for part in np.array_split(cells, 1 + len(cells) // BLOCK):
-            total += self.moments[part].sum(axis=0, dtype=np.float64)
+            total += self.scales[part] @ self.moments[part].astype(np.float32)
         return self._finish(total[None])[0]
 
-    def _selected(self, data: np.ndarray, cells: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def _sums(self, spans: np.ndarray) -> np.ndarray:
+        """(spans, moments) of spans of cells that lie near each other."""
         from scipy.sparse import csr_array
 
-        matrix: csr_array = csr_array((data, cells, ends), shape=(len(ends) - 1, len(self)))
-        blocks = (matrix[at : at + BLOCK] for at in range(0, len(ends) - 1, BLOCK))
-        found = [self._finish(np.asarray(block @ self.moments)) for block in blocks]
-        return np.concatenate([np.zeros((0, self.encoder.ends.dim), np.float32), *found])
+        first, stop = spans[:, 0].min(), spans[:, 1].max()
+        counts = spans[:, 1] - spans[:, 0]
+        ends = np.concatenate([[0], counts.cumsum()])
+        cells = np.arange(ends[-1]) + np.repeat(spans[:, 0] - ends[:-1], counts)
+        factors = (self.scales * self.alone)[cells]
+        shape = (len(spans), int(stop - first))
+        chosen = csr_array((factors, cells - first, ends), shape=shape)
+        return chosen @ self.moments[first:stop].astype(np.float32)
 
     def _finish(self, rows: np.ndarray) -> np.ndarray:
         """Unit vectors of rows of moments; zeros of rows without frames."""
-        parts, at = [], 0
-        for shape in self.shapes:
-            size = 0 if shape is None else int(np.prod(shape))
-            part = rows[:, at : at + size]
-            parts.append(None if shape is None else part.reshape(len(rows), *shape))
-            at += size
-        weight = parts[0]
-        assert weight is not None
-        heard = weight.reshape(len(rows), -1).any(axis=1)
-        sums = PoolingSums(self.encoder.ends.pooling, *(p if p is None else p[heard] for p in parts))
         found = np.zeros((len(rows), self.encoder.ends.dim), np.float32)
-        if heard.any():
-            found[heard] = self.encoder.finish(sums)
+        sizes = [0 if shape is None else math.prod(shape) for shape in self.shapes]
+        heard = rows[:, : sizes[0]].any(axis=1)
+        if not heard.any():
+            return found
+        parts = np.split(rows[heard], np.cumsum(sizes)[:-1], axis=1)
+        weight, first, second = (
+            None if shape is None else part.reshape(-1, *shape)
+            for part, shape in zip(parts, self.shapes, strict=True)
+        )
+        found[heard] = self.encoder.finish(
+            PoolingSums(self.encoder.ends.pooling, weight, first, second)
+        )
         return found
 
 
@@ -217,37 +224,48 @@ def speech_cells(
         plan: its cells.
         track: reports progress, piece by piece.
     """
-    seconds = plan.bounds[:, 1] - plan.bounds[:, 0]
-    edges = np.concatenate([[0], seconds.cumsum()])
-    sizes, moments, shapes = np.zeros(len(plan), int), np.zeros((len(plan), 0), np.float32), ()
-    count = max(1, round(speech.num_samples / SAMPLE_RATE / PIECE))
+    edges = np.concatenate([[0], (plan.bounds[:, 1] - plan.bounds[:, 0]).cumsum()])
+    found = _Rows(len(plan))
+    seconds = PIECE if encoder.ends.grid.context is None else CHUNK_SECONDS
+    count = max(1, round(speech.num_samples / SAMPLE_RATE / seconds))
     for centres, frames, weights in track(_frames(encoder, speech), "listening", count):
         cells = np.searchsorted(edges, centres, "right") - 1
-        kept = (cells >= 0) & (cells < len(plan))
-        for cell, first, stop in _groups(cells, kept):
+        for cell, first, stop in _groups(cells, len(plan)):
             part = None if weights is None else weights[:, first:stop]
             sums = PoolingSums.empty(encoder.ends.pooling).add(frames[:, first:stop], part)
-            row, shapes = _row(sums)
-            if not moments.shape[1]:
-                moments = np.zeros((len(plan), len(row)), np.float32)
-            moments[cell] += row
-            sizes[cell] += stop - first
-    return SpeechCells(encoder, plan, sizes, moments, shapes)
+            found.add(cell, sums)
+    return SpeechCells(encoder, plan, found.sizes, found.moments, found.scales, found.shapes)
 
 
-def _groups(cells: np.ndarray, kept: np.ndarray) -> Iterator[tuple[int, int, int]]:
+class _Rows:
+    """The moments of cells as ``SpeechCells`` has them, while they are found."""
+
+    def __init__(self, count: int) -> None:
+        self.sizes, self.scales = np.zeros(count, int), np.zeros(count, np.float32)
+        self.moments = np.zeros((count, 0), np.float16)
+        self.shapes: Shapes = ()
+
+    def add(self, cell: int, sums: PoolingSums) -> None:
+        """More frames of a cell."""
+        parts = (sums.weight, sums.first, sums.second)
+        row = np.concatenate([part.ravel() for part in parts if part is not None])
+        if not self.shapes:
+            self.shapes = tuple(None if part is None else part.shape for part in parts)
+            self.moments = np.zeros((len(self.sizes), len(row)), np.float16)
+        if self.sizes[cell]:
+            row = row + self.scales[cell] * self.moments[cell]
+        self.scales[cell] = np.abs(row).max()
+        self.moments[cell] = row / self.scales[cell]
+        self.sizes[cell] += sums.num_frames
+
+
+def _groups(cells: np.ndarray, num_cells: int) -> Iterator[tuple[int, int, int]]:
     """Yield each cell with its first frame and the one behind its last."""
     begins = np.flatnonzero(np.diff(cells, prepend=-2))
     ends = np.append(begins[1:], len(cells))
     for first, stop in zip(begins.tolist(), ends.tolist(), strict=True):
-        if kept[first]:
+        if 0 <= cells[first] < num_cells:
             yield int(cells[first]), first, stop
-
-
-def _row(sums: PoolingSums) -> tuple[np.ndarray, tuple[tuple[int, ...] | None, ...]]:
-    parts = (sums.weight, sums.first, sums.second)
-    shapes = tuple(None if part is None else part.shape for part in parts)
-    return np.concatenate([part.ravel() for part in parts if part is not None]), shapes
 
 
 def _frames(

@@ -1,5 +1,4 @@
-"""From cells of speech to the speaker of each: windows are clustered, cells are given, clusters join."""
-
+"""From cells of speech to the speaker of each: clusters of windows, and the best sequence."""
 
 import numpy as np
 
@@ -55,7 +54,7 @@ def speakers_of_cells(
         labels = resegment(cells, cells.speaker_vectors(labels))
         labels = without_small(cells, labels, limits)
         labels = joined(cells, labels, limits, alike)
-    return resegment(cells, cells.speaker_vectors(labels))
+    return numbered(resegment(cells, cells.speaker_vectors(labels)))
 
 
 def resegment(cells: SpeechCells, speakers: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -74,6 +75,14 @@ def test_the_number_of_speakers_can_be_given(talk, encoder):
 def test_spectral_clustering_finds_them_too(talk, encoder):
     turns = diarize(talk[0], encoder=encoder, method="spectral", speakers=2)
     assert diarization_errors(talk[1], turns, collar=0.5).der < 0.1
+
+
+def test_without_overlap_one_speaks_at_a_time(encoder, make_talk):
+    samples, _ = make_talk("ghghghgh")
+    other, _ = make_talk("hghghghg")
+    both = samples[: len(other)] + np.roll(other, RATE)[: len(samples)]
+    turns = diarize(both, encoder=encoder, speakers=2, overlap=False).turns
+    assert all(one.end <= other.start + 1e-9 for one, other in pairwise(turns))
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-3])
