@@ -19,10 +19,10 @@ SPARE = 3
 # Seconds of speech for which the cosine of two vectors of a speaker is half of what it may become.
 HALF_KNOWN = 1.5
 # Seconds to either side that a cell is judged with.
-REACH = 0.48
+REACH = 0.32
 # What a cosine is worth in natural logarithms, a cell of full length, and what a change of speaker
 # costs: within speech, where a change was heard, and at a pause.
-SHARPNESS = 5.0
+SHARPNESS = 8.0
 CHANGE, CHANGE_HEARD, CHANGE_AT_PAUSE = 3.0, 1.5, 1.5
 
 
