@@ -252,7 +252,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         in_own_process(write_published_size, folder / "published")
         encoders = {"thin ResNet-34 GhostVLAD": folder / "published"}
         if options.encoder:
-            from speakervlad.encoder.card import find_encoder
+            from speakervlad.encoder.location import find_encoder
 
             encoders[options.encoder] = find_encoder(options.encoder)
         int8 = {name: folder / f"{name}.onnx" for name in encoders}

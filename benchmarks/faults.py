@@ -199,11 +199,10 @@ def lists(folder: Path) -> dict[Path, Read]:
 
 def tables(folder: Path) -> dict[Path, Read]:
     """Embeddings, arrays of scores, calibrations, parts of a run."""
-    from speakervlad.embeddings import embeddings as readers
-
     from speakervlad.encoder.shares import Parts
     from speakervlad.scoring import calibration, judge
     from speakervlad.scoring.lists import read_trials
+    from speakervlad.tables import embeddings as readers
 
     vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     table = readers.Embeddings(np.array(["a", "b", "cc"]), vectors)
@@ -246,12 +245,12 @@ def _parts(out: Path, parts: type) -> None:
 def recordings(folder: Path) -> dict[Path, Read]:
     """Audio of every container: its header, and all of it."""
     from speakervlad.audio.reading import audio_info, read_audio
-    from speakervlad.audio.recording import open_wave
+    from speakervlad.audio.recording import Recording
 
     def read(path: Path) -> None:
         audio_info(path)
         read_audio(path)
-        open_wave(path).read(0, 400)
+        Recording(path).wave.read(0, 400)
 
     forms = {
         "wav": "PCM_16",
@@ -306,18 +305,19 @@ def tiny_encoder(folder: Path) -> Path:
 
 
 def encoders(folder: Path) -> dict[Path, Read]:
-    """Encoder folders, exported and Keras files, configs, training states, people."""
+    """Encoder folders, exported files, checkpoints of others, configs, training states, people."""
     import h5py
     import torch
 
     from speakervlad.checkpoints.hdf5 import read_layers
+    from speakervlad.checkpoints.tensors import read_tensors
     from speakervlad.config import Config, load_config, to_yaml
-    from speakervlad.encoder.card import read_thresholds
     from speakervlad.encoder.export import export_onnx
     from speakervlad.encoder.runtimes import OnnxBackend
     from speakervlad.models.folder import load_encoder_folder
     from speakervlad.training.run_folder import read_metrics
     from speakervlad.training.state import TrainingState
+    from speakervlad.verification.known import read_thresholds
 
     def run_exported(path: Path) -> None:
         OnnxBackend(path).check()
@@ -332,6 +332,7 @@ def encoders(folder: Path) -> dict[Path, Read]:
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "loss": 2.25}\n')
     state = TrainingState(3, {"a": torch.ones(2)}, {"state": {}, "param_groups": []})
     state.save(folder / "last.pt")
+    torch.save({"conv.weight": torch.ones(2, 2), "norm.count": torch.tensor(1)}, folder / "c.ckpt")
     with h5py.File(folder / "k.h5", "w") as file:
         layer = file.create_group("conv/conv")
         layer.create_dataset("kernel:0", data=np.ones((2, 2), np.float32))
@@ -347,6 +348,7 @@ def encoders(folder: Path) -> dict[Path, Read]:
         folder / "metrics.jsonl": read_metrics,
         folder / "last.pt": TrainingState.load,
         folder / "k.h5": read_layers,
+        folder / "c.ckpt": read_tensors,
     }
 
 

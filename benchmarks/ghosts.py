@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.explain import explain, samples_of, with_noise
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.manifest import Manifest
@@ -41,7 +41,7 @@ def main() -> None:
     print("mean weights, clusters and ghosts, %:", np.round(100 * np.mean(weights, axis=0), 1))
 
 
-def measure(encoder: Embedder, path: Path) -> tuple[list[float], np.ndarray]:
+def measure(encoder: Encoder, path: Path) -> tuple[list[float], np.ndarray]:
     """Share of the ghosts inside, outside and without noise; mean weights without noise."""
     samples = samples_of(path)
     noisy, span = with_noise(samples, NOISE_SECONDS)

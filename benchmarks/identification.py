@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from speakervlad.audio.reading import read_audio
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
 from speakervlad.people.gallery import Gallery
@@ -94,7 +94,7 @@ def main() -> None:
         measure_time(embedder, arguments.people)
 
 
-def measure_errors(embedder: Embedder, arguments: argparse.Namespace) -> None:
+def measure_errors(embedder: Encoder, arguments: argparse.Namespace) -> None:
     """Print a table for each system, and draw their DET curves."""
     paths = [path for path in (arguments.manifest, arguments.held) if path is not None]
     manifests = [Manifest.load(path) for path in paths]
@@ -223,7 +223,7 @@ class Fixed:
         return [[Match(owners[row], cosine, each) for row, cosine, each in one] for one in found]
 
 
-def our_material(embedder: Embedder, manifest: Manifest, apart: float) -> Material:
+def our_material(embedder: Encoder, manifest: Manifest, apart: float) -> Material:
     """Sums of every recording; people are enrolled as the store does it."""
     rows = range(len(manifest))
     sums = [embedder.sums(manifest.path(row)) for row in rows]
@@ -280,7 +280,7 @@ def draw(curves: dict[str, list[Trial]], path: Path) -> None:
     figure.savefig(path, bbox_inches="tight")
 
 
-def measure_time(embedder: Embedder, num_people: int) -> None:
+def measure_time(embedder: Encoder, num_people: int) -> None:
     """Fill a store, then time one question and one enrolment, and state memory."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -316,9 +316,7 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - processor
 
 
-def fill(
-    people: PeopleStore, embedder: Embedder, num_people: int, rng: np.random.Generator
-) -> None:
+def fill(people: PeopleStore, embedder: Encoder, num_people: int, rng: np.random.Generator) -> None:
     """Random people, 1,000 in a transaction."""
     made = people.enrol("person", [random_heard(embedder, rng, "person")]).person.recordings[0]
     for start in range(0, num_people, 1000):
@@ -331,13 +329,15 @@ def fill(
         people.store.change([], lambda _, __, several=several: Change(several))
 
 
-def random_heard(embedder: Embedder, rng: np.random.Generator, name: str) -> Heard:
+def random_heard(embedder: Encoder, rng: np.random.Generator, name: str) -> Heard:
     """What a recording of nobody might add up to."""
-    centers = embedder.backend.ends.pooling.centers
-    assert centers is not None
-    frames = rng.standard_normal((centers.shape[1], 100))
-    weights = rng.random((len(centers) + 2, 100))
-    sums = PoolingSums.empty(embedder.backend.ends.pooling).add(frames, weights)
+    pooling = embedder.backend.ends.pooling
+    dim = sum(part.dim for part in pooling.parts)
+    if pooling.centers is not None:
+        dim = pooling.centers.shape[1]
+    frames = rng.standard_normal((dim, 100))
+    weights = rng.random((pooling.num_rows(dim), 100))
+    sums = PoolingSums.empty(pooling).add(frames, weights)
     return Heard(name, name, sums, 3.0)
 
 

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from speakervlad.audio.reading import read_audio
-from speakervlad.audio.segmentation import find_speech, speech
+from speakervlad.audio.recording import Recording, speech
 from speakervlad.audio.speech import FRAME_SAMPLES, MIN_SPEECH_SECONDS, SpeechFinder
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 
 RATE = 16_000
 TICK = 160  # samples that are judged at once: 10 ms
@@ -221,12 +221,12 @@ def ghosts(samples: np.ndarray) -> tuple[np.ndarray, int]:
     """The encoder that ships: what its ghost clusters leave of a frame."""
     embedder = default_encoder()
     ends = embedder.backend.ends
-    kept = embedder.assignments(samples)[: ends.pooling.num_clusters].sum(axis=0)
+    kept = embedder.assignments(samples)[: embedder.check_clusters().count].sum(axis=0)
     return kept, ends.grid.hop * ends.grid.stride
 
 
 @cache
-def default_encoder() -> Embedder:
+def default_encoder() -> Encoder:
     """Loaded once."""
     return load_encoder(backend="onnxruntime")
 
@@ -244,7 +244,7 @@ def count_refused(rows: list[dict[str, str]], root: Path) -> None:
     """In how many recordings of the manifest hardly any speech is found."""
     found = defaultdict(list)
     for row in rows:
-        found[row["corpus"]].append(find_speech(root / row["path"]).spoken_seconds)
+        found[row["corpus"]].append(Recording(root / row["path"]).find_speech().spoken_seconds)
     for corpus, seconds in found.items():
         few = sum(value < MIN_SPEECH_SECONDS for value in seconds)
         print(f"{corpus}: {few} of {len(seconds)} with less than {MIN_SPEECH_SECONDS} s of speech")

@@ -1,7 +1,8 @@
 from .audio.examples import copy_examples as copy_examples
 from .audio.examples import examples as examples
 from .audio.reading import read_audio as read_audio
-from .audio.segmentation import speech as speech
+from .audio.recording import Recording as Recording
+from .audio.recording import speech as speech
 from .config import Config as Config
 from .config import load_config as load_config
 from .diarization.der import diarization_errors as diarization_errors
@@ -11,8 +12,9 @@ from .diarization.turns import Turns as Turns
 from .diarization.turns import read_turns as read_turns
 from .diarization.turns import write_turns as write_turns
 from .encoder.encoder import Embedder as Embedder
-from .encoder.encoder import Windows as Windows
+from .encoder.encoder import Encoder as Encoder
 from .encoder.encoder import load_encoder as load_encoder
+from .encoder.windows import Windows as Windows
 from .errors import InputError as InputError
 from .models.encoder import SpeakerEncoder as SpeakerEncoder
 from .models.losses import WeaklySupervisedRankingLoss as WeaklySupervisedRankingLoss
@@ -30,7 +32,6 @@ from .scoring.calibration import fuse as fuse
 from .scoring.calibration import load_calibration as load_calibration
 from .scoring.checks import check_trials as check_trials
 from .scoring.checks import make_trials as make_trials
-from .scoring.decision import Verification as Verification
 from .scoring.judge import compare as compare
 from .scoring.judge import judge as judge
 from .scoring.judge import judge_systems as judge_systems
@@ -54,5 +55,7 @@ from .tables.embeddings import load_embeddings as load_embeddings
 from .tables.embeddings import save_embeddings as save_embeddings
 from .tables.manifest import Manifest as Manifest
 from .training.run import train as train
+from .verification.rules import Verification as Verification
+from .verification.verifier import Verifier as Verifier
 
 __version__: str

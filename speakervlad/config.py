@@ -9,19 +9,21 @@ from speakervlad.errors import InputError, first_few
 from speakervlad.files import parse_json
 from speakervlad.schema import (
     Count,
+    Fraction,
     NonNegative,
     Part,
     Positive,
     Range,
     Seconds,
-    Share,
     Size,
     flatten,
     from_dict,
     to_dict,
 )
 
+# Files of an encoder folder.
 ENCODER_CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
 LINEAR, THIN_RESNET, SOFTMAX = Part("linear"), Part("thin_resnet34"), Part("softmax")
 GHOSTVLAD = Part("netvlad", num_clusters=8, num_ghosts=2)
 
@@ -114,7 +116,7 @@ class DataConfig:
     valid_root: str | None = None
     crop_seconds: Annotated[float, Range(above=0, at_most=600)] = 2.5
     wrap: bool = False
-    reverse_probability: Share = 0.0
+    reverse_probability: Fraction = 0.0
     seconds_per_visit: Seconds = 0.0
     crops_per_visit: Positive = 1
     speakers_per_batch: Count = 0
@@ -164,24 +166,24 @@ class AugmentConfig:
     speeds: tuple[float, ...] = (1.0,)
     noise_manifest: str | None = None
     noise_root: str | None = None
-    noise_probability: Share = 0.0
+    noise_probability: Fraction = 0.0
     noise_snr_db: tuple[float, ...] = (0.0, 15.0)
     music_snr_db: tuple[float, ...] = (5.0, 15.0)
     babble_snr_db: tuple[float, ...] = (13.0, 20.0)
     babble_speakers: tuple[int, ...] = (3, 8)
     rir_manifest: str | None = None
     rir_root: str | None = None
-    rir_probability: Share = 0.0
+    rir_probability: Fraction = 0.0
     rir_seconds: Annotated[float, Range(at_least=0.01, at_most=60)] = 1.0
-    codec_probability: Share = 0.0
+    codec_probability: Fraction = 0.0
     codecs: tuple[Literal["opus", "mp3"], ...] = ("opus", "mp3")
-    telephone_probability: Share = 0.0
+    telephone_probability: Fraction = 0.0
     gain_db: NonNegative = 0.0
-    level_probability: Share = 0.0
+    level_probability: Fraction = 0.0
     level_dbfs: tuple[float, ...] = (-60.0, 0.0)
-    pitch_probability: Share = 0.0
+    pitch_probability: Fraction = 0.0
     pitch_factors: tuple[float, ...] = (0.8, 1.25)
-    channel_probability: Share = 0.0
+    channel_probability: Fraction = 0.0
     time_masks: Count = 0
     time_mask_frames: Count = 10
     freq_masks: Count = 0
@@ -226,10 +228,10 @@ class ScheduleConfig:
 
     kind: Literal["constant", "steps", "cosine", "exponential"] = "cosine"
     warmup_steps: Count = 0
-    warmup_start: Share = 0.0
+    warmup_start: Fraction = 0.0
     milestones: tuple[int, ...] = ()
     factors: tuple[float, ...] = (1.0,)
-    final_factor: Share = 1e-3
+    final_factor: Fraction = 1e-3
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,9 @@ class Config:
         init_from: encoder folder to start from.
         init_classifier: start from the classifier kept there as well, whose classes must be
             numbered as the manifest numbers its speakers: by sorted name.
+        init_projection: take trunk and projection alone: the pooling may be another one, whose
+            vector begins with the numbers of the other's; it weighs frames evenly, and new numbers
+            meet zeros in the projection, so that the run starts as that very encoder.
         encoder: what is trained, and kept.
         classifier: the loss and its classes; a row of the table of losses, with its options.
         teacher: another network to learn from.
@@ -298,6 +303,7 @@ class Config:
     resume: bool = False
     init_from: str | None = None
     init_classifier: bool = False
+    init_projection: bool = False
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     classifier: Part = SOFTMAX
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from speakervlad.errors import InputError, check_range, did_you_mean
 
 Schema = TypeVar("Schema")
-Row = TypeVar("Row")
 
 
 class Range(NamedTuple):
@@ -40,7 +39,7 @@ class Range(NamedTuple):
 Size = Annotated[int, Range(at_least=1, at_most=65_536)]
 Count = Annotated[int, Range(at_least=0)]
 Positive = Annotated[int, Range(at_least=1)]
-Share = Annotated[float, Range(at_least=0, at_most=1)]
+Fraction = Annotated[float, Range(at_least=0, at_most=1)]
 NonNegative = Annotated[float, Range(at_least=0)]
 Seconds = Annotated[float, Range(at_least=0, at_most=3600)]
 
@@ -82,6 +81,16 @@ class Part:
         return functools.partial(Part, self.kind, **self.options), ()
 
 
+class Row(NamedTuple):
+    """Annotates an option that is itself a row of a table: ``Annotated[Part, Row(lambda: TABLE)]``.
+
+    Attributes:
+        table: gives the table, which may come to be after the class that has the option.
+    """
+
+    table: Callable[[], Mapping[str, Callable[..., Any]]]
+
+
 def resolve(table: Mapping[str, Callable[..., Any]], part: Part, key: str, where: str = "") -> Part:
     """The same part with every option of its row: defaults filled in, types and ranges checked.
 
@@ -112,7 +121,25 @@ def resolve(table: Mapping[str, Callable[..., Any]], part: Part, key: str, where
         if name not in hints:
             raise InputError(f"{prefix}unknown key {key}.{name}. {did_you_mean(name, hints)}")
         given[name] = _convert(value, hints[name], where, f"{key}.{name}")
-    return Part(part.kind, **{name: given.get(name, own[name][1]) for name in own})
+    filled = {
+        name: _option(given.get(name, default), hint, default, where, f"{key}.{name}")
+        for name, (hint, default) in own.items()
+    }
+    return Part(part.kind, **filled)
+
+
+def _option(value: Any, hint: Any, default: Any, where: str, key: str) -> Any:  # noqa: ANN401
+    """The value of an option; a row of a table with all of its own options."""
+    row = _row(hint)
+    if row is None:
+        return value
+    part = value if isinstance(value, Part) else _part(value, default, where, key)
+    return resolve(row.table(), part, key, where)
+
+
+def _row(hint: Any) -> Row | None:  # noqa: ANN401
+    annotations = typing.get_args(hint) if typing.get_origin(hint) is Annotated else ()
+    return next((one for one in annotations if isinstance(one, Row)), None)
 
 
 @functools.cache
@@ -205,9 +232,8 @@ def _convert(value: Any, hint: Any, where: str, key: str) -> Any:  # noqa: ANN40
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     name = f"{where}: {key}" if where else key
     if origin is Annotated:
-        converted = _convert(value, arguments[0], where, key)
-        arguments[1].check(name, converted)
-        return converted
+        # A row of a table is looked at where its default is known.
+        return value if _row(hint) else _in_range(value, hint, where, key)
     if origin is Literal:
         if value not in arguments:
             raise InputError(f"{name}={value!r}. {did_you_mean(str(value), arguments)}")
@@ -219,6 +245,13 @@ def _convert(value: Any, hint: Any, where: str, key: str) -> Any:  # noqa: ANN40
             raise InputError(f"{name}={value!r} must be a list.")
         return tuple(_convert(item, arguments[0], where, key) for item in value)
     return _convert_scalar(value, hint, name)
+
+
+def _in_range(value: Any, hint: Any, where: str, key: str) -> Any:  # noqa: ANN401
+    kind, bounds = typing.get_args(hint)
+    converted = _convert(value, kind, where, key)
+    bounds.check(f"{where}: {key}" if where else key, converted)
+    return converted
 
 
 def _convert_scalar(value: Any, hint: type, name: str) -> Any:  # noqa: ANN401

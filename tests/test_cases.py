@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from speakervlad.audio.reading import audio_info, read_audio
-from speakervlad.audio.recording import open_wave
+from speakervlad.audio.recording import Recording
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.corpus.prepare import convert_folder, prepare
 from speakervlad.corpus.work import Work
@@ -79,7 +79,7 @@ def test_good_files_are_read_to_their_end_everywhere(
         span = read_audio(path, start=start, num_samples=length)
         np.testing.assert_allclose(span, whole[start : start + length], atol=2e-6)
 
-    assert open_wave(path).num_samples == len(whole)
+    assert Recording(path).wave.num_samples == len(whole)
     vector = embedder.embed(path)
     np.testing.assert_allclose(embedder.embed_files([path])[0], vector, atol=1e-6)
     if name != "q60.wav":

@@ -9,9 +9,9 @@ import pytest
 from speakervlad.audio.reading import read_audio
 from speakervlad.config import EncoderConfig
 from speakervlad.corpus.inputs import from_names
-from speakervlad.encoder.card import find_encoder
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.encoder.export import export_onnx
+from speakervlad.encoder.location import find_encoder
 from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.schema import Part
 from speakervlad.scoring.lists import Trials, read_trials

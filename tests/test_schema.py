@@ -9,7 +9,16 @@ import pytest
 
 from speakervlad.config import Config, EncoderConfig, load_config, to_yaml
 from speakervlad.errors import InputError
-from speakervlad.schema import Part, Range, differences, from_dict, options_of, resolve, to_dict
+from speakervlad.schema import (
+    Part,
+    Range,
+    Row,
+    differences,
+    from_dict,
+    options_of,
+    resolve,
+    to_dict,
+)
 
 
 class Square:
@@ -20,6 +29,14 @@ class Square:
 class Sheet:
     def __init__(self, size: int, *, length: float = 1.0, colour: Literal["red", "blue"] = "red"):
         self.area = length * size
+
+
+THREE = Part("square", side=3)
+
+
+class Frame:
+    def __init__(self, size: int, *, around: Annotated[Part, Row(lambda: SHAPES)] = THREE):
+        self.around = around
 
 
 SHAPES = {"square": Square, "sheet": Sheet, "red_sheet": partial(Sheet, colour="red")}
@@ -52,6 +69,26 @@ def test_what_no_row_has_is_refused(part, words):
 
 def test_options_of_other_rows_are_checked_and_left_out():
     assert resolve(SHAPES, Part("sheet", side=3), "shape").options.keys() == {"length", "colour"}
+
+
+def test_an_option_may_be_a_row_of_a_table():
+    table = {"frame": Frame}
+    whole = resolve(table, Part("frame"), "it")
+    assert whole == Part("frame", around=Part("square", side=3))
+    # As a file has it: the default's options stay as long as its kind does.
+    assert resolve(table, Part("frame", around={"side": 4}), "it").around.side == 4
+    sheet = resolve(table, Part("frame", around={"kind": "sheet", "length": 2}), "it")
+    assert sheet.around == Part("sheet", length=2.0, colour="red")
+    assert resolve(table, sheet, "it") == sheet
+    assert to_dict(whole) == {"kind": "frame", "around": {"kind": "square", "side": 3}}
+    for around, words in (
+        ({"side": 10}, r"it\.around\.side=10: must be at least 1 and at most 9"),
+        ({"kind": "squere"}, r"it\.around\.kind='squere'\. Did you mean 'square'"),
+        ({"sides": 3}, r"unknown key it\.around\.sides"),
+        (3, r"it\.around must be a mapping"),
+    ):
+        with pytest.raises(InputError, match=words):
+            resolve(table, Part("frame", around=around), "it")
 
 
 def test_a_part_is_a_value():

@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from speakervlad.audio.reading import write_audio
+from speakervlad.audio.writing import write_audio
 from speakervlad.cli.console import notes, track
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.corpus.work import map_parallel

@@ -5,7 +5,7 @@ class_means.py ENCODER train.csv E.npz --speeds 1 0.9 1.1 --out FOLDER
 Weight imprinting (Qi et al. 2018, https://arxiv.org/abs/1712.07136): an encoder whose classifier
 is lost, or that meets new speakers, goes on from there with ``init_from`` and ``init_classifier``.
 ``E.npz`` holds the encoder's embeddings at speed 1, as ``embed`` makes them. At the other speeds
-``--take`` utterances are embedded, and the rest is foretold from speed 1 as in ``targets.py``.
+``--take`` utterances are embedded, and the rest is predicted from speed 1 as in ``targets.py``.
 """
 
 import argparse
@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import soxr
 import torch
-from targets import foretold, rows_of, speaker_means, unit
+from targets import predicted, rows_of, speaker_means, unit
 
 from speakervlad.audio.reading import read_audio
-from speakervlad.config import ENCODER_CONFIG_NAME
-from speakervlad.encoder.encoder import Embedder, load_encoder
-from speakervlad.models.folder import WEIGHTS_NAME, save_classifier
+from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
+from speakervlad.encoder.encoder import Encoder, load_encoder
+from speakervlad.models.folder import save_classifier
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest
@@ -51,7 +51,7 @@ def main() -> None:
         vectors = plain
         if speed != 1:
             sample = Embeddings(names[rows], embed(embedder, manifest, rows, speed))
-            vectors = foretold(plain, names, sample)
+            vectors = predicted(plain, names, sample)
         means.append(LENGTH * unit(speaker_means(vectors, speakers)))
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in (ENCODER_CONFIG_NAME, WEIGHTS_NAME):
@@ -59,7 +59,7 @@ def main() -> None:
     save_classifier(arguments.out, torch.from_numpy(np.concatenate(means)).float())
 
 
-def embed(embedder: Embedder, manifest: Manifest, rows: np.ndarray, speed: float) -> np.ndarray:
+def embed(embedder: Encoder, manifest: Manifest, rows: np.ndarray, speed: float) -> np.ndarray:
     """Embeddings (rows, dim) of these utterances, played at a speed."""
     waveforms = (read_audio(manifest.path(row)) for row in rows.tolist())
     played = (soxr.resample(each, SAMPLE_RATE * speed, SAMPLE_RATE) for each in waveforms)

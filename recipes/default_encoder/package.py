@@ -16,15 +16,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from speakervlad.audio.reading import read_audio
-from speakervlad.config import ENCODER_CONFIG_NAME
+from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
 from speakervlad.corpus.work import map_parallel
-from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.export import export_onnx
+from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
-from speakervlad.models.folder import WEIGHTS_NAME
-from speakervlad.scoring.decision import learn_calibration, learn_thresholds
 from speakervlad.scoring.judge import judge
 from speakervlad.scoring.lists import Trials, read_trials
 from speakervlad.scoring.metrics import VerificationReport, verification_report
@@ -34,6 +32,7 @@ from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest
 from speakervlad.tables.names import required_rows
 from speakervlad.verification.listed import save_decisions
+from speakervlad.verification.thresholds import learn_calibration, learn_thresholds
 
 SECONDS = (1.0, 2.0, 3.0, 5.0)
 WHOLE, HELD, QUIET = "whole", "held", "quiet"
@@ -133,7 +132,7 @@ def embed_one(folder: Path, job: Job) -> np.ndarray:
 
 
 @cache
-def embedder_of(folder: Path) -> Embedder:
+def embedder_of(folder: Path) -> Encoder:
     """The encoder, loaded once a process."""
     return load_encoder(folder, device="cpu", backend="onnxruntime")
 

@@ -3,7 +3,7 @@
 targets.py E-1.0.npz MANIFEST OUT.npz [--like SAMPLE.npz] [--towards OWN.npz]
 
 - ``--like``: the teacher's embeddings of some utterances at another speed. Those of all are then
-  foretold by ridge regression from the ones at speed 1 (cosine around the mean, of utterances that
+  predicted by ridge regression from the ones at speed 1 (cosine around the mean, of utterances that
   took no part: 0.83 at 0.9, 0.85 at 1.1), at a tenth of the time.
 - Every corpus, and every language of Common Voice, is centred on the mean of its speakers, shrunk
   towards the mean of all by n / (n + 20): what the teacher knows of the channel is not taught.
@@ -44,7 +44,7 @@ def main() -> None:
     plain = unit(rows_of(Embeddings.load(arguments.embeddings), names))
     targets = base = prepared(plain, groups, speakers, arguments.speaker_share)
     if arguments.like:
-        other = foretold(plain, names, Embeddings.load(arguments.like))
+        other = predicted(plain, names, Embeddings.load(arguments.like))
         targets = prepared(other, groups, speakers, arguments.speaker_share)
     if arguments.towards:
         targets = targets @ turn(base, names, Embeddings.load(arguments.towards))
@@ -68,7 +68,7 @@ def rows_of(embeddings: Embeddings, names: np.ndarray) -> np.ndarray:
     return embeddings.vectors[[places[name] for name in names.tolist()]].astype(np.float64)
 
 
-def foretold(vectors: np.ndarray, names: np.ndarray, sample: Embeddings) -> np.ndarray:
+def predicted(vectors: np.ndarray, names: np.ndarray, sample: Embeddings) -> np.ndarray:
     """Unit vectors at the sample's speed, of all utterances."""
     inside = np.isin(names, sample.ids)
     known, wanted = vectors[inside], unit(rows_of(sample, names[inside]))

@@ -18,7 +18,8 @@ import numpy as np
 import typer
 from scipy.signal import fftconvolve
 
-from speakervlad.audio.reading import read_audio, write_audio
+from speakervlad.audio.reading import read_audio
+from speakervlad.audio.writing import write_audio
 from speakervlad.diarization.turns import Turn, Turns, write_turns
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.manifest import Manifest

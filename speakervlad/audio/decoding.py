@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import soundfile
 
+from speakervlad.audio.quality import STEP
 from speakervlad.errors import InputError
 
 # Of a file that is read in order, times channels; some seconds.
@@ -26,8 +27,7 @@ BLOCK_FRAMES = 1 << 18
 MAX_SECONDS = 24 * 3600
 # Telephones have 8 kHz, studios 192; a header that says 50 Hz would make hours of a few kilobytes.
 MIN_RATE, MAX_RATE = 2000, 1_000_000
-# The smallest step of 16 bits relative to full scale, and of coarser coders.
-STEP = 2.0**-15
+# The smallest step of coders that are coarser than 16 bits, relative to full scale.
 STEPS = {"PCM_S8": 2.0**-7, "PCM_U8": 2.0**-7, "ULAW": 2.0**-12, "ALAW": 2.0**-12}
 # Where libsndfile finds any sample exactly: it misses some in PAF, SDS, Vorbis and Opus.
 SOUGHT = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC")

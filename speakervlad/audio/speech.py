@@ -8,7 +8,7 @@ beginning, in blocks of one size, so how its samples arrive changes nothing.
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -121,6 +121,40 @@ def speech_spans(
     for block in blocks:
         yield from finder.add(block)
     yield from finder.finish()
+
+
+class Speech(NamedTuple):
+    """Where somebody speaks in a recording.
+
+    Attributes:
+        spans: int64 (segments, 2), first sample of each and the one behind its last; sorted, apart.
+        num_samples: of the recording.
+    """
+
+    spans: np.ndarray
+    num_samples: int
+
+    @property
+    def segments(self) -> np.ndarray:
+        """float64 (segments, 2), begin and end of each in seconds."""
+        return self.spans.astype(np.float64) / SAMPLE_RATE
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the recording."""
+        return self.num_samples / SAMPLE_RATE
+
+    @property
+    def spoken_seconds(self) -> float:
+        """How long somebody speaks."""
+        return float((self.segments[:, 1] - self.segments[:, 0]).sum())
+
+
+def find_spans(blocks: Iterable[np.ndarray]) -> Speech:
+    """Where somebody speaks in float32 samples (samples,) at 16 kHz that follow one another."""
+    finder = SpeechFinder()
+    spans = list(speech_spans(blocks, finder))
+    return Speech(np.array(spans, np.int64).reshape(-1, 2), finder.num_samples)
 
 
 def spoken_blocks(blocks: Iterable[np.ndarray], spans: Iterable[Span]) -> Iterator[np.ndarray]:

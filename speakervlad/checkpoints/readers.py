@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speakervlad.checkpoints.campplus import SpeakerLabCAMPPlus, WeSpeakerCAMPPlus
+from speakervlad.checkpoints.ecapa import SpeechBrainECAPA
 from speakervlad.checkpoints.keras import KerasReader
 from speakervlad.checkpoints.reader import Converted, Reader, write_folder
 from speakervlad.errors import InputError, did_you_mean
@@ -13,6 +14,7 @@ READERS: dict[str, type[Reader]] = {
     "keras": KerasReader,
     "3d-speaker": SpeakerLabCAMPPlus,
     "wespeaker": WeSpeakerCAMPPlus,
+    "speechbrain": SpeechBrainECAPA,
 }
 
 

@@ -46,7 +46,7 @@ def calibrate_encoder(
 
 def describe(learnt: "Learnt") -> list[str]:
     """What was learnt, and where it is."""
-    from speakervlad.encoder.card import TOLD_RATES
+    from speakervlad.verification.known import TOLD_RATES
 
     thresholds, calibration = learnt.thresholds, learnt.calibration
     counts = f"{calibration.num_target} target and {calibration.num_nontarget} impostor trials"

@@ -80,6 +80,7 @@ def diarize(
 
     Example: speakervlad diarize meeting.wav --out turns --srt
     """
+    from speakervlad.audio.recording import Recording
     from speakervlad.diarization.diarize import diarize as find_turns
     from speakervlad.diarization.turns import FORMS, write_turns
     from speakervlad.encoder.encoder import load_encoder
@@ -103,11 +104,14 @@ def diarize(
         min_seconds=min_seconds,
         store=people,
         fpir=fpir,
-        channel=channel,
         separate=channels is Channels.SEPARATE,
         overlap=overlap,
     )
-    for path, turns in answers(files, "diarizing", find, max_bad=max_bad, bad_list=bad_list):
+
+    def turns_of(path: Path) -> "Turns":
+        return find(Recording(path, channel=channel))
+
+    for path, turns in answers(files, "diarizing", turns_of, max_bad=max_bad, bad_list=bad_list):
         for form in forms:
             write_turns(out / f"{path.stem}{FORMS[form].suffix}", turns, form)
         console.print(f"{path}: {describe(turns)}")
@@ -195,7 +199,7 @@ def der(
         import json
 
         figures = {name: found.figures for name, found in errors.items()}
-        console.print(json.dumps({"recordings": figures, "all": in_all.figures}, indent=1))
+        typer.echo(json.dumps({"recordings": figures, "all": in_all.figures}, indent=1))
         return
     print_errors([*errors.items(), ("all", in_all)] if len(errors) > 1 else list(errors.items()))
 

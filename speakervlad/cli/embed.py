@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from speakervlad.corpus.inputs import Recordings
-    from speakervlad.encoder.encoder import Embedded, Windows
+    from speakervlad.encoder.encoder import Embedded
     from speakervlad.encoder.shares import Tolerate
+    from speakervlad.encoder.windows import Windows
     from speakervlad.tables.embeddings import Embeddings
 
 
@@ -73,15 +74,15 @@ def embed(
     windows = windows_of(window, hop)
     check_table(out)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
-    recordings = find_recordings(inputs, root)
+    found = find_recordings(inputs, root)
+    recordings = replace(found, channel=channel, speech_only=speech_only)
     with hold_output(out, share):
         parts = open_parts(
             out,
             embedder,
             precision=precision,
             windows=windows,
-            speech_only=speech_only,
-            channel=channel,
+            recordings=recordings,
         )
         began = time.perf_counter()
         items = embed_in_parts(
@@ -91,8 +92,6 @@ def embed(
             share=share,
             since=started,
             windows=windows,
-            speech_only=speech_only,
-            channel=channel,
             tolerate=tolerance(max_bad, bad_list, inputs[0]),
             track=track_audio,
         )
@@ -132,7 +131,7 @@ def windows_of(length: float | None, hop: float | None) -> "Windows | None":
     Raises:
         InputError: a hop without windows.
     """
-    from speakervlad.encoder.encoder import Windows
+    from speakervlad.encoder.windows import Windows
 
     if length is None and hop is not None:
         raise InputError("--hop goes with --window.")

@@ -26,7 +26,7 @@ from speakervlad.errors import InputError
 from speakervlad.files import STANDARD_OUTPUT, atomic_path, check_writable
 
 if TYPE_CHECKING:
-    from speakervlad.encoder.encoder import Embedder
+    from speakervlad.encoder.encoder import Encoder
     from speakervlad.scoring.lists import Trials
     from speakervlad.tables.embeddings import Embeddings
 
@@ -113,7 +113,7 @@ def check_sources(
         )
 
 
-def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddings":
+def embed_trials(pairs: "Trials", root: Path, embedder: "Encoder") -> "Embeddings":
     """Embeddings of the recordings that a trial list names."""
     import numpy as np
 
@@ -205,11 +205,12 @@ def decision_threshold(
         if far is not None:
             raise InputError("--far goes with --encoder, whose threshold for that rate is taken.")
         return threshold
-    from speakervlad.encoder.card import find_encoder, read_threshold
-    from speakervlad.encoder.runtimes import OnnxBackend
+    from speakervlad.encoder.location import find_encoder
+    from speakervlad.encoder.runtimes import exported_notes
+    from speakervlad.verification.known import read_threshold
 
     path = find_encoder(encoder)
-    return read_threshold(path, OnnxBackend(path).notes if path.is_file() else {}, far)
+    return read_threshold(path, exported_notes(path), far)
 
 
 def compare(

@@ -39,8 +39,8 @@ def export(
     """
     require("torch", "train", "export")
     require("onnx", "export", "export")
-    from speakervlad.encoder.card import find_encoder
     from speakervlad.encoder.export import CHECK_SECONDS, export_onnx
+    from speakervlad.encoder.location import find_encoder
     from speakervlad.files import check_writable
 
     if out.suffix != ".onnx":

@@ -19,7 +19,7 @@ from speakervlad.cli.options import (
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.encoder.encoder import Embedder
+    from speakervlad.encoder.encoder import Encoder
     from speakervlad.people.matching import Identification
     from speakervlad.people.people import PeopleStore
     from speakervlad.people.records import Person
@@ -59,17 +59,19 @@ def add(
 
     Example: speakervlad people add "Ada Lovelace" ada1.wav ada2.wav
     """
+    from speakervlad.audio.recording import Recording
     from speakervlad.encoder.encoder import load_encoder
 
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     with open_people(store, embedder, create=True) as people:
         done = people.add(
             name,
-            find_files(inputs),
+            [
+                Recording(path, channel=channel, speech_only=speech_only)
+                for path in find_files(inputs)
+            ],
             note=note,
             again=again,
-            speech_only=speech_only,
-            channel=channel,
             track=track,
         )
     for known in done.known:
@@ -191,8 +193,8 @@ def cohort(
     """
     import numpy as np
 
-    from speakervlad.encoder.card import companion, find_encoder
     from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.encoder.location import companion, find_encoder
     from speakervlad.people.cohort import COHORT_NAME, make_cohort
     from speakervlad.tables.embeddings import load_embeddings
     from speakervlad.tables.manifest import Manifest
@@ -230,6 +232,7 @@ def identify(
 
     Example: speakervlad identify call.wav
     """
+    from speakervlad.audio.recording import Recording
     from speakervlad.encoder.encoder import load_encoder
 
     files = find_files(inputs)
@@ -239,9 +242,8 @@ def identify(
         people.threshold(fpir)
         for path in track(files, "identifying", len(files)):
             try:
-                (answer,) = people.identify(
-                    [path], fpir=fpir, top=top, speech_only=speech_only, channel=channel
-                )
+                recording = Recording(path, channel=channel, speech_only=speech_only)
+                (answer,) = people.identify([recording], fpir=fpir, top=top)
             except InputError as error:
                 failures.append(error)
                 errors.print(f"error: {error}")
@@ -255,7 +257,7 @@ def identify(
 
 def open_people(
     store: str | None,
-    encoder: "Path | Embedder" = DEFAULT_ENCODER,
+    encoder: "Path | Encoder" = DEFAULT_ENCODER,
     *,
     create: bool = False,
 ) -> "PeopleStore":

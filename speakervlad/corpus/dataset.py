@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from speakervlad.audio.reading import Level, read_audio, speech_blocks
+from speakervlad.audio.quality import Level
+from speakervlad.audio.reading import read_audio, speech_blocks
 from speakervlad.errors import InputError
 from speakervlad.tables.manifest import Manifest
 

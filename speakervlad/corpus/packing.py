@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.reading import audio_blocks, to_int16
+from speakervlad.audio.reading import audio_blocks
+from speakervlad.audio.writing import to_int16
 from speakervlad.corpus.work import BadFile, Work
 from speakervlad.errors import InputError
 from speakervlad.files import alone_in, atomic_path, parse_json, remove_stale

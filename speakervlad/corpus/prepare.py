@@ -9,18 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.reading import (
-    QUIET,
-    Level,
-    audio_blocks,
-    counted_length,
-    is_band_limited,
-    read_audio,
-    speech_blocks,
-    to_int16,
-    write_audio,
-)
+from speakervlad.audio.quality import QUIET, Level, is_band_limited
+from speakervlad.audio.reading import audio_blocks, counted_length, read_audio, speech_blocks
 from speakervlad.audio.speech import SpeechFinder, check_spoken, speech_spans, spoken_blocks
+from speakervlad.audio.writing import to_int16, write_audio
 from speakervlad.corpus.layouts import LAYOUTS, Rows, audio_below
 from speakervlad.corpus.work import BadFile, Work
 from speakervlad.errors import InputError, did_you_mean, first_few

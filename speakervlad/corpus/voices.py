@@ -14,7 +14,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 
-from speakervlad.audio.reading import write_audio
+from speakervlad.audio.writing import write_audio
 from speakervlad.corpus.work import map_parallel
 from speakervlad.files import check_writable
 from speakervlad.progress import Track, silent

@@ -1,13 +1,12 @@
 """The speech of a recording in small cells, whose pooling sums add up to whatever is asked for."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from speakervlad.audio.recording import SampleWave, SpeechWave
+from speakervlad.audio.waves import SampleWave, SpeechWave
 from speakervlad.diarization.talk import Talk, runs
 from speakervlad.encoder.frames import CHUNK_SECONDS, FrameEncoder
 from speakervlad.models.sums import PoolingSums
@@ -20,8 +19,8 @@ CELL, PIECE = 0.16, 10.0
 HEARD_CHANGE = 0.5
 # Rows that are multiplied at once.
 BLOCK = 512
-
-Shapes = tuple[tuple[int, ...] | None, ...]
+# Largest number of a row in float16, so that the least ones keep their digits.
+FULL_SCALE = 32768.0
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,9 @@ class SpeechCells:
         encoder: what the frames were computed by.
         plan: the cells.
         sizes: int (cells,), frames in each; a short one may have none.
-        moments: float16 (cells, moments): weight, first and second moments of each, one behind
-            the other, as ``PoolingSums`` has them; 40 MB for an hour of speech with 512 channels.
+        moments: float16 (cells, numbers): ``PoolingSums.row`` of each.
         scales: float32 (cells,), which the moments are to be multiplied with.
-        shapes: of the three moments; None for one that the pooling does without.
+        sums: of some frames, as a pattern for the others; None without any.
     """
 
     encoder: FrameEncoder
@@ -108,7 +106,7 @@ class SpeechCells:
     sizes: np.ndarray
     moments: np.ndarray
     scales: np.ndarray
-    shapes: Shapes
+    sums: PoolingSums | None
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -198,18 +196,10 @@ class SpeechCells:
     def _finish(self, rows: np.ndarray) -> np.ndarray:
         """Unit vectors of rows of moments; zeros of rows without frames."""
         found = np.zeros((len(rows), self.encoder.ends.dim), np.float32)
-        sizes = [0 if shape is None else math.prod(shape) for shape in self.shapes]
-        heard = rows[:, : sizes[0]].any(axis=1)
-        if not heard.any():
-            return found
-        parts = np.split(rows[heard], np.cumsum(sizes)[:-1], axis=1)
-        weight, first, second = (
-            None if shape is None else part.reshape(-1, *shape)
-            for part, shape in zip(parts, self.shapes, strict=True)
-        )
-        found[heard] = self.encoder.finish(
-            PoolingSums(self.encoder.ends.pooling, weight, first, second)
-        )
+        heard = rows[:, 0] > 0
+        if heard.any():
+            assert self.sums is not None
+            found[heard] = self.encoder.finish(self.sums.of_rows(rows[heard]))
         return found
 
 
@@ -234,7 +224,7 @@ def speech_cells(
             part = None if weights is None else weights[:, first:stop]
             sums = PoolingSums.empty(encoder.ends.pooling).add(frames[:, first:stop], part)
             found.add(cell, sums)
-    return SpeechCells(encoder, plan, found.sizes, found.moments, found.scales, found.shapes)
+    return SpeechCells(encoder, plan, found.sizes, found.moments, found.scales, found.sums)
 
 
 class _Rows:
@@ -243,18 +233,17 @@ class _Rows:
     def __init__(self, count: int) -> None:
         self.sizes, self.scales = np.zeros(count, int), np.zeros(count, np.float32)
         self.moments = np.zeros((count, 0), np.float16)
-        self.shapes: Shapes = ()
+        self.sums: PoolingSums | None = None
 
     def add(self, cell: int, sums: PoolingSums) -> None:
         """More frames of a cell."""
-        parts = (sums.weight, sums.first, sums.second)
-        row = np.concatenate([part.ravel() for part in parts if part is not None])
-        if not self.shapes:
-            self.shapes = tuple(None if part is None else part.shape for part in parts)
+        row = sums.row()
+        if self.sums is None:
+            self.sums = sums
             self.moments = np.zeros((len(self.sizes), len(row)), np.float16)
         if self.sizes[cell]:
             row = row + self.scales[cell] * self.moments[cell]
-        self.scales[cell] = np.abs(row).max()
+        self.scales[cell] = np.abs(row).max() / FULL_SCALE
         self.moments[cell] = row / self.scales[cell]
         self.sizes[cell] += sums.num_frames
 

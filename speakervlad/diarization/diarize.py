@@ -6,23 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speakervlad.audio.reading import audio_info, counted_blocks
-from speakervlad.audio.recording import (
-    Audio,
-    SpeechWave,
-    blocks_of,
-    name_of,
-    open_wave,
-    split_channel,
-)
-from speakervlad.audio.segmentation import find_speech
+from speakervlad.audio.reading import audio_info
+from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
+from speakervlad.audio.waves import SpeechWave
 from speakervlad.diarization.cells import Plan, SpeechCells, plan_cells, speech_cells
 from speakervlad.diarization.clustering import Limits
 from speakervlad.diarization.overlap import second_speakers
 from speakervlad.diarization.speakers import speakers_of_cells
 from speakervlad.diarization.talk import Talk, listen
 from speakervlad.diarization.turns import Turn, Turns
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.errors import InputError
 from speakervlad.extras import require
 from speakervlad.progress import Track, silent
@@ -38,18 +31,17 @@ STRANGERS, ALIKE = 0.0002, 0.78
 PAUSE = 0.5
 
 
+@takes_old_options
 def diarize(
-    audio: Audio,
+    audio: AudioLike,
     *,
-    encoder: Embedder | None = None,
+    encoder: Encoder | None = None,
     speakers: int | None = None,
     min_speakers: int = 1,
     max_speakers: int = 20,
     min_seconds: float = 2.0,
     store: "PeopleStore | None" = None,
     fpir: float = 0.01,
-    channel: int | None = None,
-    sample_rate: float = SAMPLE_RATE,
     separate: bool = False,
     overlap: bool = True,
     method: str = "spectral",
@@ -58,7 +50,7 @@ def diarize(
     """Find who speaks when. The same recording gives the same turns, every time.
 
     Args:
-        audio: as for ``Embedder.embed``; hours of it are read piece by piece.
+        audio: as for ``Encoder.embed``; hours of it are read piece by piece.
         encoder: makes the vectors; the one that ships by default.
         speakers: how many there are, if that is known.
         min_speakers: else, at least so many.
@@ -67,8 +59,6 @@ def diarize(
         store: of people: speakers whom it knows get their names (two who are the same person
             become one), others ``speaker 1`` and so on, in the order of their first turns.
         fpir: share of speakers unknown to the store who may get a name of it.
-        channel: of a file with several; their mean by default.
-        sample_rate: of samples, in Hz; files know their own.
         separate: take each channel of a file for one speaker, as calls are recorded.
         overlap: whether two may speak at once; else the one who goes on or comes does.
         method: ``spectral`` or ``agglomerative`` clustering.
@@ -85,19 +75,17 @@ def diarize(
     limits = Limits(speakers or min_speakers, speakers or max_speakers, min_seconds)
     encoder = encoder or load_encoder()
     if separate:
-        return _by_channel(audio, encoder, store, fpir, track)
+        return _by_channel(Recording.of(audio), encoder, store, fpir, track)
     require("scipy", "diarization", "diarization")
     require("sklearn", "diarization", "diarization")
-    # A file object can be read once only.
-    read = getattr(audio, "read", None)
-    source: Audio = audio if read is None else read()
-    talk, turns = _listen(source, channel, sample_rate, track)
+    recording = Recording.of(audio)
+    talk, turns = _listen(recording, track)
     plan = plan_cells(talk)
     if not len(plan):
         return turns
     _check_enough(turns.recording, plan, limits)
-    wave = open_wave(source, channel, sample_rate=sample_rate)
-    cells = speech_cells(encoder.frames, SpeechWave(wave, plan.spans().tolist()), plan, track)
+    speech = SpeechWave(recording.whole, plan.spans())
+    cells = speech_cells(encoder.frames, speech, plan, track)
     labels = speakers_of_cells(cells, limits, _alike(encoder), method)
     names = _names(cells, labels, store, fpir)
     said = turns_of(plan, labels, names)
@@ -106,15 +94,14 @@ def diarize(
     return replace(turns, turns=said).joined(PAUSE)
 
 
-def _listen(
-    audio: Audio, channel: int | None, sample_rate: float, track: Track
-) -> tuple[Talk, Turns]:
+def _listen(recording: Recording, track: Track) -> tuple[Talk, Turns]:
     """What was heard, and the recording without turns."""
-    counted = counted_blocks(split_channel(audio)[0]) if isinstance(audio, str | Path) else None
-    talk = listen(track(blocks_of(audio, channel, sample_rate=sample_rate), "searching", counted))
+    recording.decode()
+    blocks, count = recording.counted_blocks()
+    talk = listen(track(blocks, "searching", count))
     if not talk.local.num_samples:
-        raise InputError(f"{name_of(audio)}: holds no samples.")
-    return talk, Turns(Path(name_of(audio)).stem, (), talk.local.num_samples / SAMPLE_RATE)
+        raise InputError(f"{recording.name}: holds no samples.")
+    return talk, Turns(Path(recording.name).stem, (), talk.local.num_samples / SAMPLE_RATE)
 
 
 def _check_enough(recording: str, plan: Plan, limits: Limits) -> None:
@@ -126,7 +113,7 @@ def _check_enough(recording: str, plan: Plan, limits: Limits) -> None:
         )
 
 
-def _alike(encoder: Embedder) -> float:
+def _alike(encoder: Encoder) -> float:
     """The cosine that hardly any strangers reach, if the encoder states it."""
     known = encoder.thresholds
     return ALIKE if known is None else known.false_accept_rate.get(STRANGERS, ALIKE)
@@ -167,19 +154,26 @@ def turns_of(plan: Plan, labels: np.ndarray, names: dict[int, str]) -> tuple[Tur
 
 
 def _by_channel(
-    audio: Audio, encoder: Embedder, store: "PeopleStore | None", fpir: float, track: Track
+    recording: Recording,
+    encoder: Encoder,
+    store: "PeopleStore | None",
+    fpir: float,
+    track: Track,
 ) -> Turns:
     """The speech of each channel as one speaker's."""
-    if not isinstance(audio, str | Path):
+    path = recording.path
+    if path is None:
         raise InputError("audio: separate channels are taken from a file. Give its path.")
-    count = audio_info(audio).num_channels
-    turns = Turns(Path(audio).stem)
+    count = audio_info(path).num_channels
+    turns = Turns(path.stem)
     for channel in range(count):
-        found = find_speech(audio, channel=channel, track=track)
+        one = Recording(path, channel=channel, speech_only=True)
+        if store is not None:
+            one.decode()
+        found = one.find_speech(track)
         name = f"speaker {channel + 1}"
-        if store is not None and len(found.segments):
-            speech = open_wave(audio, channel, speech_only=True)
-            vector = encoder.finish(encoder.frames.sums(speech))
+        if store is not None and len(found.spans):
+            vector = encoder.embed(one)
             name = store.match(vector[None], fpir=fpir, top=1)[0].name or name
         said = (Turn(round(a, 3), round(b, 3), name) for a, b in found.segments.tolist())
         turns = replace(turns, turns=(*turns.turns, *said), seconds=found.seconds)

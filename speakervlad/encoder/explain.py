@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speakervlad.audio.recording import Audio, open_wave
-from speakervlad.encoder.encoder import Embedder
+from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.errors import InputError, check_range
 from speakervlad.figures import COLOURS, new_figure
 from speakervlad.models.frontend import FrontEnd
@@ -85,26 +85,23 @@ class Explanation:
         }
 
 
-def explain(
-    encoder: Embedder, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
-) -> Explanation:
+@takes_old_options
+def explain(encoder: Encoder, audio: AudioLike) -> Explanation:
     """The weight of every cluster and ghost over time, and the spectrogram above it.
 
     Args:
         encoder: one that pools by VLAD.
         audio: as ``encoder.embed`` takes it, of 10 minutes at most.
-        channel: of a file with several; their mean by default.
-        sample_rate: of samples, in Hz; files know their own.
 
     Raises:
         InputError: as ``encoder.embed``, the recording is longer, or the encoder has no clusters.
     """
-    encoder.check_clusters()
-    samples = samples_of(audio, channel=channel, sample_rate=sample_rate)
+    clusters = encoder.check_clusters()
+    samples = samples_of(audio)
     shares = encoder.assignments(samples)
     return Explanation(
         shares,
-        encoder.backend.ends.pooling.num_clusters,
+        clusters.count,
         encoder.backend.ends.grid.times(shares.shape[1]),
         spectrogram_of(samples),
         len(samples) / SAMPLE_RATE,
@@ -117,15 +114,14 @@ def spectrogram_of(samples: np.ndarray) -> np.ndarray:
     return (levels - levels.max()).astype(np.float32)
 
 
-def samples_of(
-    audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
-) -> np.ndarray:
+@takes_old_options
+def samples_of(audio: AudioLike) -> np.ndarray:
     """All samples at 16 kHz of a recording that is short enough to be drawn.
 
     Raises:
         InputError: it cannot be read, or is longer than 10 minutes.
     """
-    wave = open_wave(audio, channel, sample_rate=sample_rate)
+    wave = Recording.of(audio).wave
     if wave.num_samples > MAX_SECONDS * SAMPLE_RATE:
         raise InputError(
             f"{wave.num_samples / SAMPLE_RATE:.0f} s of audio: at most {MAX_SECONDS} s are "
@@ -134,15 +130,16 @@ def samples_of(
     return wave.read(0, wave.num_samples)
 
 
-def contributions(encoder: Embedder, one: PoolingSums, other: PoolingSums) -> np.ndarray:
+def contributions(encoder: Encoder, one: PoolingSums, other: PoolingSums) -> np.ndarray:
     """What every cluster adds to the cosine of two recordings.
 
     Before its length is divided out, an embedding is a sum over the clusters, ``u = r + sum_k
     P_k v_k``, with the pooled vector v, the columns P_k of the projection that cluster k meets, and
     a rest r that all recordings share: the bias, less the mean of the training embeddings where the
-    encoder subtracts it. So the cosine is a sum of products of two terms, one from either side; a
-    product of different terms is shared equally between them, as Shapley values are. Where a ReLU
-    follows the projection, P_k is what it lets through in the recording at hand.
+    encoder subtracts it. What a layer beside the clusters gives is in the rest, too. So the cosine
+    is a sum of products of two terms, one from either side; a product of different terms is shared
+    equally between them, as Shapley values are. Where a ReLU follows the projection, P_k is what it
+    lets through in the recording at hand.
 
     The terms of the clusters are not centred: what they have in common with an average recording is
     in them, and taken away in the rest. Compare a cluster's number between pairs of recordings
@@ -167,16 +164,18 @@ def contributions(encoder: Embedder, one: PoolingSums, other: PoolingSums) -> np
     return halves / (2 * lengths[0] * lengths[1])
 
 
-def _terms(encoder: Embedder, sums: PoolingSums) -> np.ndarray:
+def _terms(encoder: Encoder, sums: PoolingSums) -> np.ndarray:
     """float64 (clusters + 1, dim): what adds up to an embedding before its length is 1."""
-    projection = encoder.backend.ends.projection
-    pooled = sums.finish().astype(np.float64).reshape(sums.pooling.num_clusters, -1)
-    weight = projection.weight.astype(np.float64).reshape(len(projection.weight), *pooled.shape)
+    projection, clusters = encoder.backend.ends.projection, encoder.check_clusters()
+    whole, matrix = sums.finish().astype(np.float64), projection.weight.astype(np.float64)
+    pooled = whole[clusters.columns].reshape(clusters.count, -1)
+    weight = matrix[:, clusters.columns].reshape(len(matrix), *pooled.shape)
     terms = np.einsum("ekd,kd->ke", weight, pooled)
+    beside = matrix @ whole - terms.sum(axis=0) + projection.bias
     passed = np.ones(len(projection.bias))
     if projection.relu:
-        passed = (terms.sum(axis=0) + projection.bias > 0).astype(np.float64)
-    rest = passed * projection.bias - projection.mean
+        passed = (terms.sum(axis=0) + beside > 0).astype(np.float64)
+    rest = passed * beside - projection.mean
     return np.vstack([passed * terms, rest]) * projection.scale
 
 

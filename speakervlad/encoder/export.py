@@ -13,10 +13,10 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from speakervlad.audio.recording import SampleWave
+from speakervlad.audio.waves import SampleWave
 from speakervlad.config import encoder_values
-from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.encoder.frames import Ends, FrameEncoder
+from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.encoder.network import Network
 from speakervlad.encoder.runtimes import (
     FORMAT,

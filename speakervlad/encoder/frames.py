@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from speakervlad.audio.recording import MirroredWave, SampleWave, Wave
+from speakervlad.audio.waves import MirroredWave, SampleWave, Wave
 from speakervlad.files import parse_json
 from speakervlad.models.frontend import (
     Framing,
@@ -186,9 +186,9 @@ class Ends:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays, by the names under which ``from_notes`` takes them."""
-        projection, centers = self.projection, self.pooling.centers
+        projection = self.projection
         return {
-            **({} if centers is None else {"centers": centers}),
+            **self.pooling.arrays(),
             "projection_weight": projection.weight,
             "projection_bias": projection.bias,
             "projection_mean": projection.mean,
@@ -244,9 +244,20 @@ class FrameEncoder:
             total = total.merge(other)
         return self.finish(total)
 
-    def sums(self, wave: Wave) -> PoolingSums:
-        """The sums of a recording, to merge with those of others or to finish."""
-        return self._sums_of(wave, mirror=self.ends.front_end.mirror)
+    def sums(self, wave: Wave, weights: list[np.ndarray] | None = None) -> PoolingSums:
+        """The sums of a recording, to merge with those of others or to finish.
+
+        Args:
+            wave: the recording.
+            weights: where to add those of its frames too, (rows, frames) chunk by chunk.
+        """
+        return self._sums_of(wave, weights, mirror=self.ends.front_end.mirror)
+
+    def weights(self, wave: Wave) -> np.ndarray:
+        """The weights (rows, frames) of all frames of a recording, which is not mirrored."""
+        parts: list[np.ndarray] = []
+        self._sums_of(wave, parts, mirror=False)
+        return np.concatenate(parts, axis=1)
 
     def finish(self, sums: PoolingSums) -> np.ndarray:
         """Unit vector (dim,) of all frames of some sums."""
@@ -298,10 +309,14 @@ class FrameEncoder:
             kept = slice(chunk.first, chunk.last)
             yield frames[:, kept], None if weights is None else weights[:, kept]
 
-    def _sums_of(self, wave: Wave, *, mirror: bool) -> PoolingSums:
+    def _sums_of(
+        self, wave: Wave, parts: list[np.ndarray] | None = None, *, mirror: bool
+    ) -> PoolingSums:
         total = PoolingSums.empty(self.ends.pooling)
         for frames, weights in self.frames(wave, mirror=mirror):
             total = total.add(frames, weights)
+            if parts is not None and weights is not None:
+                parts.append(weights)
         return total
 
     def _frames_of(self, spans: np.ndarray, num_samples: int) -> np.ndarray:

@@ -37,7 +37,8 @@ class Network(nn.Module):
         frames = self.descriptors(feature_map)
         guide = feature_map.flatten(1, 2) if self.pooling.guided else None
         guide = None if guide is None else at_least_float32(guide)
-        return frames, self.pooling.weights(at_least_float32(frames), guide)
+        weights = self.pooling.weights(at_least_float32(frames), guide)
+        return self.pooling.moments_of(frames, guide), weights
 
     def in_precision(self, dtype: torch.dtype) -> Self:
         """The trunk and descriptors in another type, channels last; the weights in float32."""

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.recording import SampleWave
+from speakervlad.audio.waves import SampleWave
+from speakervlad.config import WEIGHTS_NAME
 from speakervlad.encoder.frames import Describe, Ends, FrameEncoder
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.extras import require
@@ -35,7 +36,6 @@ AUTO = "auto"
 GRAPH_NAME = "model.onnx"
 # A graph without weights: they are those of the encoder folder that it lies in.
 SHARING_GRAPH_NAME = "graph.onnx"
-WEIGHTS_NAME = "model.safetensors"
 FORMAT_FAMILY = "speakervlad-encoder-"
 FORMAT = f"{FORMAT_FAMILY}3"
 INPUT, FRAMES, WEIGHTS = "spectrogram", "frames", "weights"
@@ -470,6 +470,15 @@ def _refusal(source: Source, device: str, precision: str, name: str) -> str | No
 
 def _others(name: str) -> str:
     return " or ".join(other for other in BACKENDS if other != name)
+
+
+def exported_notes(path: Path) -> dict[str, str]:
+    """What an exported file carries besides its network; nothing of a folder.
+
+    Raises:
+        InputError: no file that ``export`` wrote.
+    """
+    return OnnxBackend(path).notes if path.is_file() else {}
 
 
 def _has_gpu() -> bool:

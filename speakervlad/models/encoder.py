@@ -37,7 +37,7 @@ class RowMean(nn.Module):
         return feature_map.mean(dim=2)
 
 
-class Projection(nn.Module):
+class EmbeddingLayer(nn.Module):
     """Pooled vector to embedding.
 
     Args:
@@ -73,7 +73,7 @@ class SpeakerEncoder(nn.Module):
         trunk: Trunk,
         descriptors: ColumnDescriptors | RowMean,
         pooling: Pooling,
-        projection: Projection,
+        projection: EmbeddingLayer,
     ) -> None:
         super().__init__()
         self.front_end = front_end
@@ -93,6 +93,11 @@ class SpeakerEncoder(nn.Module):
         frames, guide = self.frames(waveforms, keep)
         return self.projection(self.pooling(frames, guide))
 
+    def embed_map(self, feature_map: FeatureMap) -> Float[Tensor, "batch dim"]:
+        """Embeddings of what the trunk has made of spectrograms."""
+        frames, guide = self.describe_map(feature_map)
+        return self.projection(self.pooling(frames, guide))
+
     def frames(
         self, waveforms: Float[Tensor, "batch samples"], keep: SpectrogramMask = None
     ) -> tuple[Float[Tensor, "batch dim frame"], Float[Tensor, "batch guide_dim frame"] | None]:
@@ -107,7 +112,12 @@ class SpeakerEncoder(nn.Module):
         self, spectrograms: Float[Tensor, "batch freq time"]
     ) -> tuple[Float[Tensor, "batch dim frame"], Float[Tensor, "batch guide_dim frame"] | None]:
         """The same from spectrograms."""
-        feature_map = self.trunk(spectrograms)
+        return self.describe_map(self.trunk(spectrograms))
+
+    def describe_map(
+        self, feature_map: FeatureMap
+    ) -> tuple[Float[Tensor, "batch dim frame"], Float[Tensor, "batch guide_dim frame"] | None]:
+        """The same from the trunk's feature maps."""
         guide = feature_map.flatten(1, 2) if self.pooling.guided else None
         return self.descriptors(feature_map), guide
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from speakervlad.config import (
     ENCODER_CONFIG_NAME,
+    WEIGHTS_NAME,
     EncoderConfig,
     TeacherConfig,
     encoder_values,
@@ -19,7 +20,7 @@ from speakervlad.config import (
 )
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
-from speakervlad.models.encoder import ColumnDescriptors, Projection, RowMean, SpeakerEncoder
+from speakervlad.models.encoder import ColumnDescriptors, EmbeddingLayer, RowMean, SpeakerEncoder
 from speakervlad.models.losses import Classifier, Distillation
 from speakervlad.models.spectrogram import Spectrogram
 from speakervlad.models.tables import complete_part, make_part, packages_of, require_packages
@@ -27,7 +28,6 @@ from speakervlad.schema import Part
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS_NAME = "model.safetensors"
 CLASSIFIER_NAME = "classifier.safetensors"
 
 
@@ -80,12 +80,13 @@ def assemble_encoder(config: EncoderConfig) -> SpeakerEncoder:
         ColumnDescriptors(trunk.channels, trunk.num_rows, dim) if dim else RowMean(trunk.channels)
     )
     pooling = make_part("pooling", config.pooling, descriptors.dim, trunk.channels * trunk.num_rows)
-    projection = Projection(
+    projection = EmbeddingLayer(
         pooling.out_dim,
         config.embedding_dim,
         relu=config.embedding_relu,
         batch_norm=config.embedding_norm,
     )
+    front_end = front_end.of_at_least(trunk.least_frames)
     return SpeakerEncoder(Spectrogram(front_end), trunk, descriptors, pooling, projection)
 
 

@@ -9,12 +9,12 @@ module that is trained) go through the same functions: ``spectra``, ``FrontEnd.c
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from speakervlad.schema import NonNegative, Range, Seconds, Share
+from speakervlad.schema import Fraction, NonNegative, Range, Seconds
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.threads import one_blas_thread
 
@@ -22,8 +22,6 @@ NORM_EPSILON = 1e-5
 # Frames that are computed together: intermediate results stay in the processor's cache. Always so
 # many, the last of them zeros: in a product of another size a row differs in its last bits.
 BLOCK_FRAMES = 128
-# Trunks that reduce time need so many.
-LEAST_FRAMES = 4
 # Kaldi's samples are of 16 bits; the machine epsilon of float32 keeps its logarithms finite.
 KALDI_SCALE = 32768.0
 KALDI_FLOOR = 2.0**-23
@@ -125,7 +123,7 @@ class FrontEnd:
     triangles: str = "hertz"
     log_floor: Floor = 1e-6
     clip_floor: bool = False
-    relative_floor: Share = 0.0
+    relative_floor: Fraction = 0.0
     decibels: bool = False
     range_db: float = 0.0
     normalise: Normalisation = "frequency"
@@ -140,8 +138,7 @@ class FrontEnd:
     @property
     def min_samples(self) -> int:
         """Length in samples up to which shorter signals are repeated."""
-        shortest = self.framing.num_samples(LEAST_FRAMES)
-        return max(self.n_fft, shortest, round(self.min_seconds * SAMPLE_RATE))
+        return max(self.n_fft, round(self.min_seconds * SAMPLE_RATE))
 
     @property
     def whole(self) -> bool:
@@ -156,6 +153,12 @@ class FrontEnd:
     def num_frames(self, num_samples: int) -> int:
         """Frames of a signal of so many samples, at least ``min_samples``, in evaluation."""
         return self.framing.num_frames(num_samples)
+
+    def of_at_least(self, num_frames: int) -> "FrontEnd":
+        """The same, but shorter signals are repeated until they give so many frames."""
+        if self.num_frames(self.min_samples) >= num_frames:
+            return self
+        return replace(self, min_seconds=self.framing.num_samples(num_frames) / SAMPLE_RATE)
 
     def crop_samples(self, num_frames: int) -> int:
         """Samples of a training crop that yields ``num_frames`` frames of real signal."""
@@ -432,7 +435,7 @@ def log_mel(
     *,
     num_mels: MelCount = 80,
     log_floor: Floor = 1e-6,
-    relative_floor: Share = 0.0,
+    relative_floor: Fraction = 0.0,
     normalise: Normalisation = "frequency",
     mirror: bool = False,
     min_seconds: Seconds = 0.0,
@@ -454,7 +457,7 @@ def kaldi_fbank(
     f_min: Hertz = 20.0,
     f_max: Hertz = SAMPLE_RATE / 2,
     window: Literal["povey", "hamming"] = "povey",
-    preemphasis: Share = 0.97,
+    preemphasis: Fraction = 0.97,
     scale: Annotated[float, Range(above=0, at_most=KALDI_SCALE)] = 1.0,
     log_floor: Floor = KALDI_FLOOR,
     normalise: Normalisation = "time_mean",

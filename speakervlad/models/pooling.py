@@ -19,11 +19,19 @@ from torch import Tensor, nn
 
 from speakervlad.errors import InputError
 from speakervlad.models.precision import at_least_float32
-from speakervlad.models.sums import L2_EPSILON, Finish
+from speakervlad.models.sums import (
+    L2_EPSILON,
+    LEAST_WEIGHT,
+    VARIANCE_FLOOR,
+    Finish,
+    FinishPart,
+    sample_factor,
+)
 from speakervlad.models.vlad import vlad_parameters
-from speakervlad.schema import Range, Size
+from speakervlad.schema import Part, Range, Row, Size
 
-VARIANCE_FLOOR = 1e-7
+# Of the real cluster when all frames are weighed alike: two ghosts then take a fifth of a frame.
+EVEN_BIAS = 2.0
 VarianceFloor = Annotated[float, Range(above=0, at_most=1)]
 
 Frames = Float[Tensor, "batch dim *positions"]
@@ -62,6 +70,13 @@ class Pooling(nn.Module):
     def finish(self) -> Finish:
         """How moments of the frames become the pooled vector."""
         raise NotImplementedError
+
+    def moments_of(self, frames: Frames, guide: Tensor | None = None) -> Frames:
+        """Of what ``finish`` takes the moments: the frames, as long as nothing else is said."""
+        return frames
+
+    def weigh_evenly(self) -> None:
+        """Weigh all frames alike from now on, where weights are learnt and can be told to."""
 
     def positions(self, frames: Frames) -> Float[Tensor, "batch dim position"]:
         """The frames with one axis of positions.
@@ -129,12 +144,76 @@ class StatisticsPooling(Pooling):
         positions = at_least_float32(self.positions(frames))
         variance, mean = torch.var_mean(positions, dim=2, correction=0)
         if self.unbiased:
-            count = positions.shape[2]
-            variance = variance * (count / max(count - 1, 1))
+            variance = variance * sample_factor(positions.shape[2])
         return torch.cat([mean, (variance + self.variance_floor).sqrt()], dim=1)
 
     def finish(self) -> Finish:
         return Finish("statistics", correction=int(self.unbiased), floor=self.variance_floor)
+
+
+class GhostStatisticsPooling(Pooling):
+    """Mean and standard deviation over all positions, weighted by what ghost clusters leave.
+
+    ``a(x) = softmax(W x + b)`` over one real cluster and G ghosts; every frame has the weight
+    ``a_0(x)``, whatever that of the others. GhostVLAD (Zhong et al. 2018) with one cluster, and
+    its mean and deviation in place of its residual.
+
+    Args:
+        dim: size D of a descriptor.
+        guide_dim: not looked at.
+        num_ghosts: G.
+        unbiased: as ``StatisticsPooling``, by the number of frames, not by the sum of weights.
+        variance_floor: added to the variance.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        guide_dim: int | None = None,
+        *,
+        num_ghosts: Annotated[int, Range(at_least=1, at_most=4096)] = 2,
+        unbiased: bool = False,
+        variance_floor: VarianceFloor = VARIANCE_FLOOR,
+    ) -> None:
+        super().__init__(dim)
+        self.out_dim = 2 * dim
+        self.num_ghosts = num_ghosts
+        self.unbiased = unbiased
+        self.variance_floor = variance_floor
+        self.assignment = nn.Conv1d(dim, 1 + num_ghosts, 1)
+
+    def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
+        with torch.autocast(frames.device.type, enabled=False):
+            frames = at_least_float32(self.positions(frames))
+            shares = self.weights(frames)[:, :1].softmax(dim=2).transpose(1, 2)
+            mean = frames @ shares
+            # The mean's own part of this gradient is zero.
+            variance = (frames - mean.detach()).square() @ shares
+            if self.unbiased:
+                variance = variance * sample_factor(frames.shape[2])
+            return torch.cat([mean, (variance + self.variance_floor).sqrt()], dim=1).squeeze(2)
+
+    def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights:
+        """The logarithms of the shares of the real cluster and of the ghosts."""
+        return self.assignment(frames.flatten(2)).log_softmax(dim=1)
+
+    @torch.no_grad()
+    def weigh_evenly(self) -> None:
+        """Leave every frame the same weight, most of it, so that there is something to take."""
+        assert self.assignment.bias is not None
+        self.assignment.weight.zero_()
+        self.assignment.bias.zero_()
+        self.assignment.bias[0] = EVEN_BIAS
+
+    def finish(self) -> Finish:
+        return Finish(
+            "statistics",
+            "clusters",
+            log_weights=True,
+            num_ghosts=self.num_ghosts,
+            floor=self.variance_floor,
+            correction=int(self.unbiased),
+        )
 
 
 class AttentiveStatisticsPooling(Pooling):
@@ -151,6 +230,7 @@ class AttentiveStatisticsPooling(Pooling):
         attention_dim: size of the attention's hidden layer, the rows of W.
         per_channel: every dimension has weights of its own.
         context: attention sees, beside a descriptor, the mean and standard deviation of all.
+        unbiased: as ``StatisticsPooling``.
         variance_floor: added to the variances.
     """
 
@@ -162,10 +242,12 @@ class AttentiveStatisticsPooling(Pooling):
         attention_dim: Size = 128,
         per_channel: bool = True,
         context: bool = False,
+        unbiased: bool = False,
         variance_floor: VarianceFloor = VARIANCE_FLOOR,
     ) -> None:
         super().__init__(dim)
         self.out_dim = 2 * dim
+        self.unbiased = unbiased
         self.whole = context
         self.variance_floor = variance_floor
         self.context = StatisticsPooling(dim, variance_floor=variance_floor)
@@ -183,6 +265,8 @@ class AttentiveStatisticsPooling(Pooling):
             shares = self.weights(frames).softmax(dim=2)
             mean = (shares * frames).sum(dim=2, keepdim=True)
             variance = (shares * (frames - mean).square()).sum(dim=2)
+            if self.unbiased:
+                variance = variance * sample_factor(frames.shape[2])
             return torch.cat([mean.squeeze(2), (variance + self.variance_floor).sqrt()], dim=1)
 
     def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights:
@@ -193,8 +277,20 @@ class AttentiveStatisticsPooling(Pooling):
             seen = torch.cat([seen, context], dim=1)
         return self.attention(seen)
 
+    @torch.no_grad()
+    def weigh_evenly(self) -> None:
+        last = self.attention[-1]
+        assert isinstance(last, nn.Conv1d)
+        last.weight.zero_()
+
     def finish(self) -> Finish:
-        return Finish("statistics", "channels", log_weights=True, floor=self.variance_floor)
+        return Finish(
+            "statistics",
+            "channels",
+            log_weights=True,
+            floor=self.variance_floor,
+            correction=int(self.unbiased),
+        )
 
 
 class NetVLAD(Pooling):
@@ -214,6 +310,8 @@ class NetVLAD(Pooling):
         intra_norm: L2-normalise every cluster's residual.
         vector_norm: L2-normalise the whole vector too (the NetVLAD paper does, the speaker
             release does not).
+        second_order: beside its residual, every cluster gives the standard deviation of its
+            frames, as Fisher vectors have one (Perronnin et al. 2010): 2 D numbers a cluster.
 
     >>> import torch
     >>> from speakervlad import NetVLAD
@@ -235,13 +333,15 @@ class NetVLAD(Pooling):
         assignment: Literal["trunk", "descriptors"] = "trunk",
         intra_norm: bool = True,
         vector_norm: bool = False,
+        second_order: bool = False,
     ) -> None:
         super().__init__(dim)
         self.num_clusters = num_clusters
         self.num_ghosts = num_ghosts
         self.intra_norm = intra_norm
         self.vector_norm = vector_norm
-        self.out_dim = num_clusters * dim
+        self.second_order = second_order
+        self.out_dim = num_clusters * dim * (1 + second_order)
         self.guided = guide_dim is not None and assignment == "trunk"
         looked_at = guide_dim if guide_dim is not None and self.guided else dim
         self.assignment = nn.Conv1d(looked_at, num_clusters + num_ghosts, 1)
@@ -249,7 +349,10 @@ class NetVLAD(Pooling):
         self.starts_from_frames = not self.guided
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
-        return self.normalise(self.residual_sums(frames, guide))
+        residuals = self.residual_sums(frames, guide)
+        if not self.second_order:
+            return self.normalise(residuals)
+        return self.normalise(residuals, self.deviations(frames, guide))
 
     def assign(self, guide: Frames) -> Float[Tensor, "batch clusters position"]:
         """Soft assignment over all K + G clusters; the ghosts are the last G."""
@@ -263,9 +366,11 @@ class NetVLAD(Pooling):
             "residuals",
             "clusters",
             num_clusters=self.num_clusters,
+            num_ghosts=self.num_ghosts,
             floor=L2_EPSILON,
             intra_norm=self.intra_norm,
             vector_norm=self.vector_norm,
+            second_order=self.second_order,
             centers=self.centers.detach().cpu().float().numpy(),
         )
 
@@ -280,11 +385,29 @@ class NetVLAD(Pooling):
             sums = torch.einsum("bkt,bdt->bkd", weights, frames)
             return sums - weights.sum(dim=-1, keepdim=True) * self.centers
 
-    def normalise(self, residuals: Float[Tensor, "batch clusters dim"]) -> Pooled:
+    def deviations(
+        self, frames: Frames, guide: Tensor | None = None
+    ) -> Float[Tensor, "batch clusters dim"]:
+        """The standard deviation of every cluster's frames, times its weight."""
+        with torch.autocast(frames.device.type, enabled=False):
+            frames = at_least_float32(self.positions(frames))
+            weights = self.weights(frames, None if guide is None else at_least_float32(guide))
+            weights = weights[:, : self.num_clusters]
+            total = weights.sum(dim=-1, keepdim=True).clamp(min=LEAST_WEIGHT)
+            # A deviation does not know where zero is; float32 does.
+            frames = frames - frames.mean(dim=2, keepdim=True)
+            mean, square = (
+                torch.einsum("bkt,bdt->bkd", weights, moment) / total
+                for moment in (frames, frames.square())
+            )
+            variance = (square - mean.square()).clamp(min=0)
+            return total * (variance + VARIANCE_FLOOR).sqrt()
+
+    def normalise(self, *blocks: Float[Tensor, "batch clusters dim"]) -> Pooled:
         """Normalise per cluster and as a whole, as asked for; flatten cluster by cluster."""
         if self.intra_norm:
-            residuals = F.normalize(residuals, dim=-1, eps=L2_EPSILON)
-        vector = residuals.flatten(1)
+            blocks = tuple(F.normalize(block, dim=-1, eps=L2_EPSILON) for block in blocks)
+        vector = torch.cat(blocks, dim=-1).flatten(1)
         return F.normalize(vector, dim=-1, eps=L2_EPSILON) if self.vector_norm else vector
 
     @torch.no_grad()
@@ -356,6 +479,7 @@ class GhostVLAD(NetVLAD):
         assignment: Literal["trunk", "descriptors"] = "trunk",
         intra_norm: bool = True,
         vector_norm: bool = False,
+        second_order: bool = False,
     ) -> None:
         super().__init__(
             dim,
@@ -365,6 +489,7 @@ class GhostVLAD(NetVLAD):
             assignment=assignment,
             intra_norm=intra_norm,
             vector_norm=vector_norm,
+            second_order=second_order,
         )
 
 
@@ -416,6 +541,7 @@ class SuperVLAD(Pooling):
     ) -> None:
         super().__init__(dim)
         self.num_clusters = num_clusters
+        self.num_ghosts = num_ghosts
         self.out_dim = num_clusters * dim
         self.assignment = nn.Conv1d(dim, num_clusters + num_ghosts, 1)
 
@@ -435,10 +561,87 @@ class SuperVLAD(Pooling):
             "residuals",
             "clusters",
             num_clusters=self.num_clusters,
+            num_ghosts=self.num_ghosts,
             floor=L2_EPSILON,
             intra_norm=True,
             vector_norm=True,
         )
+
+
+Layer = Annotated[
+    Part, Row(lambda: {name: row for name, row in POOLINGS.items() if row is not SideBySide})
+]
+
+
+class SideBySide(Pooling):
+    """The trunk's own frames through one layer, the descriptors through another.
+
+    Their vectors follow each other. The trunk's frames are all channels and rows of its feature
+    map, the guide of other layers; without a guide the first layer has the descriptors as well.
+
+    Args:
+        dim: size D of a descriptor.
+        guide_dim: size of the trunk's frames.
+        frames: the layer over the trunk's frames.
+        descriptors: the layer over the descriptors.
+    """
+
+    guided = True
+
+    def __init__(
+        self,
+        dim: int,
+        guide_dim: int | None = None,
+        *,
+        frames: Layer = Part("ghost_statistics"),  # noqa: B008 - it does not change
+        descriptors: Layer = Part("netvlad", num_ghosts=2, assignment="descriptors"),  # noqa: B008
+    ) -> None:
+        super().__init__(dim)
+        self.of_frames = POOLINGS[frames.kind](guide_dim or dim, **frames.options)
+        self.of_descriptors = POOLINGS[descriptors.kind](dim, guide_dim, **descriptors.options)
+        self.out_dim = self.of_frames.out_dim + self.of_descriptors.out_dim
+        self.whole = self.of_frames.whole or self.of_descriptors.whole
+        self.starts_from_frames = self.of_descriptors.starts_from_frames
+
+    def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
+        own = frames if guide is None else guide
+        return torch.cat(
+            [self.of_frames(own), self.of_descriptors(frames, self._guide(guide))], dim=1
+        )
+
+    def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights | None:
+        both = (
+            self.of_frames.weights(frames if guide is None else guide),
+            self.of_descriptors.weights(frames, self._guide(guide)),
+        )
+        known = [weights for weights in both if weights is not None]
+        return torch.cat(known, dim=1) if known else None
+
+    def moments_of(self, frames: Frames, guide: Tensor | None = None) -> Frames:
+        own = frames if guide is None else guide
+        return torch.cat([at_least_float32(own), at_least_float32(frames)], dim=1)
+
+    def weigh_evenly(self) -> None:
+        self.of_frames.weigh_evenly()
+
+    def init_from(
+        self,
+        frames: Float[Tensor, "count dim"],
+        ghost_frames: Float[Tensor, "count2 dim"] | None = None,
+        *,
+        seed: int = 0,
+    ) -> float:
+        """As the layer over the descriptors does."""
+        assert isinstance(self.of_descriptors, NetVLAD)
+        return self.of_descriptors.init_from(frames, ghost_frames, seed=seed)
+
+    def finish(self) -> Finish:
+        layers = (self.of_frames, self.of_descriptors)
+        parts = tuple(FinishPart(layer.finish(), layer.dim, layer.out_dim) for layer in layers)
+        return Finish("side_by_side", parts=parts)
+
+    def _guide(self, guide: Tensor | None) -> Tensor | None:
+        return guide if self.of_descriptors.guided else None
 
 
 # What speaker recognition calls it.
@@ -447,8 +650,10 @@ TemporalAveragePooling = GlobalAveragePooling
 POOLINGS: dict[str, Callable[..., Pooling]] = {
     "average": GlobalAveragePooling,
     "statistics": StatisticsPooling,
+    "ghost_statistics": GhostStatisticsPooling,
     "attentive_statistics": AttentiveStatisticsPooling,
     "netvlad": NetVLAD,
     "supervlad": SuperVLAD,
     "one_cluster_vlad": functools.partial(SuperVLAD, num_clusters=1, num_ghosts=2),
+    "side_by_side": SideBySide,
 }

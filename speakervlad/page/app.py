@@ -21,7 +21,7 @@ from speakervlad.page.conversation import Conversations, exported
 from speakervlad.page.document import document
 from speakervlad.page.guard import API, Guard, is_loopback, refuse
 from speakervlad.page.uploads import Form, received
-from speakervlad.page.work import Work
+from speakervlad.page.work import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
         token: what requests must carry.
         is_local: whether it listens on loopback only.
     """
-    work, page = Work(COMPUTED_AT_ONCE), document()
+    work, page = Threads(COMPUTED_AT_ONCE), document()
     gets = {"about": answers.about, "people": enrolment.people}
     posts: dict[str, tuple[Answer, Callable[[Any], Response]]] = {
         "verify": (partial(answers.verification, desk), JSONResponse),
@@ -51,7 +51,7 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
         "report": (answers.report, JSONResponse),
         "report.html": (answers.kept_report, HTMLResponse),
     }
-    conversations = Conversations(desk, Work(CONVERSATIONS_AT_ONCE))
+    conversations = Conversations(desk, Threads(CONVERSATIONS_AT_ONCE))
     routes = [
         Route("/", lambda _: page),
         *(Route(API + name, _getting(work, partial(of, desk))) for name, of in gets.items()),
@@ -117,7 +117,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _getting(work: Work, answer: Callable[[], Any]) -> Callable[[Request], Any]:
+def _getting(work: Threads, answer: Callable[[], Any]) -> Callable[[Request], Any]:
     async def endpoint(_: Request) -> Response:
         return JSONResponse(await work(answer))
 
@@ -125,7 +125,7 @@ def _getting(work: Work, answer: Callable[[], Any]) -> Callable[[Request], Any]:
 
 
 def _posting(
-    work: Work, answer: Answer, response: Callable[[Any], Response]
+    work: Threads, answer: Answer, response: Callable[[Any], Response]
 ) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         async with received(request) as form:

@@ -20,7 +20,7 @@ from speakervlad.files import parse_json
 from speakervlad.page.answers import Desk
 from speakervlad.page.pictures import peaks
 from speakervlad.page.uploads import Form, Upload, received
-from speakervlad.page.work import Work
+from speakervlad.page.work import Threads
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -77,7 +77,7 @@ class Conversations:
         work: where it is computed.
     """
 
-    def __init__(self, desk: Desk, work: Work) -> None:
+    def __init__(self, desk: Desk, work: Threads) -> None:
         self.desk = desk
         self.work = work
 

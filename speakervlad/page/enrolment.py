@@ -1,16 +1,14 @@
 """Who is enrolled, and whose voice a recording is, as the page asks for it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.recording import open_wave
+from speakervlad.audio.recording import Recording
 from speakervlad.errors import InputError
 from speakervlad.files import parse_json
-from speakervlad.page.answers import Desk, heard, named
+from speakervlad.page.answers import Desk, heard
 from speakervlad.page.uploads import Form, Upload
-from speakervlad.people.people import Heard
 from speakervlad.people.records import check_name
 from speakervlad.sound import SAMPLE_RATE
 
@@ -31,19 +29,12 @@ def add(desk: Desk, form: Form) -> dict:
     uploads = form.all("recording")
     if "spans" in form.texts:
         upload = form.file("recording")
-        samples = [turns_of(upload, form.make(), read_spans(form.text("spans")))]
+        recordings = [turns_of(upload, form.make(), read_spans(form.text("spans")))]
     else:
-        samples = [upload.samples() for upload in uploads]
-    recordings = [hear(desk, upload, each) for upload, each in zip(uploads, samples, strict=True)]
-    added = desk.people.enrol(name, recordings)
+        recordings = [upload.recording() for upload in uploads]
+    added = desk.people.add(name, recordings)
     return {"name": added.person.name, "new": added.new, "known": added.known,
             "elsewhere": added.elsewhere}  # fmt: skip
-
-
-def hear(desk: Desk, upload: Upload, samples: np.ndarray) -> Heard:
-    """What is stored of a recording."""
-    with named(upload):
-        return replace(desk.people.hear(samples), name=upload.name)
 
 
 def rename(desk: Desk, form: Form) -> dict:
@@ -63,12 +54,11 @@ def identify(desk: Desk, form: Form) -> dict:
     rate = form.number("fpir")
     answers = []
     for upload in form.all("recording"):
-        samples = upload.samples()
-        with named(upload):
-            (answer,) = desk.people.identify([samples], fpir=rate, top=TOP)
-        found = answer._asdict() | heard(upload, samples)
+        recording = upload.recording()
+        (answer,) = desk.people.identify([recording], fpir=rate, top=TOP)
+        found = answer._asdict() | heard(recording)
         found["candidates"] = [candidate._asdict() for candidate in answer.candidates]
-        answers.append(found | {"identified": answer.name, "seconds": len(samples) / SAMPLE_RATE})
+        answers.append(found | {"identified": answer.name, "seconds": recording.seconds})
     return {"recordings": answers}
 
 
@@ -87,15 +77,15 @@ def read_spans(text: str) -> list[tuple[float, float]]:
     return spans
 
 
-def turns_of(upload: Upload, decoded: Path, spans: list[tuple[float, float]]) -> np.ndarray:
-    """The samples of some spans of a recording, the longest ones where they are many.
+def turns_of(upload: Upload, decoded: Path, spans: list[tuple[float, float]]) -> Recording:
+    """Some spans of a recording, the longest ones where they are many.
 
     Args:
         upload: the recording.
         decoded: an empty file for its samples.
         spans: begins and ends in seconds.
     """
-    wave = open_wave(upload.decoded(decoded).path)
+    wave = Recording(upload.decoded(decoded).path).whole
     kept, seconds = [], 0.0
     for begin, end in sorted(spans, key=lambda span: span[0] - span[1]):
         if seconds < MAX_TURN_SECONDS:
@@ -105,4 +95,4 @@ def turns_of(upload: Upload, decoded: Path, spans: list[tuple[float, float]]) ->
     parts = [wave.read(start, stop) for start, stop in cuts.tolist() if start < stop]
     if not parts:
         raise InputError(f"{upload.name}: ends before these turns begin.")
-    return np.concatenate(parts)
+    return Recording(np.concatenate(parts), name=upload.name)

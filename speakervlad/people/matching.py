@@ -1,7 +1,7 @@
 """Open-set identification: the best people for a recording, or nobody, at a rate one chooses.
 
 The score of a person is the cosine of the recording and the nearest of the person's voices. S-norm
-and AS-norm are left out because they make it worse here: benchmarks/README.md.
+and AS-norm are left out because they make it worse here: benchmarks/RESULTS.md.
 """
 
 import logging

@@ -10,9 +10,11 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from speakervlad.audio.recording import Audio, blocks_of_wave, name_of, open_wave, spoken
-from speakervlad.encoder.card import DEFAULT
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.audio.recording import AudioLike, each_of, takes_old_options
+from speakervlad.audio.recording import Recording as AudioRecording
+from speakervlad.audio.waves import blocks_of
+from speakervlad.encoder.encoder import Encoder, load_encoder
+from speakervlad.encoder.location import DEFAULT
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
@@ -81,7 +83,7 @@ class PeopleStore:
     def __init__(
         self,
         where: str | Path | None = None,
-        encoder: str | Path | Embedder = DEFAULT,
+        encoder: str | Path | Encoder = DEFAULT,
         *,
         create: bool = True,
     ) -> None:
@@ -99,27 +101,26 @@ class PeopleStore:
         self.store.close()
 
     @property
-    def encoder(self) -> Embedder:
+    def encoder(self) -> Encoder:
         """The encoder, which has a fingerprint.
 
         Raises:
             InputError: it cannot be loaded, or nothing tells its weights from others.
         """
-        if not isinstance(self._encoder, Embedder):
+        if not isinstance(self._encoder, Encoder):
             self._encoder = load_encoder(self._encoder)
         if self._encoder.fingerprint is None:
             raise InputError("the encoder has no fingerprint. Load it from a folder or an export.")
         return self._encoder
 
+    @takes_old_options
     def add(
         self,
         name: str,
-        recordings: Sequence[Audio],
+        recordings: Sequence[AudioLike],
         *,
         note: str = "",
         again: bool = False,
-        speech_only: bool = False,
-        channel: int | None = None,
         track: Track = silent,
     ) -> Added:
         """Enrol recordings of a person, new or known, in one transaction.
@@ -129,8 +130,6 @@ class PeopleStore:
             recordings: of that person alone.
             note: kept with each of them.
             again: whether recordings that the person has already are added once more.
-            speech_only: whether silence is left out first.
-            channel: of files with several; their mean by default.
             track: progress.
 
         Raises:
@@ -139,10 +138,8 @@ class PeopleStore:
         """
         check_name(name)
         self._check_encoder(self.store.header())
-        heard = [
-            self.hear(audio, speech_only=speech_only, channel=channel)
-            for audio in track(recordings, "enrolling", len(recordings))
-        ]
+        each = track(each_of(recordings), "enrolling", len(recordings))
+        heard = [self.hear(recording) for recording in each]
         return self.enrol(name, heard, note=note, again=again)
 
     def enrol(
@@ -278,14 +275,13 @@ class PeopleStore:
         self.store.change(names, change, self._identity())
         return len(counts), sum(counts)
 
+    @takes_old_options
     def identify(
         self,
-        recordings: Sequence[Audio],
+        recordings: Sequence[AudioLike],
         *,
         fpir: float = 0.01,
         top: int = 3,
-        speech_only: bool = False,
-        channel: int | None = None,
         track: Track = silent,
     ) -> list[Identification]:
         """Say of each recording who of the people it is, or nobody.
@@ -294,8 +290,6 @@ class PeopleStore:
             recordings: each of one voice.
             fpir: share of recordings of others that may be taken for somebody of the store.
             top: how many people are named for each at most.
-            speech_only: whether silence is left out first.
-            channel: of files with several; their mean by default.
             track: progress.
 
         Raises:
@@ -303,8 +297,8 @@ class PeopleStore:
                 store of another encoder, or an encoder without a cohort.
         """
         answers = []
-        for audio in track(recordings, "identifying", len(recordings)):
-            heard = self.hear(audio, speech_only=speech_only, channel=channel)
+        for recording in track(each_of(recordings), "identifying", len(recordings)):
+            heard = self.hear(recording)
             (answer,) = self.match(self.encoder.finish(heard.sums)[None], fpir=fpir, top=top)
             answers.append(answer._replace(seconds=heard.seconds))
         return answers
@@ -338,20 +332,21 @@ class PeopleStore:
         cohort = load_cohort(encoder.folder, encoder.fingerprint)
         return Matcher(self.store, cohort.vectors, encoder.calibration)
 
-    def hear(self, audio: Audio, *, speech_only: bool = False, channel: int | None = None) -> Heard:
+    @takes_old_options
+    def hear(self, audio: AudioLike) -> Heard:
         """The sums of a recording, and the digest that recognises it.
 
         Raises:
             InputError: it cannot be embedded, or hardly anybody speaks in it.
         """
-        name, wave = name_of(audio), open_wave(audio, channel)
+        recording = AudioRecording.of(audio)
         digest = hashlib.sha256()
-        for block in blocks_of_wave(wave):
+        for block in blocks_of(recording.whole):
             digest.update(np.ascontiguousarray(block, "<f4").data)
-        speech = spoken(wave, name)
-        heard = speech if speech_only else wave
-        sums = self.encoder.frames.sums(heard)
-        return Heard(name, digest.hexdigest(), sums, heard.num_samples / SAMPLE_RATE)
+        recording.speech  # noqa: B018 - refuses those in which hardly anybody speaks
+        sums = self.encoder.sums(recording)
+        seconds = recording.wave.num_samples / SAMPLE_RATE
+        return Heard(recording.name, digest.hexdigest(), sums, seconds)
 
     def _check_encoder(self, header: Header) -> None:
         """Refuse a store that another encoder made."""

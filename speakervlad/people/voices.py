@@ -6,7 +6,7 @@ import numpy as np
 
 from speakervlad.models.sums import PoolingSums
 
-# Sums to a unit vector (dim,), as ``Embedder.finish`` does.
+# Sums to a unit vector (dim,), as ``Encoder.finish`` does.
 FinishSums = Callable[[PoolingSums], np.ndarray]
 
 

@@ -508,10 +508,10 @@ def write_scores(
     _write_rows(path, rows, trials, lambda written: read_scores(written, form)[0])
 
 
-Rows = Iterable[Sequence[str]]
+Lines = Iterable[Sequence[str]]
 
 
-def _own_rows(trials: Trials, scores: np.ndarray) -> Rows:
+def _own_rows(trials: Trials, scores: np.ndarray) -> Lines:
     """``enrol test score [1|0]``; nine digits bring a float32 back exactly."""
     columns = [trials.enrol_ids.tolist(), trials.test_ids.tolist()]
     columns.append([f"{score:.9g}" for score in scores.tolist()])
@@ -520,7 +520,7 @@ def _own_rows(trials: Trials, scores: np.ndarray) -> Rows:
     return zip(*columns, strict=True)
 
 
-def _voxsrc_rows(trials: Trials, scores: np.ndarray) -> Rows:
+def _voxsrc_rows(trials: Trials, scores: np.ndarray) -> Lines:
     """``score enrol test`` with the lowest score at 0 and the highest at 1."""
     shifted = scores.astype(np.float64) - scores.min()
     texts = [f"{score:.9f}" for score in (shifted / (np.ptp(scores) or 1.0)).tolist()]

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 # Suffixes that a name may have or not: recordings, and features kept beside them.
 SUFFIXES = AUDIO_SUFFIXES | {".npy"}
 
-Parts = tuple[str, ...]
+NameParts = tuple[str, ...]
 
 
 class NameIndex:
@@ -53,7 +53,7 @@ class NameIndex:
             for depth in sorted(set(map(len, unknown.values())))
         }
         problems: list[str] = []
-        losers: dict[Parts, list[int]] = {}
+        losers: dict[NameParts, list[int]] = {}
         for place, parts in unknown.items():
             fitting, dropped = _fitting(parts, whole, tails[len(parts)])
             if len(fitting) == 1:
@@ -95,8 +95,10 @@ class NameIndex:
 
 
 def _fitting(
-    parts: Parts, whole: Mapping[Parts, tuple[int, ...]], tails: Mapping[Parts, tuple[int, ...]]
-) -> tuple[tuple[int, ...], Parts]:
+    parts: NameParts,
+    whole: Mapping[NameParts, tuple[int, ...]],
+    tails: Mapping[NameParts, tuple[int, ...]],
+) -> tuple[tuple[int, ...], NameParts]:
     """One or two rows that a name fits, and the folders that it must lose for it.
 
     The name as it is comes first, then rows without their leading folders, then the name without
@@ -108,9 +110,9 @@ def _fitting(
     return (), ()
 
 
-def _rows_by_key(keys: Iterable[Parts]) -> dict[Parts, tuple[int, ...]]:
+def _rows_by_key(keys: Iterable[NameParts]) -> dict[NameParts, tuple[int, ...]]:
     """The first row of every key, and the second where there are several."""
-    rows: dict[Parts, tuple[int, ...]] = {}
+    rows: dict[NameParts, tuple[int, ...]] = {}
     for row, key in enumerate(keys):
         rows[key] = (*rows.get(key, ())[:1], row)
     return rows

@@ -10,7 +10,7 @@ import numpy as np
 
 from speakervlad.config import Config, load_config
 from speakervlad.corpus.voices import make_corpus
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.figures import save_figure
 from speakervlad.files import atomic_path
@@ -90,7 +90,7 @@ def run_quickstart(
     config = quickstart_config(folder, overrides)
     trials = read_trials(folder / "corpus" / "test.trials")
     start = build_model(config, len(manifests["train"].speaker_names)).encoder
-    untrained = Embedder(TorchBackend(start, "cpu"))
+    untrained = Encoder(TorchBackend(start, "cpu"))
     before = judge(untrained, manifests["test"], trials, track)
     encoder = train(config, show)
     if encoder is None:
@@ -114,7 +114,7 @@ def quickstart_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
         return load_config(path, [*paths, *overrides])
 
 
-def judge(embedder: Embedder, manifest: Manifest, trials: Trials, track: Track = silent) -> Judged:
+def judge(embedder: Encoder, manifest: Manifest, trials: Trials, track: Track = silent) -> Judged:
     """Embed every utterance of a manifest and judge a trial list by cosine similarity."""
     rows = range(len(manifest))
     vectors = embedder.embed_files([manifest.path(row) for row in rows], track=track)

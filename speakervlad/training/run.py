@@ -10,30 +10,20 @@ from pathlib import Path
 import torch
 
 from speakervlad.config import Config
-from speakervlad.corpus.dataset import UtteranceDataset
-from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.encoder.encoder import Embedder
+from speakervlad.encoder.encoder import Encoder
+from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
-from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.folder import (
-    WEIGHTS_NAME,
-    assemble_encoder,
     build_classifier,
-    build_distillation,
     build_encoder,
     complete,
-    load_classifier,
-    load_encoder_folder,
-    load_strictly,
     save_classifier,
     save_encoder,
 )
-from speakervlad.models.pooling import NetVLAD
 from speakervlad.models.tables import complete_part
 from speakervlad.schema import from_dict, to_dict
-from speakervlad.scoring.decision import LabelledScores, learn_thresholds
 from speakervlad.scoring.metrics import equal_error_rate
 from speakervlad.tables.manifest import Manifest
 from speakervlad.training.augment import DrawnBatch, check_augment
@@ -55,11 +45,13 @@ from speakervlad.training.run_folder import (
     keep_last,
     open_run,
 )
+from speakervlad.training.start import build_model, init_vlad
 from speakervlad.training.state import DataIdentity, TrainingState
 from speakervlad.training.teacher import check_teacher, read_targets
 from speakervlad.training.trainer import build_trainer, check_schedule
 from speakervlad.training.validation import Interrupted, read_lists, until
 from speakervlad.verification.listed import TrialList, score_lists
+from speakervlad.verification.thresholds import LabelledScores, learn_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -123,8 +115,9 @@ def check_config(config: Config, world_size: int) -> Config:
         )
     if not config.data.train_manifest:
         raise InputError("data.train_manifest is not set. Name the CSV that `prepare` wrote.")
-    if config.init_classifier and config.init_from is None:
-        raise InputError("init_classifier needs init_from. Name the folder that holds one.")
+    for name in ("init_classifier", "init_projection"):
+        if getattr(config, name) and config.init_from is None:
+            raise InputError(f"{name} needs init_from. Name the folder that holds one.")
     check_schedule(config.schedule)
     check_batches(config)
     check_augment(config.augment)
@@ -138,45 +131,6 @@ def check_config(config: Config, world_size: int) -> Config:
             "encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
         )
     return config
-
-
-def build_model(config: Config, num_speakers: int) -> SpeakerClassifier:
-    """A model whose start depends on ``train.seed`` alone, or on the encoder of ``init_from``."""
-    build = build_encoder if config.init_from is None else assemble_encoder
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.train.seed)
-        encoder = build(config.encoder)
-        classifier = build_classifier(config.classifier, encoder.dim, num_speakers)
-    if config.init_from is not None:
-        source, _ = load_encoder_folder(config.init_from)
-        where = str(Path(config.init_from) / WEIGHTS_NAME)
-        load_strictly(encoder, source.state_dict(), where)
-        if config.init_classifier:
-            load_classifier(config.init_from, classifier)
-    return SpeakerClassifier(encoder, classifier, build_distillation(config.teacher))
-
-
-@torch.no_grad()
-def init_vlad(
-    model: SpeakerClassifier, dataset: UtteranceDataset, num_utterances: int, seed: int
-) -> None:
-    """Start NetVLAD from k-means over descriptors of crops; ghosts from noisy crops (0 dB)."""
-    pooling = model.encoder.pooling
-    assert isinstance(pooling, NetVLAD)
-    rng = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(dataset), generator=rng)[:num_utterances].tolist()
-    crops = torch.stack([dataset[(0, index)].waveform for index in chosen])
-    noise = torch.randn(crops.shape, generator=rng)
-    noisy = crops + noise * crops.square().mean(dim=1, keepdim=True).sqrt()
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    model.train()
-    clean_frames, noisy_frames = (
-        model.encoder.frames(batch)[0].transpose(1, 2).flatten(0, 1) for batch in (crops, noisy)
-    )
-    # The two passes in training mode have moved the running statistics.
-    model.load_state_dict(state)
-    alpha = pooling.init_from(clean_frames, noisy_frames, seed=seed)
-    logger.info("NetVLAD starts from %d descriptors, alpha %.3g", len(clean_frames), alpha)
 
 
 class Run:
@@ -330,7 +284,7 @@ class Run:
         """Judge the lists, and keep the best encoder; whether no signal came before the end."""
         is_done = True
         if self.log:
-            embedder = Embedder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
+            embedder = Encoder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
             try:
                 self._keep_best(score_lists(embedder, self.lists, until(asked)), self.log)
             except Interrupted:

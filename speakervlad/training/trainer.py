@@ -16,6 +16,7 @@ from speakervlad.config import Config, OptimConfig, ScheduleConfig
 from speakervlad.errors import InputError
 from speakervlad.models.encoder import SpeakerClassifier
 from speakervlad.models.losses import Loss
+from speakervlad.models.pooling import NetVLAD
 from speakervlad.training.augment import Examples
 from speakervlad.training.distributed import World
 
@@ -178,9 +179,8 @@ def undecayed(model: SpeakerClassifier) -> Iterable[nn.Parameter]:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             yield from module.parameters()
-    centers = getattr(model.encoder.pooling, "centers", None)
-    if centers is not None:
-        yield centers
+        elif isinstance(module, NetVLAD):
+            yield module.centers
 
 
 def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, bool]:

@@ -8,15 +8,9 @@ import soxr
 
 from speakervlad.audio import decoding
 from speakervlad.audio import reading as audio
-from speakervlad.audio.reading import (
-    audio_info,
-    check_speech,
-    is_band_limited,
-    read_audio,
-    read_speech,
-    speech_blocks,
-    write_audio,
-)
+from speakervlad.audio.quality import check_speech, is_band_limited
+from speakervlad.audio.reading import audio_info, read_audio, read_speech, speech_blocks
+from speakervlad.audio.writing import write_audio
 from speakervlad.errors import InputError
 
 # name -> (soundfile options, largest error of a partial read against the slice of the whole)

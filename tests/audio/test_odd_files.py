@@ -199,10 +199,10 @@ from speakervlad.errors import InputError
 from speakervlad.corpus.prepare import convert_folder, prepare
 from speakervlad.corpus.work import Work
 from speakervlad.audio.reading import read_audio, audio_info
-from speakervlad.audio.recording import open_wave
+from speakervlad.audio.recording import Recording
 folder, work = Path(sys.argv[1]), Work(0.99, num_workers=0)
 for path in sorted((folder / "s").iterdir()):
-    for door in (lambda: open_wave(path).read(0, 400), lambda: audio_info(path),
+    for door in (lambda: Recording(path).wave.read(0, 400), lambda: audio_info(path),
                  lambda: read_audio(path, start=100, num_samples=16000)):
         try:
             door()

@@ -1,8 +1,8 @@
 import pytest
 
 from speakervlad.cli.quickstart import print_pairs
-from speakervlad.encoder.card import find_encoder
 from speakervlad.encoder.encoder import load_encoder
+from speakervlad.encoder.location import find_encoder
 
 
 def test_info_of_the_default_encoder_prints_parts_and_card(run, capsys):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from speakervlad import __version__
-from speakervlad.encoder.card import find_encoder
+from speakervlad.encoder.location import find_encoder
 from speakervlad.scoring.calibration import Calibration
 
 

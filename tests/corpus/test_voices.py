@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.audio.reading import is_band_limited, read_audio
+from speakervlad.audio.quality import is_band_limited
+from speakervlad.audio.reading import read_audio
 from speakervlad.corpus.voices import Channel, Voice, make_corpus, synthesise
 from speakervlad.errors import InputError
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from speakervlad.audio.recording import SampleWave, SpeechWave
+from speakervlad.audio.waves import SampleWave, SpeechWave
 from speakervlad.diarization.cells import Plan, speech_cells
 from speakervlad.diarization.clustering import METHODS, Limits, cluster
 from speakervlad.diarization.diarize import turns_of

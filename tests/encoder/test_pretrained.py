@@ -11,8 +11,8 @@ from speakervlad.audio.examples import examples
 from speakervlad.audio.reading import read_audio
 from speakervlad.config import read_encoder_config
 from speakervlad.corpus.voices import make_corpus
-from speakervlad.encoder.card import FOLDER, PRETRAINED, find_encoder
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
+from speakervlad.encoder.location import FOLDER, PRETRAINED, find_encoder
 from speakervlad.encoder.runtimes import OnnxBackend, TorchBackend
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_encoder, load_encoder_folder
@@ -72,14 +72,14 @@ def test_generated_voices_are_told_apart(tmp_path: Path) -> None:
     first, second = np.triu_indices(len(manifest), 1)
     same = manifest.speaker_indices[first] == manifest.speaker_indices[second]
 
-    def eer(embedder: Embedder) -> float:
+    def eer(embedder: Encoder) -> float:
         vectors = embedder.embed_files(paths)
         return equal_error_rate(np.einsum("td,td->t", vectors[first], vectors[second]), same)
 
     torch.manual_seed(0)
     untrained = build_encoder(read_encoder_config(find_encoder("default"))).eval()
     assert eer(load_encoder()) < 0.1
-    assert eer(Embedder(TorchBackend(untrained, torch.device("cpu")))) > 0.3
+    assert eer(Encoder(TorchBackend(untrained, torch.device("cpu")))) > 0.3
 
 
 def test_card_and_figures_agree(monkeypatch: pytest.MonkeyPatch) -> None:

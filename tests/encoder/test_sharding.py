@@ -9,7 +9,7 @@ import pytest
 
 from speakervlad.corpus.inputs import Recordings
 from speakervlad.encoder import shares as sharding
-from speakervlad.encoder.encoder import Embedder, Windows
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.frames import FrameGrid
 from speakervlad.encoder.shares import (
     Parts,
@@ -19,6 +19,7 @@ from speakervlad.encoder.shares import (
     open_parts,
     share_from_environment,
 )
+from speakervlad.encoder.windows import Windows
 from speakervlad.errors import InputError
 
 
@@ -52,7 +53,7 @@ def recordings(make_wav, tmp_path):
 
 
 def counting():
-    embedder = Embedder(CountingBackend())
+    embedder = Encoder(CountingBackend())
     embedder.frames = embedder.backend
     return embedder
 

@@ -191,3 +191,13 @@ def test_values_far_below_the_loudest_are_raised():
     assert features.max() - features.min() == pytest.approx(30, abs=1e-3)
     assert FRONT_ENDS["speechbrain_fbank"]().whole
     assert not FRONT_ENDS["speechbrain_fbank"](range_db=0.0).whole
+
+
+def test_short_signals_are_repeated_until_a_trunk_can_take_them():
+    for row in FRONT_ENDS.values():
+        front_end = row().of_at_least(7)
+        assert front_end.num_frames(front_end.min_samples) >= 7
+        assert front_end.num_frames(front_end.min_samples - 1) < 7
+        assert front_end.of_at_least(3) is front_end
+    centred = FRONT_ENDS["linear"]()
+    assert centred.of_at_least(4) is centred

@@ -9,12 +9,16 @@ from speakervlad.models.pooling import (
     POOLINGS,
     ActionVLAD,
     AttentiveStatisticsPooling,
+    GhostStatisticsPooling,
     GhostVLAD,
     GlobalAveragePooling,
     NetVLAD,
+    SideBySide,
     StatisticsPooling,
     SuperVLAD,
 )
+from speakervlad.models.sums import PoolingSums
+from speakervlad.schema import Part
 
 
 def naive_vlad(layer, frames, guide=None):
@@ -363,3 +367,133 @@ def test_init_from_names_what_it_lacks():
         vlad(num_ghosts=1).init_from(frames)
     with pytest.raises(ValueError, match=r"num_clusters=4: .* shape is \(3, 6\)"):
         vlad().init_from(frames[:3])
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_unbiased_statistics_are_torchs(count):
+    layer = StatisticsPooling(5, unbiased=True, variance_floor=1e-12)
+    frames = torch.randn(3, 5, count, generator=torch.Generator().manual_seed(1))
+    deviation = frames.std(dim=2) if count > 1 else torch.full((3, 5), 1e-6)
+    expected = torch.cat([frames.mean(dim=2), deviation], dim=1)
+    torch.testing.assert_close(layer(frames), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_unbiased_statistics_of_merged_recordings_count_all_frames():
+    layer = StatisticsPooling(5, unbiased=True)
+    frames = np.random.default_rng(0).standard_normal((5, 31)).astype(np.float32)
+    empty = PoolingSums.empty(layer.finish())
+    parts = [empty.add(frames[:, part]) for part in (slice(0, 4), slice(4, 5), slice(5, 31))]
+    merged = parts[0].merge(parts[2]).merge(parts[1]).finish()
+    expected = np.concatenate([frames.mean(axis=1), frames.std(axis=1, ddof=1)])
+    np.testing.assert_allclose(merged, expected, atol=1e-6)
+    np.testing.assert_array_equal(parts[1].finish()[5:], np.float32(1e-7**0.5))
+
+
+def test_the_floor_of_the_variance_is_an_option():
+    still = torch.ones(1, 4, 7)
+    for layer_class in (StatisticsPooling, AttentiveStatisticsPooling):
+        deviation = layer_class(4, variance_floor=1e-4).eval()(still)[0, 4:]
+        torch.testing.assert_close(deviation, torch.full((4,), 1e-2), atol=1e-5, rtol=0)
+
+
+def ghost_statistics(dim=6, **options):
+    torch.manual_seed(0)
+    layer = GhostStatisticsPooling(dim, **options)
+    torch.nn.init.normal_(layer.assignment.bias)
+    return layer
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_ghost_statistics_are_weighted_by_what_ghosts_leave(unbiased):
+    layer = ghost_statistics(num_ghosts=3, unbiased=unbiased).double()
+    frames = torch.randn(2, 6, 9).double()
+    weight, bias = layer.assignment.weight[:, :, 0], layer.assignment.bias
+    assert len(bias) == 4
+    for recording, pooled in zip(frames, layer(frames), strict=True):
+        shares = torch.stack([(weight @ frame + bias).exp() for frame in recording.T])
+        left = shares[:, 0] / shares.sum(dim=1)
+        mean = (left * recording).sum(dim=1) / left.sum()
+        variance = (left * recording.square()).sum(dim=1) / left.sum() - mean.square()
+        variance = variance * 9 / 8 if unbiased else variance
+        torch.testing.assert_close(pooled, torch.cat([mean, (variance + 1e-7).sqrt()]))
+
+
+def test_even_ghost_statistics_are_plain_statistics():
+    frames = torch.randn(2, 6, 30)
+    for unbiased in (False, True):
+        layer = ghost_statistics(unbiased=unbiased)
+        plain = StatisticsPooling(6, unbiased=unbiased)
+        assert (layer(frames) - plain(frames)).abs().max() > 0.01
+        layer.weigh_evenly()
+        torch.testing.assert_close(layer(frames), plain(frames))
+        assert 0.5 < layer.weights(frames).exp()[:, 0].mean() < 0.9
+    attentive = AttentiveStatisticsPooling(6)
+    attentive.weigh_evenly()
+    torch.testing.assert_close(attentive(frames), StatisticsPooling(6)(frames))
+
+
+def test_ghosts_that_take_all_frames_leave_finite_statistics():
+    layer = ghost_statistics()
+    layer.assignment.bias.data[1:] = 500
+    frames = torch.randn(2, 6, 30, requires_grad=True)
+    layer(frames).sum().backward()
+    assert torch.isfinite(frames.grad).all()
+
+
+def test_the_unbiased_deviation_is_that_of_a_sample():
+    frames = torch.randn(3, 6, 20)
+    pooled = StatisticsPooling(6, unbiased=True)(frames)
+    torch.testing.assert_close(pooled[:, 6:], frames.std(dim=2), rtol=1e-5, atol=1e-5)
+    alone = StatisticsPooling(6, unbiased=True)(frames[:, :, :1])
+    torch.testing.assert_close(alone[:, :6], frames[:, :, 0])
+    assert alone[:, 6:].max() < 1e-3
+
+
+def test_gradients_of_ghost_statistics_equal_finite_differences():
+    layer = ghost_statistics(3, num_ghosts=2, unbiased=True).double()
+    frames = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(frames, *parameters):
+        values = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(layer, values, (frames,))
+
+    assert torch.autograd.gradcheck(run, (frames, *layer.parameters()))
+
+
+def test_second_order_adds_every_clusters_deviation():
+    layer = vlad(num_ghosts=1, second_order=True, intra_norm=False).double()
+    plain = vlad(num_ghosts=1, intra_norm=False).double()
+    frames = torch.randn(2, 6, 11).double()
+    pooled = layer(frames).unflatten(1, (4, 12))
+    assert layer.out_dim == 48
+    torch.testing.assert_close(pooled[:, :, :6].flatten(1), plain(frames))
+    weights = layer.assign(frames)[:, :4]
+    for recording, shares, found in zip(frames, weights, pooled[:, :, 6:], strict=True):
+        for share, deviation in zip(shares, found, strict=True):
+            total = share.sum()
+            mean = (share * recording).sum(dim=1) / total
+            variance = (share * (recording - mean[:, None]).square()).sum(dim=1) / total
+            torch.testing.assert_close(deviation, total * (variance + 1e-7).sqrt())
+    intra = vlad(num_ghosts=1, second_order=True)(frames.float()).unflatten(1, (4, 2, 6))
+    torch.testing.assert_close(intra.norm(dim=3), torch.ones(2, 4, 2))
+
+
+def test_side_by_side_is_both_vectors_one_after_the_other():
+    torch.manual_seed(0)
+    layer = SideBySide(
+        6,
+        10,
+        frames=Part("ghost_statistics", num_ghosts=1),
+        descriptors=Part("netvlad", num_clusters=3, num_ghosts=2, assignment="descriptors"),
+    )
+    frames, guide = torch.randn(2, 6, 9), torch.randn(2, 10, 9)
+    expected = [layer.of_frames(guide), layer.of_descriptors(frames)]
+    torch.testing.assert_close(layer(frames, guide), torch.cat(expected, dim=1))
+    assert layer.guided
+    assert layer.out_dim == 20 + 18
+    guided = SideBySide(6, 10, descriptors=Part("netvlad"))
+    pooled = guided.of_descriptors(frames, guide)
+    torch.testing.assert_close(guided(frames, guide)[:, 20:], pooled)
+    layer.init_from(torch.randn(40, 6), torch.randn(40, 6))
+    assert not guided.starts_from_frames

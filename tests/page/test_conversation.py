@@ -19,7 +19,7 @@ from speakervlad.page import conversation
 from speakervlad.page.conversation import Cancelled, Conversations, Progress
 from speakervlad.page.pictures import peaks
 from speakervlad.page.uploads import OPEN_FILES
-from speakervlad.page.work import Work
+from speakervlad.page.work import Threads
 
 from .conftest import running
 from .test_people import spoken
@@ -104,7 +104,7 @@ def test_who_goes_away_stops_the_work(desk, meeting, temporary, monkeypatch):
 
     headers = [(b"content-type", b"multipart/form-data; boundary=x")]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
-    anyio.run(Conversations(desk, Work(1)), scope, receive, send)
+    anyio.run(Conversations(desk, Threads(1)), scope, receive, send)
     assert stopped.is_set()
 
 

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from speakervlad.encoder.card import THRESHOLDS_NAME, read_threshold, read_thresholds
+from speakervlad.encoder.location import THRESHOLDS_NAME
 from speakervlad.errors import InputError
-from speakervlad.scoring.decision import Thresholds
+from speakervlad.verification.known import read_threshold, read_thresholds
+from speakervlad.verification.thresholds import Thresholds
 
 KNOWN = {"eer": 0.5, "false_accept_rate": {"0.01": 0.6, "0.0001": 0.8}, "eer_by_list": {"a": 1}}
 
