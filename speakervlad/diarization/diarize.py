@@ -1,6 +1,7 @@
 """A recording in, the turns of its speakers out."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from speakervlad.audio.waves import SpeechWave
 from speakervlad.diarization.cells import Plan, SpeechCells, plan_cells, speech_cells
 from speakervlad.diarization.clustering import Limits
 from speakervlad.diarization.overlap import second_speakers
-from speakervlad.diarization.speakers import speakers_of_cells
+from speakervlad.diarization.speakers import Known, speakers_of_cells, strangers
 from speakervlad.diarization.talk import Talk, listen
 from speakervlad.diarization.turns import Turn, Turns
 from speakervlad.encoder.encoder import Encoder, load_encoder
@@ -24,9 +25,9 @@ from speakervlad.sound import SAMPLE_RATE
 if TYPE_CHECKING:
     from speakervlad.people.people import PeopleStore
 
-# Speakers of a higher cosine are one: what one pair of strangers in so many reaches, or else so
-# much where the encoder states no threshold.
-STRANGERS, ALIKE = 0.0002, 0.78
+# Speakers of a higher cosine are one: so much, or more if one pair of strangers in so many reaches
+# more with the encoder. Between strangers in one room it is higher than between recordings.
+ALIKE, STRANGERS = 0.78, 0.0002
 # A speaker's turns with a shorter pause between them are one.
 PAUSE = 0.5
 
@@ -86,8 +87,9 @@ def diarize(
     _check_enough(turns.recording, plan, limits)
     speech = SpeechWave(recording.whole, plan.spans())
     cells = speech_cells(encoder.frames, speech, plan, track)
-    labels = speakers_of_cells(cells, limits, _alike(encoder), method)
-    names = _names(cells, labels, store, fpir)
+    known = strangers if store is None else partial(_known, store, fpir)
+    labels = speakers_of_cells(cells, limits, _alike(encoder), method, known)
+    names = _names(cells, labels, known)
     said = turns_of(plan, labels, names)
     if overlap:
         said += turns_of(plan, second_speakers(talk, plan, labels), names)
@@ -114,23 +116,26 @@ def _check_enough(recording: str, plan: Plan, limits: Limits) -> None:
 
 
 def _alike(encoder: Encoder) -> float:
-    """The cosine that hardly any strangers reach, if the encoder states it."""
+    """The cosine that hardly any strangers reach."""
     known = encoder.thresholds
-    return ALIKE if known is None else known.false_accept_rate.get(STRANGERS, ALIKE)
+    stated = ALIKE if known is None else known.false_accept_rate.get(STRANGERS, ALIKE)
+    return max(ALIKE, stated)
 
 
-def _names(
-    cells: SpeechCells, labels: np.ndarray, store: "PeopleStore | None", fpir: float
-) -> dict[int, str]:
+def _known(store: "PeopleStore", fpir: float, vectors: np.ndarray) -> list[str | None]:
+    """The names that the store has for some vectors."""
+    return [answer.name for answer in store.match(vectors, fpir=fpir, top=1)]
+
+
+def _names(cells: SpeechCells, labels: np.ndarray, known: Known) -> dict[int, str]:
     """A name for each speaker, numbered by their first cells; two may be the same person."""
     numbers, first = np.unique(labels, return_index=True)
     order = numbers[np.argsort(first)].tolist()
-    names = {label: f"speaker {number}" for number, label in enumerate(order, 1)}
-    if store is None:
-        return names
-    answers = store.match(cells.speaker_vectors(labels)[order], fpir=fpir, top=1)
-    known = zip(order, answers, strict=True)
-    return names | {label: answer.name for label, answer in known if answer.name is not None}
+    given = known(cells.speaker_vectors(labels)[order])
+    return {
+        label: name or f"speaker {number}"
+        for number, (label, name) in enumerate(zip(order, given, strict=True), 1)
+    }
 
 
 def turns_of(plan: Plan, labels: np.ndarray, names: dict[int, str]) -> tuple[Turn, ...]:

@@ -124,7 +124,7 @@ def test_people_of_the_store_get_their_names(talk, encoder, found):
         """Knows whom it is asked about second."""
 
         def match(self, vectors, *, fpir, top):
-            names = [None, "Ada"]
+            names = [None, "Ada", *[None] * len(vectors)]
             return [Identification(name, (), 0.0, fpir, 0.0) for name in names[: len(vectors)]]
 
     turns = diarize(talk[0], encoder=encoder, store=Store(), fpir=0.05)

@@ -12,6 +12,7 @@ from speakervlad.diarization.cells import Plan, speech_cells
 from speakervlad.diarization.clustering import METHODS, Limits, cluster
 from speakervlad.diarization.diarize import turns_of
 from speakervlad.diarization.resegmentation import best_path
+from speakervlad.diarization.speakers import joined
 from speakervlad.encoder.frames import FrameGrid
 from speakervlad.errors import InputError
 from speakervlad.models.sums import Finish, PoolingSums
@@ -134,6 +135,21 @@ def test_neighbours_are_of_the_same_stretch():
     assert around[9].tolist() == [7, 10]
     assert around[10].tolist() == [10, 13]
     assert around[5].tolist() == [3, 8]
+
+
+def test_names_decide_which_speakers_are_one():
+    plan = plan_of([(0.0, 3.0), (4.0, 7.0), (8.0, 11.0)])
+    cells, _ = cells_of(plan)
+    labels = np.repeat([0, 1, 2], 30)
+
+    def of(alike, *names):
+        return joined(cells, labels, Limits(), alike, lambda vectors: list(names[: len(vectors)]))
+
+    assert len(np.unique(of(2.0, None, None, None))) == 3
+    assert len(np.unique(of(-2.0, None, None, None))) == 1
+    assert of(2.0, "Ada", "Bo", "Ada").tolist() == np.repeat([0, 1, 0], 30).tolist()
+    assert len(np.unique(of(-2.0, "Ada", "Bo", "Cy"))) == 3
+    assert len(np.unique(joined(cells, labels, Limits(2), -2.0))) == 2
 
 
 def test_turns_are_runs_of_cells_that_touch():
