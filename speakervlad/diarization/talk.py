@@ -117,9 +117,7 @@ def runs(mask: np.ndarray) -> np.ndarray:
 
 
 def smoothed(mask: np.ndarray, pause: float, sound: float) -> np.ndarray:
-    """Without runs of False between others that are shorter than ``pause`` seconds, and then
-    without runs of True shorter than ``sound``.
-    """
+    """Without short runs: inner ones of False first, then those of True; in seconds."""
     smooth = mask.copy()
     for start, stop in runs(~mask).tolist():
         if start > 0 and stop < len(mask) and (stop - start) * FRAME_SECONDS < pause:
