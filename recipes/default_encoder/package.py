@@ -1,7 +1,7 @@
 """Turn a trained encoder into one that ships: half-size weights, ONNX, evaluation, model card.
 
 package.py ENCODER LIST.trials ... --dev dev.csv --held LIST.trials --held-manifest held.csv
-    --name small --out speakervlad/pretrained/small
+    --name default --out speakervlad/pretrained/default
 """
 
 import argparse
@@ -39,6 +39,8 @@ WHOLE, HELD, QUIET = "whole", "held", "quiet"
 # Peak of the test side of the level test, dB of full scale.
 QUIET_DBFS = -46.0
 RATES = (0.01, 0.001)
+# The small encoder's graph has weights of its own and starts sooner; the default's shares a file.
+GRAPHS = {"default": "graph.onnx", "small": "model.onnx"}
 # The interval of a list needs some of both kinds.
 FEWEST_TRIALS = 100
 # A recording, its leading seconds or 0 for all, and a name out of LEVELS or nothing.
@@ -53,14 +55,14 @@ def main() -> None:
     parser.add_argument("--dev", type=Path, required=True, help="manifest of the recordings")
     parser.add_argument("--held", type=Path, nargs="+", default=[], help="of corpora kept back")
     parser.add_argument("--held-manifest", type=Path)
-    parser.add_argument("--name", required=True)
+    parser.add_argument("--name", choices=GRAPHS, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--workers", type=int, help="processes; one per core by default")
     arguments = parser.parse_args()
     out, manifest = arguments.out, Manifest.load(arguments.dev)
     halve(arguments.encoder, out)
-    distance = export_onnx(out, out / "model.onnx")
+    distance = export_onnx(out, out / GRAPHS[arguments.name])
     print(f"ONNX: at most {distance:.2g} from torch")
     workers = Workers(out, arguments.workers)
     lists = {path.stem: read_trials(path) for path in arguments.lists}

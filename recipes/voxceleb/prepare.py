@@ -11,12 +11,13 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from speakervlad.cli.console import notes, track
+from speakervlad.cli.console import notes
 from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.corpus.work import BadList, Work
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path, check_writable, naming_full_disk
+from speakervlad.progress import track
 
 CHUNK = 2**24
 

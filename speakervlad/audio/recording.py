@@ -35,7 +35,7 @@ from speakervlad.audio.waves import (
     blocks_of,
 )
 from speakervlad.errors import InputError
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
@@ -166,8 +166,8 @@ class Recording:
         """
         yield from self.counted_blocks()[0]
 
-    def find_speech(self, track: Track = silent) -> Speech:
-        """Where somebody speaks, if anybody does; ``track`` reports progress.
+    def find_speech(self) -> Speech:
+        """Where somebody speaks, if anybody does.
 
         A file that was not decoded before is read once, piece by piece: hours of it need no more
         memory than seconds.

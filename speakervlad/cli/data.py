@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import notes, track
+from speakervlad.cli.console import notes
 from speakervlad.cli.options import BadListPath, MaxBad, SpeechOnlyOption, parse_fraction
 from speakervlad.files import check_writable
 
@@ -116,4 +116,4 @@ def work_of(max_bad: str, bad_list: "BadList", workers: int | None) -> "Work":
     """
     from speakervlad.corpus.work import Work
 
-    return Work(parse_fraction(max_bad), bad_list, workers, track)
+    return Work(parse_fraction(max_bad), bad_list, workers)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import describe_speed, notes, track_audio
+from speakervlad.cli.console import audio_bar, describe_speed, notes
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -21,6 +21,7 @@ from speakervlad.cli.options import (
 )
 from speakervlad.errors import InputError
 from speakervlad.files import check_writable
+from speakervlad.progress import tracked_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,24 +78,18 @@ def embed(
     found = find_recordings(inputs, root)
     recordings = replace(found, channel=channel, speech_only=speech_only)
     with hold_output(out, share):
-        parts = open_parts(
-            out,
-            embedder,
-            precision=precision,
-            windows=windows,
-            recordings=recordings,
-        )
+        parts = open_parts(out, embedder, recordings, precision=precision, windows=windows)
         began = time.perf_counter()
-        items = embed_in_parts(
-            embedder,
-            recordings,
-            parts,
-            share=share,
-            since=started,
-            windows=windows,
-            tolerate=tolerance(max_bad, bad_list, inputs[0]),
-            track=track_audio,
-        )
+        with tracked_by(audio_bar):
+            items = embed_in_parts(
+                embedder,
+                recordings,
+                parts,
+                share=share,
+                since=started,
+                windows=windows,
+                tolerate=tolerance(max_bad, bad_list, inputs[0]),
+            )
         if items is None:
             return
         seconds = [item.seconds for item in parts.new(recordings, items)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import notes, track
+from speakervlad.cli.console import notes
 from speakervlad.cli.figures_table import print_comparison, print_report
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
@@ -70,7 +70,8 @@ def score(
     """
     from speakervlad.scoring import lists, scoring
     from speakervlad.scoring.calibration import load_calibration
-    from speakervlad.tables.embeddings import load_embeddings
+    from speakervlad.scoring.enrolment import read_enrolment
+    from speakervlad.tables.interchange import load_embeddings
 
     check_sources(embeddings, encoder, (enrol, mean_of, cohort))
     check_writable(out)
@@ -86,12 +87,11 @@ def score(
     values = scoring.score(
         pairs,
         table,
-        enrolment=None if enrol is None else lists.read_enrolment(enrol),
+        enrolment=None if enrol is None else read_enrolment(enrol),
         mean_of=None if mean_of is None else load_embeddings(mean_of),
         cohort=others,
         top=top or None,
         calibration=calibrated,
-        track=track,
     )
     lists.write_scores(out, pairs, values, form)
     notes.print(f"{len(pairs)} trials scored: {out}")
@@ -121,7 +121,7 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Encoder") -> "Embedding
     from speakervlad.tables.embeddings import Embeddings
 
     files = from_names(pairs.names.tolist(), root)
-    vectors = embedder.embed_files(files.paths, track=track)
+    vectors = embedder.embed_files(files.paths)
     return Embeddings(np.asarray(files.ids), vectors, embedder.fingerprint)
 
 
@@ -152,10 +152,11 @@ def metrics(
 
     Example: speakervlad metrics S.txt --det det.png
     """
-    from speakervlad.scoring.judge import judge, read_scored
+    from speakervlad.scoring.judge import judge
     from speakervlad.scoring.lists import read_long_scores
     from speakervlad.scoring.metrics import verification_report, warn_of_reversed
     from speakervlad.scoring.plots import Pictures
+    from speakervlad.scoring.systems import read_scored
 
     pictures = Pictures(det, histogram, bars)
     pictures.check()
@@ -180,7 +181,6 @@ def metrics(
             points=points,
             threshold=place,
             num_resamples=resamples,
-            track=track,
         )
     pictures.draw(scores.stem, values, labels, report, points[0])
     if json_out != STANDARD_OUTPUT:
@@ -227,18 +227,16 @@ def compare(
 
     Example: speakervlad compare A.txt B.txt
     """
-    from speakervlad.scoring import judge
+    from speakervlad.scoring.judge import compare as compare_scores
+    from speakervlad.scoring.systems import read_systems
 
-    pairs, systems = judge.read_systems(
-        [first, second], read_key(trials), form=form, partial=partial
-    )
-    found = judge.compare(
+    pairs, systems = read_systems([first, second], read_key(trials), form=form, partial=partial)
+    found = compare_scores(
         pairs,
         *systems.values(),
         manifest=read_manifest(manifest),
         points=parse_points(point),
         num_resamples=max(resamples, 1),
-        track=track,
     )
     print_comparison(found, list(systems))
 
@@ -260,8 +258,9 @@ def report(
     Example: speakervlad report A.txt B.txt --out report.html
     """
     from speakervlad.figures import check_drawable
-    from speakervlad.scoring.judge import judge_systems, read_systems
+    from speakervlad.scoring.judge import judge_systems
     from speakervlad.scoring.report import write_report
+    from speakervlad.scoring.systems import read_systems
 
     check_drawable()
     check_writable(out)
@@ -273,7 +272,6 @@ def report(
         by=by or [],
         points=parse_points(point),
         num_resamples=resamples,
-        track=track,
     )
     write_report(out, pairs, results, title=title)
     notes.print(f"{len(systems)} systems on {len(pairs)} trials: {out}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, notes, track
+from speakervlad.cli.console import console, notes
 from speakervlad.cli.embed import find_recordings
 from speakervlad.cli.evaluation import embed_trials
 from speakervlad.errors import InputError
@@ -14,13 +14,19 @@ from speakervlad.extras import require
 if TYPE_CHECKING:
     import numpy as np
 
-# More recordings hardly move the ranges of the activations.
+# More recordings hardly change the ranges of the activations.
 CALIBRATION_RECORDINGS = 64
 
 
 def export(
     encoder: Annotated[Path, typer.Argument(help="Encoder folder, as `train` writes.")],
-    out: Annotated[Path, typer.Argument(help="ONNX file to write: waveform in, embedding out.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="ONNX file to write. It takes a padded spectrogram, gives frame descriptors and "
+            "pooling weights; speakervlad computes what comes before and after."
+        ),
+    ],
     int8: Annotated[
         Path | None,
         typer.Option(
@@ -82,6 +88,6 @@ def print_cost(encoder: Path, exported: Path, lists: list[Path]) -> None:
         pairs = read_trials(path)
         tables = (embed_trials(pairs, path.parent, embedder) for embedder in embedders)
         before, after = (
-            equal_error_rate(cosine_scores(table, pairs, track), pairs.labels()) for table in tables
+            equal_error_rate(cosine_scores(table, pairs), pairs.labels()) for table in tables
         )
         console.print(f"{path.name}: EER {before:.3%} in float32, {after:.3%} in int8")

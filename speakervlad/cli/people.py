@@ -1,12 +1,15 @@
 """The commands about who is enrolled: ``people ...`` and ``identify``."""
 
 import json
+import sys
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, counted, errors, notes, track
+from speakervlad.cli.console import asked, console, counted, errors, notes
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -17,9 +20,13 @@ from speakervlad.cli.options import (
     SpeechOnlyOption,
 )
 from speakervlad.errors import InputError
+from speakervlad.progress import track
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from speakervlad.encoder.encoder import Encoder
+    from speakervlad.people.doubts import Doubt
     from speakervlad.people.matching import Identification
     from speakervlad.people.people import PeopleStore
     from speakervlad.people.records import Person
@@ -46,6 +53,9 @@ def add(
     again: Annotated[
         bool, typer.Option("--again", help="Add recordings once more that are there already.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Enrol in spite of doubts, without a question.")
+    ] = False,
     speech_only: SpeechOnlyOption = False,
     encoder: EncoderOption = DEFAULT_ENCODER,
     channel: ChannelOption = None,
@@ -55,7 +65,9 @@ def add(
 ) -> None:
     """Enrol a person by recordings, or add recordings to one who is enrolled.
 
-    The store keeps sums of them, never audio: docs/privacy.md.
+    A recording that sounds like somebody else, is unlike the person's others or has two voices is
+    asked about; where no terminal can answer, it is an error. The store keeps sums of recordings,
+    never audio: docs/privacy.md.
 
     Example: speakervlad people add "Ada Lovelace" ada1.wav ada2.wav
     """
@@ -72,13 +84,28 @@ def add(
             ],
             note=note,
             again=again,
-            track=track,
+            confirm=partial(confirmed, name, yes=yes),
         )
     for known in done.known:
         notes.print(f"{known}: is there already, not added again (--again adds it)")
     for other in done.elsewhere:
         notes.print(f"a recording of {done.person.name} is enrolled as {other} too")
     notes.print(describe_person(done.person.name, done.new, done.person))
+
+
+def confirmed(name: str, doubts: "Sequence[Doubt]", *, yes: bool) -> bool:
+    """Whether to enrol recordings all the same: as somebody at the terminal answers.
+
+    Raises:
+        DoubtfulError: nobody is there to answer.
+    """
+    from speakervlad.people.doubts import DoubtfulError
+
+    if not yes and not (sys.stdin.isatty() and errors.is_terminal):
+        raise DoubtfulError(name, doubts, "Listen to it; --yes enrols all the same.")
+    for doubt in doubts:
+        errors.print(f"{doubt}")
+    return yes or asked(f"Enrol as {name} all the same?")
 
 
 def list_people(store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -137,17 +164,54 @@ def rename(
     notes.print(f"{name} is called {new} now")
 
 
+def recordings(
+    name: NameArgument,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    encoder: EncoderOption = DEFAULT_ENCODER,
+) -> None:
+    """What is kept of a person: each recording's id, date, length, voice and likeness.
+
+    Likeness is the cosine with the nearest other recording; a low one may be of somebody else.
+
+    Example: speakervlad people recordings "Ada Lovelace"
+    """
+    with open_people(store, encoder) as people:
+        kept = people.recordings(name)
+    if as_json:
+        console.print_json(json.dumps([each._asdict() for each in kept]))
+        return
+    for each in kept:
+        alike = "" if each.likeness is None else f"{each.likeness:.2f}"
+        console.print(
+            f"{each.id}  {each.date}  {each.seconds:8.1f} s  voice {each.voice + 1}  "
+            f"{alike:>5}  {each.note}".rstrip()
+        )
+
+
 def forget(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Of the people.")],
+    recording: Annotated[
+        list[str] | None,
+        typer.Option(help="Remove this recording alone, by its id of `people recordings`."),
+    ] = None,
     store: StoreOption = None,
+    encoder: EncoderOption = DEFAULT_ENCODER,
 ) -> None:
-    """Remove people from the store, and every byte of them from its file.
+    """Remove people or a recording from the store, and every byte of them from its file.
 
     Example: speakervlad people forget "Ada Lovelace"
     """
-    with open_people(store) as people:
-        people.forget(names)
-    notes.print(f"forgotten: {', '.join(names)}")
+    if recording and len(names) > 1:
+        raise InputError("--recording removes recordings of one person. Name one.")
+    with open_people(store, encoder) as people:
+        if not recording:
+            people.forget(names)
+            notes.print(f"forgotten: {', '.join(names)}")
+            return
+        person = people.forget_recordings(names[0], recording)
+    left = f"{counted(len(person.recordings), 'recording')} left"
+    notes.print(f"{person.name}: forgotten: {', '.join(recording)}; {left}")
 
 
 def export_people(
@@ -196,7 +260,7 @@ def cohort(
     from speakervlad.encoder.encoder import load_encoder
     from speakervlad.encoder.location import companion, find_encoder
     from speakervlad.people.cohort import COHORT_NAME, make_cohort
-    from speakervlad.tables.embeddings import load_embeddings
+    from speakervlad.tables.interchange import load_embeddings
     from speakervlad.tables.manifest import Manifest
     from speakervlad.tables.names import required_rows
 
@@ -294,10 +358,12 @@ def describe_person(name: str, new: int, person: "Person") -> str:
 
 def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None:
     """One line for one recording, or one JSON object."""
+    mixture = answer.mixture
     if as_json:
         values = answer._asdict() | {
             "file": str(path),
             "candidates": [each._asdict() for each in answer.candidates],
+            "mixture": None if mixture is None else asdict(mixture),
         }
         console.print(json.dumps(values))
         return
@@ -307,3 +373,5 @@ def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None
         for each in answer.candidates
     )
     console.print(f"{path}  {answer.name or 'unknown'}  [{people}; from {answer.threshold:.2f} on]")
+    if mixture is not None:
+        errors.print(f"{path}: {mixture.words}: `diarize --store` names each of them")

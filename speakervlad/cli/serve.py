@@ -14,6 +14,7 @@ from speakervlad.cli.options import (
     PrecisionOption,
 )
 from speakervlad.cli.people import StoreOption
+from speakervlad.progress import tracked_by
 
 logger = logging.getLogger(__name__)
 
@@ -50,4 +51,5 @@ def serve(
             host,
         )
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
-    app.serve(Desk(embedder, store), host, port, lambda address: console.print(address))
+    with tracked_by(None):
+        app.serve(Desk(embedder, store), host, port, lambda address: console.print(address))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import console
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -100,7 +100,7 @@ def verify(
         for name in dict.fromkeys(name for pair in names for name in pair)
     }
     compared = [(recordings[one], recordings[other]) for one, other in names]
-    answers = list(verifier.verify_pairs(compared, rule, any_sound=any_sound, track=track))
+    answers = list(verifier.verify_pairs(compared, rule, any_sound=any_sound))
     if pairs is None and isinstance(answers[0], InputError):
         raise answers[0]
     if not quiet:

@@ -11,7 +11,7 @@ from speakervlad.diarization.rows import Rows
 from speakervlad.diarization.talk import Talk, runs
 from speakervlad.encoder.frames import CHUNK_SECONDS, FrameEncoder
 from speakervlad.models.sums import PoolingSums
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 # Seconds of the longest cell, and of speech that the trunk sees at once if every frame sees all.
@@ -203,16 +203,13 @@ class SpeechCells:
         return found
 
 
-def speech_cells(
-    encoder: FrameEncoder, speech: SpeechWave, plan: Plan, track: Track = silent
-) -> SpeechCells:
+def speech_cells(encoder: FrameEncoder, speech: SpeechWave, plan: Plan) -> SpeechCells:
     """Run the trunk once over the speech of a recording, of which a piece is in memory.
 
     Args:
         encoder: network and what is around it.
         speech: what lies in ``plan.spans()`` of the recording.
         plan: its cells.
-        track: reports progress, piece by piece.
     """
     edges = np.concatenate([[0], (plan.bounds[:, 1] - plan.bounds[:, 0]).cumsum()])
     found = _Sums(len(plan))

@@ -19,7 +19,7 @@ from speakervlad.diarization.turns import Turn, Turns
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.errors import InputError
 from speakervlad.extras import require
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ def diarize(
     separate: bool = False,
     overlap: bool = True,
     method: str = "spectral",
-    track: Track = silent,
 ) -> Turns:
     """Find who speaks when. The same recording gives the same turns, every time.
 
@@ -63,7 +62,6 @@ def diarize(
         separate: take each channel of a file for one speaker, as calls are recorded.
         overlap: whether two may speak at once; else the one who goes on or comes does.
         method: ``spectral`` or ``agglomerative`` clustering.
-        track: reports progress.
 
     Returns:
         The turns, none where nobody speaks. At every time two speakers speak at most, one without
@@ -76,17 +74,17 @@ def diarize(
     limits = Limits(speakers or min_speakers, speakers or max_speakers, min_seconds)
     encoder = encoder or load_encoder()
     if separate:
-        return _by_channel(Recording.of(audio), encoder, store, fpir, track)
+        return _by_channel(Recording.of(audio), encoder, store, fpir)
     require("scipy", "diarization", "diarization")
     require("sklearn", "diarization", "diarization")
     recording = Recording.of(audio)
-    talk, turns = _listen(recording, track)
+    talk, turns = _listen(recording)
     plan = plan_cells(talk)
     if not len(plan):
         return turns
     _check_enough(turns.recording, plan, limits)
     speech = SpeechWave(recording.whole, plan.spans())
-    cells = speech_cells(encoder.frames, speech, plan, track)
+    cells = speech_cells(encoder.frames, speech, plan)
     known = strangers if store is None else partial(_known, store, fpir)
     labels = speakers_of_cells(cells, limits, _alike(encoder), method, known)
     names = _names(cells, labels, known)
@@ -96,7 +94,7 @@ def diarize(
     return replace(turns, turns=said).joined(PAUSE)
 
 
-def _listen(recording: Recording, track: Track) -> tuple[Talk, Turns]:
+def _listen(recording: Recording) -> tuple[Talk, Turns]:
     """What was heard, and the recording without turns."""
     recording.decode()
     blocks, count = recording.counted_blocks()
@@ -163,7 +161,6 @@ def _by_channel(
     encoder: Encoder,
     store: "PeopleStore | None",
     fpir: float,
-    track: Track,
 ) -> Turns:
     """The speech of each channel as one speaker's."""
     path = recording.path
@@ -175,7 +172,7 @@ def _by_channel(
         one = Recording(path, channel=channel, speech_only=True)
         if store is not None:
             one.decode()
-        found = one.find_speech(track)
+        found = one.find_speech()
         name = f"speaker {channel + 1}"
         if store is not None and len(found.spans):
             vector = encoder.embed(one)

@@ -10,15 +10,16 @@ from speakervlad.diarization.resegmentation import best_path
 
 # Seconds of a window, and from window to window.
 WINDOW, HOP = 1.5, 0.75
-# With less speech of one speaker windows tell too little to cluster them.
+# Windows with less speech of one speaker are too uncertain to be clustered.
 SHORTEST = 0.9
 # Whether a window may cross a change of speaker that was heard.
 ACROSS = True
-# How often speakers and cells are found from each other.
+# Rounds of assigning cells to speakers and computing the speakers' vectors again.
 PASSES = 2
-# So many clusters more than are found, or half as many again; those of one speaker are joined.
+# Extra clusters beyond the number that is found (at least half as many again): clusters of one
+# speaker are joined afterwards.
 SPARE = 3
-# Seconds of speech for which the cosine of two vectors of a speaker is half of what it may become.
+# Seconds of speech at which the expected cosine of two vectors of a speaker is half of its limit.
 HALF_KNOWN = 1.5
 # Seconds to either side that a cell is judged with.
 REACH = 0.32

@@ -15,7 +15,7 @@ from speakervlad.encoder.streams import describe_failures, of_each
 from speakervlad.encoder.windows import Windows, spoken_spans, window_spans
 from speakervlad.errors import InputError
 from speakervlad.models.sums import Clusters, PoolingSums
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 
 if TYPE_CHECKING:
     from speakervlad import Verifier
@@ -169,12 +169,11 @@ class Encoder:
         return clusters
 
     @takes_old_options
-    def embed_files(self, recordings: Sequence[AudioLike], *, track: Track = silent) -> np.ndarray:
+    def embed_files(self, recordings: Sequence[AudioLike]) -> np.ndarray:
         """Embed many recordings, reading ahead while computing.
 
         Args:
             recordings: each as for ``embed``.
-            track: progress.
 
         Returns:
             float32 unit vectors of shape ``(recordings, dim)``, in their order.
@@ -182,7 +181,7 @@ class Encoder:
         Raises:
             InputError: some cannot be embedded; all are tried, counted, the first few named.
         """
-        items = self.embed_each(recordings, track=track)
+        items = self.embed_each(recordings)
         return np.concatenate(
             [item.vectors for item in items] or [np.empty((0, self.dim), np.float32)]
         )
@@ -193,7 +192,6 @@ class Encoder:
         recordings: Sequence[AudioLike],
         *,
         windows: Windows | None = None,
-        track: Track = silent,
     ) -> list[Embedded]:
         """Embed many recordings or their windows, in their order.
 

@@ -8,8 +8,8 @@ from speakervlad.errors import InputError
 THRESHOLDS_NAME = "thresholds.json"
 CALIBRATION_NAME = "calibration.json"
 DEFAULT = "default"
-# The better one on the development lists is the default; names stay when weights improve.
-PRETRAINED = {DEFAULT: "small", "small": "small"}
+# Names stay when weights improve.
+PRETRAINED = {DEFAULT: "default", "small": "small"}
 FOLDER = Path(__file__).parent.parent / "pretrained"
 
 

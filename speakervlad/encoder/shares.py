@@ -19,13 +19,13 @@ from speakervlad.encoder.streams import describe_failures
 from speakervlad.encoder.windows import Windows
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, exclusive, parse_json
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.tables.arrays import load_npz
 
 logger = logging.getLogger(__name__)
 
 RUN_NAME = "run.json"
-# So much work at most is lost with a process; shorter runs leave no parts at all.
+# Seconds between saves: a process that is killed loses at most so much work.
 PART_SECONDS = 60.0
 POLL_SECONDS = 0.5
 NOTICE_SECONDS = 60.0
@@ -131,7 +131,7 @@ class Parts:
         return self.out.stat().st_mtime >= moment
 
     def remove(self) -> None:
-        """When all is in one file."""
+        """Remove the parts, once all is in one file."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _refuse_other_run(self) -> None:
@@ -178,10 +178,10 @@ def hold_output(out: Path, share: Share) -> AbstractContextManager[None]:
 def open_parts(
     out: Path,
     encoder: Encoder,
+    recordings: Recordings,
     *,
     precision: str = "float32",
     windows: Windows | None = None,
-    recordings: Recordings,
 ) -> Parts:
     """The parts of a run with this encoder and these options.
 
@@ -208,7 +208,6 @@ def embed_in_parts(
     since: float,
     windows: Windows | None = None,
     tolerate: Tolerate | None = None,
-    track: Track = silent,
 ) -> list[Embedded | None] | None:
     """Embed this process's share of what is not finished yet; the first process gets it all.
 
@@ -224,7 +223,6 @@ def embed_in_parts(
         windows: sliding windows instead of whole recordings.
         tolerate: is given the recordings that cannot be embedded, by id, and the number of all,
             and raises if they are too many; None tolerates none. For one process alone.
-        track: progress of the first process.
 
     Returns:
         All recordings in order, in the first process, which waits for the others; None in place of
@@ -243,7 +241,7 @@ def embed_in_parts(
     mine = [r for r in range(share.rank, len(keys), share.size) if keys[r] not in parts.found]
     audio = [recordings.audio(row) for row in mine]
     stream = encoder.embed_stream(audio, encoder.streams_for(len(keys)), windows=windows)
-    tracked = (silent if share.rank else track)(stream, "embedding", len(mine))
+    tracked = stream if share.rank else track(stream, "embedding", len(mine))
     done, failures = _save_now_and_then([keys[row] for row in mine], tracked, parts)
     in_parts = share.size > 1 or parts.folder.is_dir() or (bool(failures) and bool(tolerate))
     if in_parts:

@@ -22,6 +22,7 @@ from speakervlad.page.document import document
 from speakervlad.page.guard import API, Guard, is_loopback, refuse
 from speakervlad.page.uploads import Form, received
 from speakervlad.page.work import Threads
+from speakervlad.people.doubts import DoubtfulError
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
         "people/add": (partial(enrolment.add, desk), JSONResponse),
         "people/rename": (partial(enrolment.rename, desk), JSONResponse),
         "people/forget": (partial(enrolment.forget, desk), JSONResponse),
+        "people/recordings": (partial(enrolment.recordings, desk), JSONResponse),
+        "people/recordings/forget": (partial(enrolment.forget_recording, desk), JSONResponse),
         "identify": (partial(enrolment.identify, desk), JSONResponse),
         "turns": (exported, PlainTextResponse),
         "report": (answers.report, JSONResponse),
@@ -61,7 +64,12 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
         ),
         Route(f"{API}conversation", conversations, methods=["POST"]),
     ]
-    handlers = {InputError: _input_error, HTTPException: _http_error, Exception: _failure}
+    handlers = {
+        DoubtfulError: _doubtful,
+        InputError: _input_error,
+        HTTPException: _http_error,
+        Exception: _failure,
+    }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token, is_local)
 
 
@@ -136,6 +144,13 @@ def _posting(
 
 async def _input_error(_: Request, error: Exception) -> Response:
     return refuse(422, " ".join(str(error).split()))
+
+
+async def _doubtful(_: Request, error: Exception) -> Response:
+    """What was not enrolled, and why, for the question whether to do it all the same."""
+    assert isinstance(error, DoubtfulError)
+    text = " ".join(str(error).split())
+    return JSONResponse({"error": text, "doubts": [str(each) for each in error.doubts]}, 409)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """Who is enrolled, and whose voice a recording is, as the page asks for it."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,11 @@ def people(desk: Desk) -> dict:
 
 
 def add(desk: Desk, form: Form) -> dict:
-    """Enrol recordings of a person, or some turns of one recording."""
+    """Enrol recordings of a person, or some turns of one recording.
+
+    Raises:
+        DoubtfulError: something speaks against it, and the form does not say that it is sure.
+    """
     name = check_name(form.text("name"))
     uploads = form.all("recording")
     if "spans" in form.texts:
@@ -32,7 +37,8 @@ def add(desk: Desk, form: Form) -> dict:
         recordings = [turns_of(upload, form.make(), read_spans(form.text("spans")))]
     else:
         recordings = [upload.recording() for upload in uploads]
-    added = desk.people.add(name, recordings)
+    is_sure = form.text("sure", "") == "yes"
+    added = desk.people.add(name, recordings, confirm=lambda _: is_sure)
     return {"name": added.person.name, "new": added.new, "known": added.known,
             "elsewhere": added.elsewhere}  # fmt: skip
 
@@ -49,6 +55,18 @@ def forget(desk: Desk, form: Form) -> dict:
     return people(desk)
 
 
+def recordings(desk: Desk, form: Form) -> dict:
+    """What is kept of a person."""
+    kept = desk.people.recordings(form.text("name"))
+    return {"recordings": [each._asdict() for each in kept], "apart": desk.people.apart}
+
+
+def forget_recording(desk: Desk, form: Form) -> dict:
+    """Remove one recording of a person, and every byte of it."""
+    desk.people.forget_recordings(form.text("name"), [form.text("recording")])
+    return recordings(desk, form)
+
+
 def identify(desk: Desk, form: Form) -> dict:
     """Whose voices some recordings are."""
     rate = form.number("fpir")
@@ -58,6 +76,9 @@ def identify(desk: Desk, form: Form) -> dict:
         (answer,) = desk.people.identify([recording], fpir=rate, top=TOP)
         found = answer._asdict() | heard(recording)
         found["candidates"] = [candidate._asdict() for candidate in answer.candidates]
+        found["mixture"] = None if answer.mixture is None else asdict(answer.mixture)
+        if answer.mixture is not None:
+            found["notes"].append(f"{answer.mixture.words}: ask for the speakers of a conversation")
         answers.append(found | {"identified": answer.name, "seconds": recording.seconds})
     return {"recordings": answers}
 

@@ -17,7 +17,7 @@ from speakervlad.audio.recording import Recording
 from speakervlad.audio.writing import fill_audio
 from speakervlad.errors import InputError
 from speakervlad.files import naming_full_disk
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 # Of a recording that is compared or enrolled, and of a conversation.
@@ -53,12 +53,11 @@ class Upload:
             samples = np.concatenate(list(self._limited(MAX_SECONDS)))
         return Recording(samples, name=self.name)
 
-    def decoded(self, target: Path, track: Track = silent) -> "Upload":
+    def decoded(self, target: Path) -> "Upload":
         """The same samples, mono, of which any span is one seek.
 
         Args:
             target: an empty file.
-            track: reports progress.
 
         Raises:
             InputError: not audio, damaged, or longer than ``MAX_MEETING_SECONDS``; or the disk is

@@ -14,7 +14,6 @@ from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.figures import save_figure
 from speakervlad.files import atomic_path
-from speakervlad.progress import Track, silent
 from speakervlad.scoring.checks import make_trials
 from speakervlad.scoring.lists import Trials, read_trials, write_scores
 from speakervlad.scoring.metrics import VerificationReport, error_curve, verification_report
@@ -65,7 +64,6 @@ def run_quickstart(
     *,
     corpora: Mapping[str, Corpus] = CORPORA,
     overrides: Sequence[str] = (),
-    track: Track = silent,
     show: Show = no_show,
 ) -> Quickstart | None:
     """Generate voices, train on some of them, judge on others.
@@ -78,24 +76,23 @@ def run_quickstart(
         folder: the run folder.
         corpora: sizes of the train, valid and test corpora.
         overrides: ``key=value`` changes of the experiment.
-        track: reports progress of loops.
         show: reports progress of training.
 
     Returns:
         What came out; None where a signal ended the training early.
     """
     manifests = {
-        name: _corpus(folder / "corpus" / name, corpus, track) for name, corpus in corpora.items()
+        name: _corpus(folder / "corpus" / name, corpus) for name, corpus in corpora.items()
     }
     config = quickstart_config(folder, overrides)
     trials = read_trials(folder / "corpus" / "test.trials")
     start = build_model(config, len(manifests["train"].speaker_names)).encoder
     untrained = Encoder(TorchBackend(start, "cpu"))
-    before = judge(untrained, manifests["test"], trials, track)
+    before = judge(untrained, manifests["test"], trials)
     encoder = train(config, show)
     if encoder is None:
         return None
-    after = judge(load_encoder(encoder), manifests["test"], trials, track)
+    after = judge(load_encoder(encoder), manifests["test"], trials)
     _write_results(folder, trials, before, after)
     return Quickstart(encoder, before.report, after.report)
 
@@ -114,17 +111,17 @@ def quickstart_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
         return load_config(path, [*paths, *overrides])
 
 
-def judge(embedder: Encoder, manifest: Manifest, trials: Trials, track: Track = silent) -> Judged:
+def judge(embedder: Encoder, manifest: Manifest, trials: Trials) -> Judged:
     """Embed every utterance of a manifest and judge a trial list by cosine similarity."""
     rows = range(len(manifest))
-    vectors = embedder.embed_files([manifest.path(row) for row in rows], track=track)
+    vectors = embedder.embed_files([manifest.path(row) for row in rows])
     ids = np.asarray(list(manifest.utterance_ids))
     embeddings = Embeddings(ids, vectors, embedder.fingerprint)
     scores = cosine_scores(embeddings, trials)
     return Judged(embeddings, scores, verification_report(scores, trials.labels()))
 
 
-def _corpus(folder: Path, corpus: Corpus, track: Track) -> Manifest:
+def _corpus(folder: Path, corpus: Corpus) -> Manifest:
     """Generate a corpus with its manifest and trials, unless an earlier call finished it."""
     listed, trials = folder.with_suffix(".csv"), folder.with_suffix(".trials")
     if listed.exists():
@@ -136,7 +133,6 @@ def _corpus(folder: Path, corpus: Corpus, track: Track) -> Manifest:
         utterances_per_session=corpus.utterances,
         speaker_prefix=folder.name,
         num_workers=None,
-        track=track,
     )
     if corpus.trials_per_speaker:
         make_trials(manifest, per_speaker=corpus.trials_per_speaker).write(trials)

@@ -23,6 +23,7 @@ from speakervlad.models.folder import (
     save_encoder,
 )
 from speakervlad.models.tables import complete_part
+from speakervlad.progress import tracked_by
 from speakervlad.schema import from_dict, to_dict
 from speakervlad.scoring.metrics import equal_error_rate
 from speakervlad.tables.manifest import Manifest
@@ -220,7 +221,7 @@ class Run:
         train = self.config.train
         for batch in stream(build_loader(self.config, self.dataset, self.step, self.world)):
             self._train_on(batch)
-            leave = self._all_asked_to_leave(asked)
+            leave = self._any_asked_to_leave(asked)
             if leave or self._due(train.log_every):
                 self._report()
             validates = bool(self.lists) and self._due(train.validate_every)
@@ -234,8 +235,8 @@ class Run:
                 break
         return self.step == train.steps and not (leave and self.lists)
 
-    def _all_asked_to_leave(self, preempted: Callable[[], bool]) -> bool:
-        """Whether any process was; they vote now and then, for a vote waits for the device."""
+    def _any_asked_to_leave(self, preempted: Callable[[], bool]) -> bool:
+        """Whether any process was asked to; exchanged every ``VOTE_STEPS`` steps, as it blocks."""
         if self.world.size > 1 and self.step % VOTE_STEPS:
             return False
         return self.world.any(preempted())
@@ -286,7 +287,9 @@ class Run:
         if self.log:
             embedder = Encoder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
             try:
-                self._keep_best(score_lists(embedder, self.lists, until(asked)), self.log)
+                with tracked_by(until(asked)):
+                    scored = score_lists(embedder, self.lists)
+                self._keep_best(scored, self.log)
             except Interrupted:
                 is_done = False
         self.window_start = (self.step, time.perf_counter())

@@ -17,7 +17,6 @@ from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME, comp
 from speakervlad.encoder.runtimes import GRAPH_NAME
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
-from speakervlad.progress import Track, silent
 from speakervlad.scoring.calibration import Calibration
 from speakervlad.scoring.lists import Trials, read_trials
 from speakervlad.scoring.scoring import cosine_scores
@@ -28,7 +27,7 @@ from speakervlad.verification.thresholds import Thresholds, learn_calibration, l
 
 logger = logging.getLogger(__name__)
 
-# Of either kind; a threshold that fewer trials teach is a guess.
+# Fewest target and fewest non-target trials that thresholds are learnt from.
 FEW_TRIALS = 100
 
 
@@ -69,12 +68,12 @@ class TrialList:
 
 
 def score_lists(
-    encoder: Encoder, lists: Sequence[TrialList], track: Track = silent
+    encoder: Encoder, lists: Sequence[TrialList]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Cosine scores and labels of every list, by its name."""
     scored = {}
     for listed in lists:
-        vectors = encoder.embed_files(listed.recordings.paths, track=track)
+        vectors = encoder.embed_files(listed.recordings.paths)
         embeddings = Embeddings(np.asarray(listed.recordings.ids), vectors)
         scored[listed.name] = (cosine_scores(embeddings, listed.trials), listed.trials.labels())
     return scored
@@ -92,7 +91,6 @@ def calibrate_encoder(
     encoder: Encoder,
     lists: Sequence[TrialList],
     out: str | Path | None = None,
-    track: Track = silent,
 ) -> Learnt:
     """Learn thresholds and calibration from trial lists, each with the same weight.
 
@@ -103,7 +101,6 @@ def calibrate_encoder(
         encoder: from disk.
         lists: with labels, of recordings that the encoder was not trained on.
         out: folder to make of the encoder and what it learnt; needed for one that ships.
-        track: progress.
 
     Raises:
         InputError: an encoder that ships without ``out``, an ``out`` that is there already, lists
@@ -114,7 +111,7 @@ def calibrate_encoder(
     if len({listed.name for listed in lists}) < len(lists):
         raise InputError("two trial lists have the same name. Rename one.")
     _check_place(folder, None if out is None else Path(out))
-    scored = score_lists(encoder, lists, track)
+    scored = score_lists(encoder, lists)
     _warn_of_few(np.concatenate([labels for _, labels in scored.values()]))
     thresholds, calibration = learn_thresholds(scored), learn_calibration(scored)
     if out is not None:

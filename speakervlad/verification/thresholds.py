@@ -9,7 +9,8 @@ import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.files import parse_json
-from speakervlad.scoring.calibration import Calibration, fit_calibration
+from speakervlad.scoring.calibration import Calibration
+from speakervlad.scoring.logistic import fit_calibration
 from speakervlad.scoring.metrics import eer_point, error_curve, mean_curve, miss_at_false_accept
 
 # Renard's series R10: ten rates a decade, 0.01 and 0.001 among them.

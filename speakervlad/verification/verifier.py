@@ -13,7 +13,7 @@ from speakervlad.audio.waves import SpeechWave, Wave
 from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.streams import of_each
 from speakervlad.errors import InputError
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.scoring.calibration import Calibration
 from speakervlad.scoring.metrics import OperatingPoint
 from speakervlad.sound import SAMPLE_RATE
@@ -162,7 +162,6 @@ class Verifier:
         rule: Rule | None = None,
         *,
         any_sound: bool = False,
-        track: Track = silent,
     ) -> Iterator[Verification | InputError]:
         """Yield the answer for every pair, in order, or why there is none.
 
@@ -170,7 +169,7 @@ class Verifier:
         """
         rule = rule or self.rule()
         recordings = {_key(audio): audio for pair in pairs for audio in pair}
-        found = self._heard(recordings, any_sound, track)
+        found = self._heard(recordings, any_sound)
         told: set[str | int] = set()
         for pair in pairs:
             keys = [_key(audio) for audio in pair]
@@ -187,7 +186,7 @@ class Verifier:
                 yield rule.judge(float(one.vector @ other.vector))
 
     def _heard(
-        self, recordings: dict[str | int, AudioLike], any_sound: bool, track: Track
+        self, recordings: dict[str | int, AudioLike], any_sound: bool
     ) -> dict[str | int, Heard | InputError]:
         encoder = self.encoder
 

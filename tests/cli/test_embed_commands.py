@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from speakervlad.cli.console import track_audio
+from speakervlad.cli.console import audio_bar
 from speakervlad.errors import InputError
 from speakervlad.schema import Part
 from speakervlad.tables.embeddings import Embeddings
@@ -40,7 +40,7 @@ def test_bar_shows_the_speed(monkeypatch):
     shown = Console(file=io.StringIO(), force_terminal=True, width=120)
     monkeypatch.setattr("speakervlad.cli.console.notes", shown)
     items = [SimpleNamespace(seconds=2.0), InputError("damaged")]
-    assert list(track_audio(items, "embedding", 2)) == items
+    assert list(audio_bar(items, "embedding", 2)) == items
     for words in ("2/2", "files/s", "x real time"):
         assert words in shown.file.getvalue()
 

@@ -10,6 +10,7 @@ from speakervlad.corpus.layouts import LAYOUTS, audio_below
 from speakervlad.corpus.prepare import prepare
 from speakervlad.corpus.work import Work
 from speakervlad.errors import InputError
+from speakervlad.progress import tracked_by
 from speakervlad.tables.manifest import Manifest
 
 
@@ -320,7 +321,8 @@ def test_progress_counts_files(folder):
             seen.append((description, total))
             yield item
 
-    prepare(folder, layout="speaker-folders", work=Work(track=track))
+    with tracked_by(track):
+        prepare(folder, layout="speaker-folders")
     assert seen == [("Reading audio files", 5)] * 5
 
 

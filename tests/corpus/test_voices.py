@@ -6,6 +6,7 @@ from speakervlad.audio.quality import is_band_limited
 from speakervlad.audio.reading import read_audio
 from speakervlad.corpus.voices import Channel, Voice, make_corpus, synthesise
 from speakervlad.errors import InputError
+from speakervlad.progress import tracked_by
 
 
 def voices(count):
@@ -147,9 +148,8 @@ def test_progress_counts_utterances(tmp_path):
             seen.append((description, total))
             yield item
 
-    make_corpus(
-        tmp_path, num_speakers=1, num_sessions=1, utterances_per_session=2, seed=0, track=track
-    )
+    with tracked_by(track):
+        make_corpus(tmp_path, num_speakers=1, num_sessions=1, utterances_per_session=2, seed=0)
     assert seen == [("Generating voices", 2)] * 2
 
 

@@ -12,6 +12,7 @@ import soundfile
 from speakervlad import InputError, diarization_errors, diarize
 from speakervlad.diarization.turns import Turns
 from speakervlad.people.matching import Identification
+from speakervlad.progress import tracked_by
 
 RATE = 16000
 
@@ -47,7 +48,8 @@ def test_progress_is_told_while_speech_is_sought_and_voices_are_heard(talk, enco
             counts[description] = (number, total)
             yield item
 
-    diarize(tmp_path / "talk.wav", encoder=encoder, track=track)
+    with tracked_by(track):
+        diarize(tmp_path / "talk.wav", encoder=encoder)
     assert list(counts) == ["searching", "listening"]
     assert all(number == total > 2 for number, total in counts.values())
 

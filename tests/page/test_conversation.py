@@ -20,6 +20,7 @@ from speakervlad.page.conversation import Cancelled, Conversations, Progress
 from speakervlad.page.pictures import peaks
 from speakervlad.page.uploads import OPEN_FILES
 from speakervlad.page.work import Threads
+from speakervlad.progress import track
 
 from .conftest import running
 from .test_people import spoken
@@ -78,7 +79,7 @@ def test_a_failure_of_the_server_is_told_and_logged(client, meeting, monkeypatch
 def test_who_goes_away_stops_the_work(desk, meeting, temporary, monkeypatch):
     begun, stopped = threading.Event(), threading.Event()
 
-    def endless(*_, track, **__):
+    def endless(*_, **__):
         begun.set()
         try:
             for _ in track(iter(int, 1), "listening"):

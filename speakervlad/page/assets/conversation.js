@@ -1,7 +1,8 @@
 // Who speaks when: lanes over the waveform, a player that follows, names, merging and splitting.
 
-import { post, postForFile, postForLines } from "./api.js";
+import { postForFile, postForLines } from "./api.js";
 import { ask, clock, download, el, one } from "./dom.js";
+import { enrolAsking } from "./enrol.js";
 import { COLOURS, timeAxis } from "./pictures.js";
 import { recordingSlot } from "./slot.js";
 import { statusLine } from "./status.js";
@@ -149,8 +150,8 @@ function lanes(answer, file, audio) {
   async function enrol(name, spans) {
     status.busy(`Enrolling ${name} …`);
     try {
-      await post("/api/people/add", { name, recording: file, spans: JSON.stringify(spans) });
-      status.say(`${name} is enrolled.`);
+      const added = await enrolAsking({ name, recording: file, spans: JSON.stringify(spans) });
+      status.say(added ? `${name} is enrolled.` : "");
     } catch (error) {
       status.fail(error);
     }

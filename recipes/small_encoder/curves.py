@@ -1,6 +1,6 @@
 """Draw the curves of runs that followed each other, over the hours of audio that they have seen.
 
-curves.py runs/default_encoder runs/default_encoder_final --out curves.svg
+curves.py runs/small_encoder runs/small_encoder_final --out curves.svg
 
 Above: the loss with its margin, and the share of the training crops that is classified right.
 Below: EER of every validation list. Needs the extra ``plots``.
