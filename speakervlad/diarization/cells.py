@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from speakervlad.audio.waves import SampleWave, SpeechWave
+from speakervlad.diarization.rows import Rows
 from speakervlad.diarization.talk import Talk, runs
 from speakervlad.encoder.frames import CHUNK_SECONDS, FrameEncoder
 from speakervlad.models.sums import PoolingSums
@@ -96,7 +97,7 @@ class SpeechCells:
         encoder: what the frames were computed by.
         plan: the cells.
         sizes: int (cells,), frames in each; a short one may have none.
-        moments: float16 (cells, numbers): ``PoolingSums.row`` of each.
+        moments: (cells, numbers): ``PoolingSums.row`` of each, divided by its scale.
         scales: float32 (cells,), which the moments are to be multiplied with.
         sums: of some frames, as a pattern for the others; None without any.
     """
@@ -104,7 +105,7 @@ class SpeechCells:
     encoder: FrameEncoder
     plan: Plan
     sizes: np.ndarray
-    moments: np.ndarray
+    moments: Rows
     scales: np.ndarray
     sums: PoolingSums | None
 
@@ -157,28 +158,27 @@ class SpeechCells:
         Zeros where nobody is alone.
         """
         blocks = (spans[at : at + BLOCK] for at in range(0, len(spans), BLOCK))
-        found = [self._finish(self._sums(block)) for block in blocks]
+        found = [self.finish(self._sums(block)) for block in blocks]
         return np.concatenate([np.zeros((0, self.encoder.ends.dim), np.float32), *found])
 
     def speaker_vectors(self, labels: np.ndarray) -> np.ndarray:
-        """float32 (speakers, dim): unit vectors of all cells of each label from 0 on, alone.
+        """float32 (speakers, dim): unit vectors of ``speaker_sums``."""
+        return self.finish(self.speaker_sums(labels))
+
+    def speaker_sums(self, labels: np.ndarray) -> np.ndarray:
+        """float64 (speakers, numbers): of all cells of each label from 0 on, alone; they add up.
 
         Of a speaker who is never alone, all cells count.
         """
-        found = np.empty((labels.max() + 1, self.encoder.ends.dim), np.float32)
-        for label in range(len(found)):
-            of_it = labels == label
-            chosen = of_it & self.alone if (of_it & self.alone).any() else of_it
-            found[label] = self.vector(chosen)
-        return found
-
-    def vector(self, mask: np.ndarray) -> np.ndarray:
-        """float32 unit vector (dim,) of all cells of a mask (cells,)."""
-        cells = np.flatnonzero(mask)
-        total = np.zeros(self.moments.shape[1])
-        for part in np.array_split(cells, 1 + len(cells) // BLOCK):
-            total += self.scales[part] @ self.moments[part].astype(np.float32)
-        return self._finish(total[None])[0]
+        chosen = (labels >= 0) & (self.alone | ~np.isin(labels, labels[self.alone]))
+        total = np.zeros((labels.max() + 1, self.moments.shape[1]))
+        for first in range(0, len(self), BLOCK):
+            stop = min(first + BLOCK, len(self))
+            cells = first + np.flatnonzero(chosen[first:stop])
+            factors = np.zeros((len(total), stop - first), np.float32)
+            factors[labels[cells], cells - first] = self.scales[cells]
+            total += factors @ self.moments.read(first, stop)
+        return total
 
     def _sums(self, spans: np.ndarray) -> np.ndarray:
         """(spans, moments) of spans of cells that lie near each other."""
@@ -191,10 +191,10 @@ class SpeechCells:
         factors = (self.scales * self.alone)[cells]
         shape = (len(spans), int(stop - first))
         chosen = csr_array((factors, cells - first, ends), shape=shape)
-        return chosen @ self.moments[first:stop].astype(np.float32)
+        return chosen @ self.moments.read(int(first), int(stop))
 
-    def _finish(self, rows: np.ndarray) -> np.ndarray:
-        """Unit vectors of rows of moments; zeros of rows without frames."""
+    def finish(self, rows: np.ndarray) -> np.ndarray:
+        """float32 unit vectors (rows, dim) of rows of sums; zeros of rows without frames."""
         found = np.zeros((len(rows), self.encoder.ends.dim), np.float32)
         heard = rows[:, 0] > 0
         if heard.any():
@@ -212,7 +212,7 @@ def speech_cells(encoder: FrameEncoder, speech: SpeechWave, plan: Plan) -> Speec
         plan: its cells.
     """
     edges = np.concatenate([[0], (plan.bounds[:, 1] - plan.bounds[:, 0]).cumsum()])
-    found = _Rows(len(plan))
+    found = _Sums(len(plan))
     seconds = PIECE if encoder.ends.grid.context is None else CHUNK_SECONDS
     count = max(1, round(speech.num_samples / SAMPLE_RATE / seconds))
     for centres, frames, weights in track(_frames(encoder, speech), "listening", count):
@@ -224,24 +224,24 @@ def speech_cells(encoder: FrameEncoder, speech: SpeechWave, plan: Plan) -> Speec
     return SpeechCells(encoder, plan, found.sizes, found.moments, found.scales, found.sums)
 
 
-class _Rows:
-    """The moments of cells as ``SpeechCells`` has them, while they are found."""
+class _Sums:
+    """The sums of cells as ``SpeechCells`` has them, while they are found one after the other."""
 
     def __init__(self, count: int) -> None:
         self.sizes, self.scales = np.zeros(count, int), np.zeros(count, np.float32)
-        self.moments = np.zeros((count, 0), np.float16)
+        self.moments = Rows(count, 0)
         self.sums: PoolingSums | None = None
+        # The last row, of whose cell more frames may come.
+        self._row = np.zeros(0)
 
     def add(self, cell: int, sums: PoolingSums) -> None:
-        """More frames of a cell."""
+        """More frames, of the last cell or a later one."""
         row = sums.row()
         if self.sums is None:
-            self.sums = sums
-            self.moments = np.zeros((len(self.sizes), len(row)), np.float16)
-        if self.sizes[cell]:
-            row = row + self.scales[cell] * self.moments[cell]
-        self.scales[cell] = np.abs(row).max() / FULL_SCALE
-        self.moments[cell] = row / self.scales[cell]
+            self.sums, self.moments = sums, Rows(len(self.sizes), len(row))
+        self._row = row + self._row if self.sizes[cell] else row
+        self.scales[cell] = np.abs(self._row).max() / FULL_SCALE
+        self.moments.write(cell, self._row / self.scales[cell])
         self.sizes[cell] += sums.num_frames
 
 

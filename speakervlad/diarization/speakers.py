@@ -112,14 +112,17 @@ def joined(
     the same name alone.
     """
     labels = numbered(labels)
-    while labels.max() + 1 > limits.least:
-        vectors = cells.speaker_vectors(labels)
-        seconds = spoken(cells, labels)
+    sums, seconds = cells.speaker_sums(labels), spoken(cells, labels)
+    while len(sums) > limits.least:
+        vectors = cells.finish(sums)
         expected = vectors / np.sqrt(seconds / (seconds + HALF_KNOWN))[:, None]
         cosines = _by_name(expected @ expected.T, known(vectors))
         one, other = np.unravel_index(cosines.argmax(), cosines.shape)
         if cosines[one, other] < alike:
             break
+        sums[one] += sums[other]
+        seconds[one] += seconds[other]
+        sums, seconds = np.delete(sums, other, axis=0), np.delete(seconds, other)
         labels = numbered(np.where(labels == other, one, labels))
     return labels
 

@@ -1,5 +1,6 @@
 """The parts of diarization against their definitions."""
 
+import math
 import tracemalloc
 from itertools import product
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from speakervlad.audio.waves import SampleWave, SpeechWave
+from speakervlad.diarization import rows
 from speakervlad.diarization.cells import Plan, speech_cells
 from speakervlad.diarization.clustering import METHODS, Limits, cluster
 from speakervlad.diarization.diarize import turns_of
@@ -67,8 +69,9 @@ def test_sums_of_cells_are_those_of_their_frames(kind, chunk):
     frames = np.concatenate(encoder.heard, axis=1)
     # 0.02 s from frame to frame, 0.1 s a cell; pieces of 10 s have a frame more than cells need.
     assert cells.sizes[:15].tolist() == [5] * 15
-    first = frames[:, :50].mean(axis=1)
-    mine = cells.vector(np.arange(len(plan)) < 10)
+    # Cells 4 and 5 are of two speakers.
+    first = np.delete(frames[:, :50], np.s_[20:30], axis=1).mean(axis=1)
+    mine = cells.speaker_vectors(np.where(np.arange(len(plan)) < 10, 0, -1))[0]
     assert np.allclose(mine[:4], first, atol=2e-3)
     alone = np.r_[frames[:, 5:20].T, frames[:, 30:50].T].T
     expected = Finish(kind, floor=1e-6)
@@ -85,7 +88,7 @@ def test_every_piece_has_its_own_frames_at_its_own_times():
     assert (cells.sizes >= 5).all()
 
 
-def test_hours_of_cells_are_small_and_in_memory_once():
+def test_hours_of_cells_are_small_and_in_memory_once_or_on_disk(monkeypatch):
     rng = np.random.default_rng(0)
     plan = plan_of([(0.0, 3600.0)])
     grid = FrameGrid(160, 2, 8)
@@ -95,10 +98,33 @@ def test_hours_of_cells_are_small_and_in_memory_once():
     speech = SimpleNamespace(num_samples=3600 * RATE)
     tracemalloc.start()
     cells = speech_cells(encoder, speech, plan)
-    size = cells.moments.nbytes
-    assert size == 36000 * 1025 * 2
+    size = 2 * math.prod(cells.moments.shape)
+    assert cells.moments.shape == (36000, 1026)
     assert tracemalloc.get_traced_memory()[1] < 1.2 * size
+    tracemalloc.reset_peak()
+    labels = np.arange(len(cells)) % 3
+    before = cells.speaker_sums(labels)
+    monkeypatch.setattr(rows, "IN_MEMORY", size // 10)
+    on_disk = speech_cells(encoder, speech, plan)
+    assert np.array_equal(on_disk.speaker_sums(labels), before)
+    assert tracemalloc.get_traced_memory()[1] < 1.2 * size
+    spans = cells.windows(1.5, 0.75)[:50]
+    assert np.array_equal(on_disk.vectors(spans), cells.vectors(spans))
     tracemalloc.stop()
+
+
+def test_no_room_for_rows_is_told(monkeypatch):
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    many = rows.Rows(2, 3)
+    many.write(1, np.arange(3.0))
+    assert many.read(0, 2).tolist() == [[0, 0, 0], [0, 1, 2]]
+    monkeypatch.setattr(many, "_file", SimpleNamespace(seek=full))
+    with pytest.raises(InputError, match="Set TMPDIR to another"):
+        many.write(0, np.zeros(3))
+
+
+def full(_):
+    raise OSError(28, "No space left on device")
 
 
 def test_best_path_is_the_best_of_all():
