@@ -177,7 +177,7 @@ def report(form: Form) -> dict:
 
 
 def hints_at_reversed(results: list[SystemResult]) -> list[str]:
-    """Of the systems whose scores tell the wrong way round."""
+    """Sentences on systems whose scores are higher for different speakers."""
     hints = {result.name: hint_at_reversed(result.report) for result in results}
     return [f"{name}: {hint}" for name, hint in hints.items() if hint is not None]
 
