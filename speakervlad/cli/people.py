@@ -261,10 +261,10 @@ def cohort(
     from speakervlad.encoder.location import companion, find_encoder
     from speakervlad.people.cohort import COHORT_NAME, make_cohort
     from speakervlad.tables.interchange import load_embeddings
-    from speakervlad.tables.manifest import Manifest
+    from speakervlad.tables.manifest import load_manifest
     from speakervlad.tables.names import required_rows
 
-    table, known = load_embeddings(embeddings), Manifest.load(manifest)
+    table, known = load_embeddings(embeddings), load_manifest(manifest)
     known = known.select(required_rows(known, table.ids))
     speakers = np.array(known.speakers.tolist())
     made = make_cohort(table, speakers, speakers if by is None else known.column(by), size)

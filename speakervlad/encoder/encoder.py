@@ -274,10 +274,6 @@ class Encoder:
         return self.verifier.verify_pairs
 
 
-# The name of ``Encoder`` until 0.2.0.
-Embedder = Encoder
-
-
 def load_encoder(
     path: str | Path = DEFAULT,
     *,
