@@ -15,6 +15,8 @@ from speakervlad.scoring.metrics import eer_point, error_curve, mean_curve, miss
 # Renard's series R10: ten rates a decade, 0.01 and 0.001 among them.
 STEPS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)
 LARGEST_RATE = 0.5
+# A rate so many times rarer than the rarest known is still taken for it where a guess will do.
+BEYOND = 5
 
 # (num_trials,) scores and bool labels by the name of their list.
 LabelledScores = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -58,6 +60,16 @@ class Thresholds:
             )
         values = [self.false_accept_rate[known] for known in rates]
         return float(np.interp(math.log(rate), np.log(rates), values))
+
+    def near(self, rate: float) -> float | None:
+        """As ``at``, with the end of the curve for rates a little beyond it; None without a curve.
+
+        At a rate that is somewhat rarer than any known one, that is a little too low.
+        """
+        rates = sorted(self.false_accept_rate)
+        if not rates or rate < rates[0] / BEYOND:
+            return None
+        return self.at(min(max(rate, rates[0]), rates[-1]))
 
     def to_json(self) -> str:
         """The text of ``thresholds.json``."""
