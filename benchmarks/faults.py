@@ -159,8 +159,9 @@ def voice(seconds: float, seed: int) -> np.ndarray:
 def lists(folder: Path) -> dict[Path, Read]:
     """Every text list."""
     from speakervlad.diarization import turns
-    from speakervlad.scoring import judge
     from speakervlad.scoring import lists as readers
+    from speakervlad.scoring.enrolment import read_enrolment
+    from speakervlad.scoring.systems import read_scored
     from speakervlad.tables.manifest import Manifest
 
     trials = b"1 a/1.wav b/2.wav\n0 a/1.wav c/3.wav\n" * 3
@@ -180,10 +181,10 @@ def lists(folder: Path) -> dict[Path, Read]:
             readers.read_trials,
         ),
         "pairs.txt": (b"a/1.wav b/2.wav\nc.wav d.wav\n", readers.read_pairs),
-        "scores.txt": (scores, judge.read_scored),
+        "scores.txt": (scores, read_scored),
         "voxsrc.txt": (b"0.5 a/1.wav b/2.wav\n0.25 a/1.wav c/3.wav\n", readers.read_scores),
         "long.txt": (scores, readers.read_long_scores),
-        "enrol.map": (b"m a b c\nk d e\n", readers.read_enrolment),
+        "enrol.map": (b"m a b c\nk d e\n", read_enrolment),
         "manifest.csv": ((heading + rows).encode(), Manifest.load),
         "packed.csv": ((heading + shards).encode(), Manifest.load),
         "turns.rttm": (rttm.encode(), turns.read_turns),
@@ -200,9 +201,10 @@ def lists(folder: Path) -> dict[Path, Read]:
 def tables(folder: Path) -> dict[Path, Read]:
     """Embeddings, arrays of scores, calibrations, parts of a run."""
     from speakervlad.encoder.shares import Parts
-    from speakervlad.scoring import calibration, judge
+    from speakervlad.scoring import calibration
     from speakervlad.scoring.lists import read_trials
-    from speakervlad.tables import embeddings as readers
+    from speakervlad.scoring.systems import read_scored
+    from speakervlad.tables import interchange as readers
 
     vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     table = readers.Embeddings(np.array(["a", "b", "cc"]), vectors)
@@ -215,7 +217,7 @@ def tables(folder: Path) -> dict[Path, Read]:
     (folder / "key.txt").write_text("1 a b\n0 a c\n1 b c\n")
     key = read_trials(folder / "key.txt")
     np.save(folder / "S.npy", np.array([0.5, 0.25, 0.75]))
-    found[folder / "S.npy"] = lambda path: judge.read_scored(path, key)
+    found[folder / "S.npy"] = lambda path: read_scored(path, key)
     calibration.Calibration((1.0,), 0.0).save(folder / "calibration.json")
     found[folder / "calibration.json"] = calibration.load_calibration
     whole, run = folder / "whole", folder / "P.npz.parts"

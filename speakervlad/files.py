@@ -333,6 +333,13 @@ def _umask() -> int:
     return current
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that is no pipe, device or folder."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no regular file.")
+    return path.open("rb")
+
+
 def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the text says
     """JSON that somebody handed in.
 

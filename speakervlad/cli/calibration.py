@@ -47,13 +47,13 @@ def calibrate(
 
     Example: speakervlad calibrate S.txt --out calibration.json
     """
-    from speakervlad.scoring import calibration
-    from speakervlad.scoring.judge import read_systems
+    from speakervlad.scoring import fusion
     from speakervlad.scoring.metrics import cllr, min_cllr
+    from speakervlad.scoring.systems import read_systems
 
     check_writable(out)
     pairs, systems = read_systems(scores, read_key(trials), form=form, partial=partial)
-    found, ratios = calibration.calibrate(
+    found, ratios = fusion.calibrate(
         pairs,
         systems,
         quality=quality or [],
@@ -82,9 +82,10 @@ def fuse(
 
     Example: speakervlad fuse A.txt B.txt --calibration AB.json --out AB.txt
     """
-    from speakervlad.scoring.calibration import fuse, load_calibration
-    from speakervlad.scoring.judge import read_systems
+    from speakervlad.scoring.calibration import load_calibration
+    from speakervlad.scoring.fusion import fuse
     from speakervlad.scoring.lists import write_scores
+    from speakervlad.scoring.systems import read_systems
 
     check_writable(out)
     model = load_calibration(calibration)
@@ -109,7 +110,7 @@ def convert_embeddings(
 
     Example: speakervlad convert-embeddings E.npz E.ark
     """
-    from speakervlad.tables.embeddings import load_embeddings, save_embeddings
+    from speakervlad.tables.interchange import load_embeddings, save_embeddings
 
     table = load_embeddings(source)
     save_embeddings(out, table)
@@ -128,8 +129,8 @@ def convert_scores(
 
     Example: speakervlad convert-scores S.txt K.txt --format kaldi
     """
-    from speakervlad.scoring.judge import read_scored
     from speakervlad.scoring.lists import write_scores
+    from speakervlad.scoring.systems import read_scored
 
     pairs, values = read_scored(source, read_key(trials), form=source_form, partial=partial)
     write_scores(out, pairs, values, form)
@@ -138,6 +139,6 @@ def convert_scores(
 
 def read_embeddings(path: Path | None) -> "Embeddings | None":
     """The embeddings of an option, if it is given."""
-    from speakervlad.tables.embeddings import load_embeddings
+    from speakervlad.tables.interchange import load_embeddings
 
     return None if path is None else load_embeddings(path)

@@ -70,7 +70,8 @@ def score(
     """
     from speakervlad.scoring import lists, scoring
     from speakervlad.scoring.calibration import load_calibration
-    from speakervlad.tables.embeddings import load_embeddings
+    from speakervlad.scoring.enrolment import read_enrolment
+    from speakervlad.tables.interchange import load_embeddings
 
     check_sources(embeddings, encoder, (enrol, mean_of, cohort))
     check_writable(out)
@@ -86,7 +87,7 @@ def score(
     values = scoring.score(
         pairs,
         table,
-        enrolment=None if enrol is None else lists.read_enrolment(enrol),
+        enrolment=None if enrol is None else read_enrolment(enrol),
         mean_of=None if mean_of is None else load_embeddings(mean_of),
         cohort=others,
         top=top or None,
@@ -151,10 +152,11 @@ def metrics(
 
     Example: speakervlad metrics S.txt --det det.png
     """
-    from speakervlad.scoring.judge import judge, read_scored
+    from speakervlad.scoring.judge import judge
     from speakervlad.scoring.lists import read_long_scores
     from speakervlad.scoring.metrics import verification_report, warn_of_reversed
     from speakervlad.scoring.plots import Pictures
+    from speakervlad.scoring.systems import read_scored
 
     pictures = Pictures(det, histogram, bars)
     pictures.check()
@@ -225,12 +227,11 @@ def compare(
 
     Example: speakervlad compare A.txt B.txt
     """
-    from speakervlad.scoring import judge
+    from speakervlad.scoring.judge import compare as compare_scores
+    from speakervlad.scoring.systems import read_systems
 
-    pairs, systems = judge.read_systems(
-        [first, second], read_key(trials), form=form, partial=partial
-    )
-    found = judge.compare(
+    pairs, systems = read_systems([first, second], read_key(trials), form=form, partial=partial)
+    found = compare_scores(
         pairs,
         *systems.values(),
         manifest=read_manifest(manifest),
@@ -257,8 +258,9 @@ def report(
     Example: speakervlad report A.txt B.txt --out report.html
     """
     from speakervlad.figures import check_drawable
-    from speakervlad.scoring.judge import judge_systems, read_systems
+    from speakervlad.scoring.judge import judge_systems
     from speakervlad.scoring.report import write_report
+    from speakervlad.scoring.systems import read_systems
 
     check_drawable()
     check_writable(out)

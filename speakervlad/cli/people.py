@@ -260,7 +260,7 @@ def cohort(
     from speakervlad.encoder.encoder import load_encoder
     from speakervlad.encoder.location import companion, find_encoder
     from speakervlad.people.cohort import COHORT_NAME, make_cohort
-    from speakervlad.tables.embeddings import load_embeddings
+    from speakervlad.tables.interchange import load_embeddings
     from speakervlad.tables.manifest import Manifest
     from speakervlad.tables.names import required_rows
 

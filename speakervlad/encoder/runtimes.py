@@ -42,7 +42,7 @@ INPUT, FRAMES, WEIGHTS = "spectrogram", "frames", "weights"
 # Distance of unit vectors: convolutions add up in another order; bfloat16 keeps 8 bits, and so does
 # an int8 trunk, over the range of all its values. The encoder that ships is 0.055 away in bfloat16.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.2}
-# A network may reduce time by so much at most; arrays are read with as little as passes it.
+# Frames that every network accepts; the constant outputs are read with so short a spectrogram.
 SHORTEST_FRAMES = 64
 
 
@@ -160,7 +160,7 @@ class ExportedBackend(Backend):
             self._open(data if weights is None else _with_weights(data, weights))
             self.notes = self._read_notes()
         except Exception as error:
-            # The runtimes raise what they like, of classes of their own.
+            # Each runtime raises exception classes of its own.
             raise InputError(f"{path}: damaged or no ONNX file. Export it again.") from error
         self._refuse_other_formats()
         try:
@@ -419,7 +419,7 @@ def _source(path: Path) -> Source:
 def _open_first(source: Source, device: str, precision: str) -> Backend:
     able = [name for name in BACKENDS if _refusal(source, device, precision, name) is None]
     installed = [name for name in able if importlib.util.find_spec(name) is not None]
-    # With none to choose from, the first says what is missing.
+    # Without an installed one, opening the first says what to install.
     *names, last = installed or able[:1] or list(BACKENDS)[:1]
     for name in names:
         try:
@@ -512,6 +512,18 @@ def weights_digest(folder: Path) -> str | None:
     """What tells the weights of an encoder folder from others; None if it has none."""
     path = folder / WEIGHTS_NAME
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def fingerprint_of(encoder: Path | None, notes: Mapping[str, str]) -> str | None:
+    """What tells an encoder's weights from others, whatever computes them; None if unknown.
+
+    Args:
+        encoder: a folder, or an exported file, which remembers those of its folder; None for one
+            that is only in memory.
+        notes: what the file carries.
+    """
+    own = None if encoder is None else weights_digest(encoder)
+    return own or notes.get("weights") or None
 
 
 def probe_waveform(seconds: float, seed: int = 0) -> np.ndarray:

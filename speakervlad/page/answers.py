@@ -14,11 +14,12 @@ from speakervlad.page.pictures import picture
 from speakervlad.page.uploads import Form
 from speakervlad.people.people import PeopleStore
 from speakervlad.scoring.checks import check_trials
-from speakervlad.scoring.judge import SystemResult, align, judge_systems, read_scored
+from speakervlad.scoring.judge import SystemResult, judge_systems
 from speakervlad.scoring.lists import Trials, read_trials
 from speakervlad.scoring.metrics import error_curve, hint_at_reversed
 from speakervlad.scoring.plots import det_limits, spread_ticks, thinned_deviates
 from speakervlad.scoring.report import report_page
+from speakervlad.scoring.systems import align, read_scored
 from speakervlad.verification.rules import Rule
 from speakervlad.verification.verifier import SHORT_SECONDS
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from speakervlad.errors import InputError, first_few
 from speakervlad.progress import track
-from speakervlad.scoring.lists import Enrolment, Trials
-from speakervlad.tables.embeddings import Embeddings, load_embeddings
+from speakervlad.scoring.enrolment import Enrolment
+from speakervlad.scoring.lists import Trials
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings
 from speakervlad.tables.manifest import Manifest
 from speakervlad.tables.names import required_rows
 

@@ -11,8 +11,8 @@ import torch
 
 from speakervlad.config import Config
 from speakervlad.encoder.encoder import Encoder
-from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.location import THRESHOLDS_NAME
+from speakervlad.encoder.runtimes import TorchBackend, weights_digest
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.folder import (
@@ -221,7 +221,7 @@ class Run:
         train = self.config.train
         for batch in stream(build_loader(self.config, self.dataset, self.step, self.world)):
             self._train_on(batch)
-            leave = self._all_asked_to_leave(asked)
+            leave = self._any_asked_to_leave(asked)
             if leave or self._due(train.log_every):
                 self._report()
             validates = bool(self.lists) and self._due(train.validate_every)
@@ -235,8 +235,8 @@ class Run:
                 break
         return self.step == train.steps and not (leave and self.lists)
 
-    def _all_asked_to_leave(self, preempted: Callable[[], bool]) -> bool:
-        """Whether any process was; they vote now and then, for a vote waits for the device."""
+    def _any_asked_to_leave(self, preempted: Callable[[], bool]) -> bool:
+        """Whether any process was asked to; exchanged every ``VOTE_STEPS`` steps, as it blocks."""
         if self.world.size > 1 and self.step % VOTE_STEPS:
             return False
         return self.world.any(preempted())
@@ -339,10 +339,9 @@ class Run:
 
     def _save_thresholds(self, scored: LabelledScores) -> None:
         folder = self.folder / "encoder"
+        learnt = replace(learn_thresholds(scored), encoder=weights_digest(folder))
         with atomic_path(folder / THRESHOLDS_NAME) as path:
-            path.write_text(learn_thresholds(scored).to_json(), encoding="utf-8")
-        # Of the weights that were here before.
-        (folder / CALIBRATION_NAME).unlink(missing_ok=True)
+            path.write_text(learnt.to_json(), encoding="utf-8")
 
     def _utterance_ids(self, rows: Sequence[int]) -> list[str]:
         return [self.manifest.utterance_ids[row] for row in rows]

@@ -9,7 +9,8 @@ import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.files import parse_json
-from speakervlad.scoring.calibration import Calibration, fit_calibration
+from speakervlad.scoring.calibration import Calibration
+from speakervlad.scoring.logistic import fit_calibration
 from speakervlad.scoring.metrics import eer_point, error_curve, mean_curve, miss_at_false_accept
 
 # Renard's series R10: ten rates a decade, 0.01 and 0.001 among them.
@@ -32,12 +33,14 @@ class Thresholds:
             rate between the smallest and the largest has its threshold; often none is known.
         eer_by_list: as ``eer``, for every list alone.
         num_impostors: how many impostor trials the curve is worth; 0 if that is not known.
+        encoder: fingerprint of the weights whose scores taught them; None if that is not known.
     """
 
     eer: float
     false_accept_rate: dict[float, float] = field(default_factory=dict)
     eer_by_list: dict[str, float] = field(default_factory=dict)
     num_impostors: int = 0
+    encoder: str | None = None
 
     def at(self, rate: float) -> float:
         """The threshold for a false-acceptance rate: linear in its logarithm between two points.
@@ -73,11 +76,16 @@ class Thresholds:
 
     def to_json(self) -> str:
         """The text of ``thresholds.json``."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        values = asdict(self)
+        if self.encoder is None:
+            del values["encoder"]
+        return json.dumps(values, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Thresholds":
-        """Read what ``to_json`` wrote; files of version 0.1.0 hold fewer rates or none.
+        """Read what ``to_json`` wrote.
+
+        Files of version 0.1.0 hold fewer rates or none, those of 0.2.0 name no encoder.
 
         Raises:
             ValueError, KeyError, TypeError, AttributeError: the text holds no thresholds.
@@ -85,7 +93,9 @@ class Thresholds:
         values = parse_json(text)
         rates = {float(r): float(v) for r, v in values.get("false_accept_rate", {}).items()}
         lists = {str(n): float(v) for n, v in values.get("eer_by_list", {}).items()}
-        found = cls(float(values["eer"]), rates, lists, int(values.get("num_impostors", 0)))
+        encoder = None if values.get("encoder") is None else str(values["encoder"])
+        count = int(values.get("num_impostors", 0))
+        found = cls(float(values["eer"]), rates, lists, count, encoder)
         if not all(map(math.isfinite, (found.eer, *rates.values(), *lists.values()))):
             raise ValueError("not all are finite numbers")
         if not all(0 < rate < 1 for rate in rates):

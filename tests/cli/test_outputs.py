@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from speakervlad.scoring.lists import Trials, read_scores, read_trials, write_scores
-from speakervlad.tables.embeddings import Embeddings, load_embeddings
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes with names, as on Linux")
 

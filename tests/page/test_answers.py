@@ -8,8 +8,9 @@ import pytest
 import soundfile
 
 from speakervlad.page.pictures import reduced
-from speakervlad.scoring.judge import judge, read_scored
+from speakervlad.scoring.judge import judge
 from speakervlad.scoring.lists import Trials, write_scores
+from speakervlad.scoring.systems import read_scored
 
 
 @pytest.fixture

@@ -5,14 +5,10 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.calibration import (
-    Calibration,
-    calibrate,
-    fit_calibration,
-    fuse,
-    load_calibration,
-)
+from speakervlad.scoring.calibration import Calibration, load_calibration
+from speakervlad.scoring.fusion import calibrate, fuse
 from speakervlad.scoring.lists import Trials
+from speakervlad.scoring.logistic import fit_calibration
 from speakervlad.scoring.metrics import (
     OperatingPoint,
     act_dcf,

@@ -7,8 +7,10 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration, load_calibration
-from speakervlad.scoring.lists import read_enrolment, read_scores, read_trials
-from speakervlad.tables.embeddings import Embeddings, load_embeddings, save_embeddings
+from speakervlad.scoring.enrolment import read_enrolment
+from speakervlad.scoring.lists import read_scores, read_trials
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings, save_embeddings
 
 LIST = b"1 a/1.wav b/2.wav\n0 a/1.wav c/3.wav\n" * 5
 NIST = b"modelid\tsegmentid\tside\ttargettrial\n1\tx\ta\ttarget\n2\ty\tb\tnontarget\n"

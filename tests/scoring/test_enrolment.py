@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import Trials, read_enrolment
+from speakervlad.scoring.enrolment import read_enrolment
+from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.scoring import cosine_scores, with_models
 from speakervlad.tables.embeddings import Embeddings
 

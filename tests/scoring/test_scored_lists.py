@@ -2,15 +2,10 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.judge import (
-    align,
-    judge,
-    read_scored,
-    read_systems,
-    with_labels,
-)
+from speakervlad.scoring.judge import judge
 from speakervlad.scoring.lists import Trials, write_scores
 from speakervlad.scoring.speakers import speakers_if_known
+from speakervlad.scoring.systems import align, read_scored, read_systems, with_labels
 
 
 @pytest.fixture

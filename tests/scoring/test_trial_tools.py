@@ -3,10 +3,10 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.scoring import checks
-from speakervlad.scoring.calibration import quality_measures
+from speakervlad.scoring.breakdown import breakdown, duration_groups, trial_groups
 from speakervlad.scoring.checks import check_trials, content_digest, make_trials
-from speakervlad.scoring.judge import breakdown, duration_groups, trial_groups
 from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.quality import quality_measures
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest
 

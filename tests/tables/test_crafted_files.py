@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import read_enrolment, read_scores, read_trials
+from speakervlad.scoring.enrolment import read_enrolment
+from speakervlad.scoring.lists import read_scores, read_trials
 from speakervlad.scoring.scoring import load_cohort
-from speakervlad.tables.embeddings import Embeddings, load_embeddings, save_embeddings
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings, save_embeddings
 
 VECTOR = b"\0BFV \4" + (2).to_bytes(4, "little") + np.ones(2, "<f4").tobytes()
 MATRIX = b"\0BDM \4" + (1).to_bytes(4, "little") + b"\4" + (2).to_bytes(4, "little")
