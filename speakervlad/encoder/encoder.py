@@ -10,7 +10,7 @@ import numpy as np
 from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.encoder.location import DEFAULT, find_encoder
-from speakervlad.encoder.runtimes import AUTO, Backend, open_backend, weights_digest
+from speakervlad.encoder.runtimes import AUTO, Backend, fingerprint_of, open_backend
 from speakervlad.encoder.streams import describe_failures, of_each
 from speakervlad.encoder.windows import Windows, spoken_spans, window_spans
 from speakervlad.errors import InputError
@@ -62,8 +62,7 @@ class Encoder:
 
         The SHA-256 of ``model.safetensors``, which an exported file remembers.
         """
-        own = None if self.folder is None else weights_digest(self.folder)
-        return own or self.backend.notes.get("weights") or None
+        return fingerprint_of(self.folder, self.backend.notes)
 
     @takes_old_options
     def embed(self, audio: AudioLike) -> np.ndarray:

@@ -47,8 +47,6 @@ logger = logging.getLogger(__name__)
 MOST_NAMED = 20
 # Share of others' recordings that may be given a name, where nobody says another.
 USUAL_FPIR = 0.01
-# Below the rarest known false-acceptance rate by so much, its cosine is still a fair guess.
-BEYOND = 5
 
 # Says of some doubts whether to enrol all the same.
 Confirm = Callable[[Sequence[Doubt]], bool]
@@ -420,15 +418,9 @@ class PeopleStore:
         return Matcher(self.store, cohort.vectors, encoder.calibration, self._same_voice)
 
     def _same_voice(self, rate: float) -> float | None:
-        """The cosine that a share of pairs of strangers reaches, if the encoder knows it.
-
-        A rate that is somewhat rarer than the rarest known has that one's cosine, which is lower.
-        """
+        """The cosine that a share of pairs of strangers reaches, if the encoder knows it."""
         known = self.encoder.thresholds
-        rates = sorted(known.false_accept_rate) if known is not None else []
-        if known is None or not rates or rate < rates[0] / BEYOND:
-            return None
-        return known.at(min(max(rate, rates[0]), rates[-1]))
+        return None if known is None else known.near(rate)
 
     def _named_from(self) -> float:
         """The cosine from which on a recording sounds like somebody of the store.

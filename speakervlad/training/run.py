@@ -11,8 +11,8 @@ import torch
 
 from speakervlad.config import Config
 from speakervlad.encoder.encoder import Encoder
-from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.location import THRESHOLDS_NAME
+from speakervlad.encoder.runtimes import TorchBackend, weights_digest
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.folder import (
@@ -339,10 +339,9 @@ class Run:
 
     def _save_thresholds(self, scored: LabelledScores) -> None:
         folder = self.folder / "encoder"
+        learnt = replace(learn_thresholds(scored), encoder=weights_digest(folder))
         with atomic_path(folder / THRESHOLDS_NAME) as path:
-            path.write_text(learn_thresholds(scored).to_json(), encoding="utf-8")
-        # Of the weights that were here before.
-        (folder / CALIBRATION_NAME).unlink(missing_ok=True)
+            path.write_text(learnt.to_json(), encoding="utf-8")
 
     def _utterance_ids(self, rows: Sequence[int]) -> list[str]:
         return [self.manifest.utterance_ids[row] for row in rows]

@@ -4,7 +4,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,7 +113,9 @@ def calibrate_encoder(
     _check_place(folder, None if out is None else Path(out))
     scored = score_lists(encoder, lists)
     _warn_of_few(np.concatenate([labels for _, labels in scored.values()]))
-    thresholds, calibration = learn_thresholds(scored), learn_calibration(scored)
+    weights = encoder.fingerprint
+    thresholds = replace(learn_thresholds(scored), encoder=weights)
+    calibration = replace(learn_calibration(scored), encoder=weights)
     if out is not None:
         folder = _copy_encoder(folder, Path(out), thresholds, calibration)
     else:
