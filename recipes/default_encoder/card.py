@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 RECIPES = Path(__file__).parents[1]
-TOLD_RATES = (0.01, 0.001, 0.0001)
+SHOWN_RATES = (0.01, 0.001, 0.0001)
 WHOLE, HELD, QUIET = "whole", "held", "quiet"
 LEFT_OUT_HEAD = """## Two corpora left out
 
@@ -161,7 +161,7 @@ def threshold_table(thresholds: dict) -> str:
     rows += [
         (f"false acceptance {100 * float(rate):g} %", f"{value:.3f}")
         for rate, value in reversed(thresholds["false_accept_rate"].items())
-        if float(rate) in TOLD_RATES
+        if float(rate) in SHOWN_RATES
     ]
     return table(("at", "accept from a cosine of"), rows)
 

@@ -55,6 +55,9 @@ def main() -> None:
     parser.add_argument("--dev", type=Path, required=True, help="manifest of the recordings")
     parser.add_argument("--held", type=Path, nargs="+", default=[], help="of corpora kept back")
     parser.add_argument("--held-manifest", type=Path)
+    parser.add_argument(
+        "--not-learnt", nargs="+", default=[], help="names of lists that teach no threshold"
+    )
     parser.add_argument("--name", choices=GRAPHS, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resamples", type=int, default=1000)
@@ -81,10 +84,11 @@ def main() -> None:
         results[HELD] = judge_lists(table, held, known, arguments.resamples)
         scores |= {name: cosine_scores(table, trials) for name, trials in held.items()}
         lists |= held
-    learnt = labelled(scores, lists)
-    save_decisions(out, learn_thresholds(learnt), learn_calibration(learnt))
+    learnt = set(lists) - set(arguments.not_learnt)
+    known = labelled({name: scores[name] for name in scores if name in learnt}, lists)
+    save_decisions(out, learn_thresholds(known), learn_calibration(known))
     write_json(out / "evaluation.json", to_json(results))
-    write_json(out / "operating.json", {"rates": operating(scores, lists), QUIET: levels})
+    write_json(out / "operating.json", {"rates": operating(scores, lists, learnt), QUIET: levels})
     with atomic_path(out / "MODEL_CARD.md") as path:
         path.write_text(render_card(out, arguments.name), encoding="utf-8")
 
@@ -211,15 +215,16 @@ def judge_known(
 
 
 def operating(
-    scores: dict[str, np.ndarray], lists: dict[str, Trials]
+    scores: dict[str, np.ndarray], lists: dict[str, Trials], learnt: set[str]
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """By rate and list, (FAR, FRR) at the threshold of all lists, and at that of the others."""
+    """By rate and list, (FAR, FRR) at the threshold of the learnt lists, and without that list."""
     table: dict[str, dict[str, dict[str, list[float]]]] = {}
+    known = {name: values for name, values in scores.items() if name in learnt}
     for rate in RATES:
-        shipped = threshold_at(scores, lists, rate)
+        shipped = threshold_at(known, lists, rate)
         rows = table[f"{rate:g}"] = {}
         for name in scores:
-            rest = {other: values for other, values in scores.items() if other != name}
+            rest = {other: values for other, values in known.items() if other != name}
             limits = {"shipped": shipped, "others": threshold_at(rest, lists, rate)}
             rows[name] = {
                 kind: errors_at(scores[name], lists[name].labels(), limit)

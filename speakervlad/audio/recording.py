@@ -164,7 +164,7 @@ class Recording:
         Raises:
             InputError: as ``decode``; some only after the last block.
         """
-        yield from self._blocks()[0]
+        yield from self.counted_blocks()[0]
 
     def find_speech(self) -> Speech:
         """Where somebody speaks, if anybody does.
@@ -176,7 +176,7 @@ class Recording:
             InputError: as ``decode``, or there are no samples.
         """
         if self._found is None:
-            blocks, count = self._blocks()
+            blocks, count = self.counted_blocks()
             found = find_spans(track(blocks, "searching", count))
             if not found.num_samples:
                 raise InputError(f"{self.name}: holds no samples.")
@@ -194,7 +194,7 @@ class Recording:
         name = self._given_name or "waveform"
         return SampleWave(as_waveform(cast(Samples, self._audio), self.sample_rate, name))
 
-    def _blocks(self) -> tuple[Iterator[np.ndarray], int | None]:
+    def counted_blocks(self) -> tuple[Iterator[np.ndarray], int | None]:
         """All samples in pieces, and how many pieces these are if that is known."""
         wave = self._kept if self.path is not None else self.decode()
         if isinstance(wave, SampleWave):

@@ -17,19 +17,19 @@ from speakervlad.onnx import open_session
 from speakervlad.sound import SAMPLE_RATE
 
 FRAME_SAMPLES = 512
-# What a frame knows of the one before it.
+# Samples of the frame before that the network sees as well.
 CONTEXT_SAMPLES = 64
 BLOCK_FRAMES = 128
 STATE = (1, 1, 128)
 
 # Speech begins with a frame of at least the first probability and goes on with at least the second.
 BEGIN, GO_ON = 0.5, 0.35
-# Shorter pauses belong to the speech, shorter speech is none.
+# Shorter pauses count as speech, shorter speech is dropped.
 PAUSE_FRAMES, SPEECH_FRAMES = 8, 4
 # Speech is taken from a little before its first frame to a little behind its last.
 MARGIN_SAMPLES = 512
 
-# In which a voice can hardly be known, and which noise can be mistaken for.
+# With less, a voice can hardly be recognised, and it may be noise.
 MIN_SPEECH_SECONDS = 0.25
 
 Span = tuple[int, int]

@@ -95,7 +95,7 @@ def read_tensors(path: Path) -> Tensors:
     try:
         with warnings.catch_warnings(action="ignore"):
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises what it likes
+    except Exception as error:  # torch raises many classes of exceptions
         raise InputError(
             f"{path}: is damaged, or is no file of tensors alone, which torch reads without "
             "running code. Name a state dict that `torch.save` wrote."

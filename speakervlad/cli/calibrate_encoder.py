@@ -46,11 +46,11 @@ def calibrate_encoder(
 
 def describe(learnt: "Learnt") -> list[str]:
     """What was learnt, and where it is."""
-    from speakervlad.verification.known import TOLD_RATES
+    from speakervlad.verification.known import SHOWN_RATES
 
     thresholds, calibration = learnt.thresholds, learnt.calibration
     counts = f"{calibration.num_target} target and {calibration.num_nontarget} impostor trials"
-    told = [rate for rate in TOLD_RATES if rate in thresholds.false_accept_rate]
+    told = [rate for rate in SHOWN_RATES if rate in thresholds.false_accept_rate]
     rates = sorted(thresholds.false_accept_rate)
     return [
         f"{len(thresholds.eer_by_list)} lists, {counts}",

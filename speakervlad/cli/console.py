@@ -32,20 +32,20 @@ _bars: "WeakSet[Progress]" = WeakSet()
 # Takes the step, the number of steps, and the newest figures.
 Show = Callable[[int, int, str], None]
 
-# What a terminal obeys instead of showing it: controls but for the tab, line and paragraph
-# separators, and what changes the direction of text.
+# Characters that a terminal interprets instead of showing them: controls but for the tab, line and
+# paragraph separators, and what changes the direction of text.
 OBEYED = re.compile(
     "[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]"
 )
 
 
 def shown(text: str) -> str:
-    r"""A text in which what a terminal would obey is spelt out, as ``\x1b`` or ``\u202e``."""
+    r"""A text in which what a terminal would interpret is spelt out, as ``\x1b`` or ``\u202e``."""
     return OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class Console(rich_console.Console):
-    """rich's, which shows every control character: names in a file are anybody's."""
+    """rich's, which shows every control character: names in a file may come from anybody."""
 
     def render_str(self, text: str, **options: Any) -> "Text":  # noqa: ANN401 - as rich takes them
         return super().render_str(shown(text), **options)
@@ -221,7 +221,7 @@ def run(app: Callable[[], object]) -> None:
         # rich and typer turn a closed pipe into exit code 1.
         if not _is_closed_pipe(ended):
             raise
-        # Nobody reads on: 141, as a shell says of a command that SIGPIPE ended.
+        # The reader has gone: 141, as shells report for a command that SIGPIPE ended.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os._exit(141)
     except Exception as error:

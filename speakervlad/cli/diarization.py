@@ -63,6 +63,12 @@ def diarize(
     channels: Annotated[
         Channels, typer.Option(help="separate: each channel is one speaker, as in recorded calls.")
     ] = Channels.MIXED,
+    overlap: Annotated[
+        bool,
+        typer.Option(
+            "--overlap/--no-overlap", help="Whether two may speak at once; else one does."
+        ),
+    ] = True,
     channel: ChannelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
@@ -99,6 +105,7 @@ def diarize(
         store=people,
         fpir=fpir,
         separate=channels is Channels.SEPARATE,
+        overlap=overlap,
     )
 
     def turns_of(path: Path) -> "Turns":

@@ -14,13 +14,19 @@ from speakervlad.extras import require
 if TYPE_CHECKING:
     import numpy as np
 
-# More recordings hardly move the ranges of the activations.
+# More recordings hardly change the ranges of the activations.
 CALIBRATION_RECORDINGS = 64
 
 
 def export(
     encoder: Annotated[Path, typer.Argument(help="Encoder folder, as `train` writes.")],
-    out: Annotated[Path, typer.Argument(help="ONNX file to write: waveform in, embedding out.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="ONNX file to write. It takes a padded spectrogram, gives frame descriptors and "
+            "pooling weights; speakervlad computes what comes before and after."
+        ),
+    ],
     int8: Annotated[
         Path | None,
         typer.Option(

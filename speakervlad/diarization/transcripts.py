@@ -25,7 +25,7 @@ from speakervlad.files import atomic_path, parse_json
 # of speech recognisers are seldom exact.
 NEAR_SECONDS = 1.0
 MAX_BYTES = 200_000_000
-# What tells of a whole segment, and of no part of it.
+# Fields that describe a whole segment and none of its parts.
 OF_WHOLE = frozenset({"tokens", "seek"})
 
 CUE = re.compile(r"([\d:.,]+)\s+-->\s+([\d:.,]+)")

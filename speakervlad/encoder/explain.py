@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# A picture of more shows nothing, and its samples would have to be in memory.
+# Longer recordings are illegible in one picture, and all samples are kept in memory.
 MAX_SECONDS = 600
 # Linear magnitudes of 25 ms every 10 ms: what is drawn, whatever the encoder looks at.
 DRAWN = FrontEnd(num_mels=0)

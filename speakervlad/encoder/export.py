@@ -40,12 +40,12 @@ from speakervlad.onnx import onnxruntime
 from speakervlad.sound import SAMPLE_RATE
 
 CHECK_SECONDS = tuple(np.geomspace(0.1, 60, 20).tolist())
-# Of the example that is traced; the length is dynamic.
+# Frames of the example that is traced; the length stays dynamic.
 TRACED_FRAMES = 201
 QUANTISED = ("Conv", "Relu", "Add", "MaxPool")
 # Smaller constants stay in a graph that shares the encoder's weights.
 SHARED_SIZE = 16
-# What calibration sees of a recording: its activations hardly change after that.
+# Seconds of a recording that calibration uses: more hardly changes the ranges of activations.
 CALIBRATION_SECONDS = 5
 
 

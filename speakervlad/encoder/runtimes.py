@@ -42,7 +42,7 @@ INPUT, FRAMES, WEIGHTS = "spectrogram", "frames", "weights"
 # Distance of unit vectors: convolutions add up in another order; bfloat16 keeps 8 bits, and so does
 # an int8 trunk, over the range of all its values. The encoder that ships is 0.055 away in bfloat16.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.2}
-# A network may reduce time by so much at most; arrays are read with as little as passes it.
+# Frames that every network accepts; the constant outputs are read with so short a spectrogram.
 SHORTEST_FRAMES = 64
 
 
@@ -160,7 +160,7 @@ class ExportedBackend(Backend):
             self._open(data if weights is None else _with_weights(data, weights))
             self.notes = self._read_notes()
         except Exception as error:
-            # The runtimes raise what they like, of classes of their own.
+            # Each runtime raises exception classes of its own.
             raise InputError(f"{path}: damaged or no ONNX file. Export it again.") from error
         self._refuse_other_formats()
         try:
@@ -419,7 +419,7 @@ def _source(path: Path) -> Source:
 def _open_first(source: Source, device: str, precision: str) -> Backend:
     able = [name for name in BACKENDS if _refusal(source, device, precision, name) is None]
     installed = [name for name in able if importlib.util.find_spec(name) is not None]
-    # With none to choose from, the first says what is missing.
+    # Without an installed one, opening the first says what to install.
     *names, last = installed or able[:1] or list(BACKENDS)[:1]
     for name in names:
         try:

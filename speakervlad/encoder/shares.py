@@ -25,7 +25,7 @@ from speakervlad.tables.arrays import load_npz
 logger = logging.getLogger(__name__)
 
 RUN_NAME = "run.json"
-# So much work at most is lost with a process; shorter runs leave no parts at all.
+# Seconds between saves: a process that is killed loses at most so much work.
 PART_SECONDS = 60.0
 POLL_SECONDS = 0.5
 NOTICE_SECONDS = 60.0
@@ -131,7 +131,7 @@ class Parts:
         return self.out.stat().st_mtime >= moment
 
     def remove(self) -> None:
-        """When all is in one file."""
+        """Remove the parts, once all is in one file."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _refuse_other_run(self) -> None:

@@ -19,8 +19,8 @@ from speakervlad.sound import SAMPLE_RATE
 from speakervlad.threads import one_blas_thread
 
 NORM_EPSILON = 1e-5
-# Frames that are computed together: intermediate results stay in the processor's cache. Always so
-# many, the last of them zeros: in a product of another size a row differs in its last bits.
+# Frames of one matrix product, whose results stay in the processor's cache. Fewer are padded with
+# zeros, because the last bits of a row depend on the size of the product.
 BLOCK_FRAMES = 128
 # Kaldi's samples are of 16 bits; the machine epsilon of float32 keeps its logarithms finite.
 KALDI_SCALE = 32768.0
@@ -248,9 +248,9 @@ class FrontEnd:
     def _spectra(self, frames: np.ndarray) -> np.ndarray:
         """What ``spectra`` returns, in half the multiplications where that is possible.
 
-        If nothing but an even window is in the way, a transform about its middle is one of cosines
-        over the even part of a frame and of sines over its odd part: ahead of numpy's FFT at this
-        length, and of ``analysis`` by 7 % of the time of the smallest encoder that ships.
+        If samples are only multiplied by an even window, a transform about its middle is one of
+        cosines over the even part of a frame and of sines over its odd part: ahead of numpy's FFT
+        at this length, and of ``analysis`` by 7 % of the time of the smallest encoder that ships.
         """
         if not self._folds:
             return spectra(np.ascontiguousarray(frames), self.analysis, self.filters)
@@ -265,7 +265,7 @@ class FrontEnd:
 
     @property
     def _folds(self) -> bool:
-        """Whether a frame is multiplied by a window that is even about its middle, and no more."""
+        """Whether samples are only multiplied by a window that is even about its middle."""
         is_even = not self.periodic or abs(self._window[0]) < 1e-12
         return is_even and not (self.win_length % 2 or self.preemphasis or self.remove_mean)
 

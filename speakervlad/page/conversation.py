@@ -32,11 +32,11 @@ MAX_TURNS = 100_000
 
 
 class Cancelled(Exception):  # noqa: N818 - nothing went wrong
-    """Whoever asked does not wait any longer."""
+    """The client does not wait for the answer any longer."""
 
 
 class Progress:
-    """How far an answer is; told by the thread that computes it, read by others.
+    """How far an answer is: written by the thread that computes it, read by others.
 
     Attributes:
         step: what is being done.

@@ -9,7 +9,7 @@ from speakervlad.audio.recording import Recording
 from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.explain import RANGE_DB, spectrogram_of
 
-# A screen has hardly more.
+# About as many as a screen has pixels in a row.
 MAX_COLUMNS, MAX_ROWS = 800, 128
 
 

@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 # Rates below this are extrapolated from the impostors that score highest.
 TAIL = 0.1
-# Voices of the store that stand for strangers; as many people as count half, beside the cohort.
+# Voices of the store that are scored as strangers, and the number of people at which they weigh as
+# much as the cohort.
 STRANGERS, HALF_TRUSTED = 300, 5
 # Voices looked at until one of another person is found, or enough people.
 NEAREST = 20
@@ -43,7 +44,7 @@ class Candidate(NamedTuple):
     Attributes:
         name: of the person.
         score: cosine of the recording and the person's nearest voice.
-        probability: that it is this person, where as likely as not nobody of the store speaks;
+        probability: that it is this person, at a prior of 0.5 that the speaker is not in the store;
             None if the encoder is not calibrated.
     """
 

@@ -14,11 +14,12 @@ MAX_NAME = 200
 MAX_NOTE = 1000
 # Characters of a digest by which people call a recording.
 ID_LENGTH = 12
-# By which the length of a unit vector in float32 may be off.
+# Tolerance of the length of a unit vector in float32.
 UNIT_SLACK = 1e-3
-# Categories of which nothing is seen: control, format, surrogate, private, separators of lines.
+# Unicode categories without a visible glyph: control, format, surrogate, private, separators of
+# lines.
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-# And what else has no ink: fillers, variation selectors, an empty pattern of Braille.
+# Other characters without a glyph: fillers, variation selectors, an empty pattern of Braille.
 BLANK = (
     *((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2065, 0x2065)),
     *((0x2800, 0x2800), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0000, 0xE0FFF)),

@@ -78,7 +78,7 @@ def draw_noise(rng: np.random.Generator, material: Material) -> Values:
 
 
 def draw_telephone(rng: np.random.Generator, material: Material) -> Values:
-    """Nothing more than whether."""
+    """No values: whether the effect happens is all that is drawn."""
     return () if rng.random() < material.config.telephone_probability else None
 
 
@@ -242,7 +242,7 @@ class DrawnCrops(Dataset[DrawnCrop]):
         return self._coded(pitched, self._rng("codec", place))
 
     def _pitched(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """As much as without, of what was read for the highest pitch."""
+        """A crop of the usual length from the samples that were read for the highest pitch."""
         config = self.config
         size = int(len(waveform) / reserve(config) + 1e-6)
         if rng.random() >= config.pitch_probability:

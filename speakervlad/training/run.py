@@ -221,7 +221,7 @@ class Run:
         train = self.config.train
         for batch in stream(build_loader(self.config, self.dataset, self.step, self.world)):
             self._train_on(batch)
-            leave = self._all_asked_to_leave(asked)
+            leave = self._any_asked_to_leave(asked)
             if leave or self._due(train.log_every):
                 self._report()
             validates = bool(self.lists) and self._due(train.validate_every)
@@ -235,8 +235,8 @@ class Run:
                 break
         return self.step == train.steps and not (leave and self.lists)
 
-    def _all_asked_to_leave(self, preempted: Callable[[], bool]) -> bool:
-        """Whether any process was; they vote now and then, for a vote waits for the device."""
+    def _any_asked_to_leave(self, preempted: Callable[[], bool]) -> bool:
+        """Whether any process was asked to; exchanged every ``VOTE_STEPS`` steps, as it blocks."""
         if self.world.size > 1 and self.step % VOTE_STEPS:
             return False
         return self.world.any(preempted())

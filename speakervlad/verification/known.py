@@ -9,8 +9,8 @@ from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration, load_calibration, parse_calibration
 from speakervlad.verification.thresholds import Thresholds
 
-# Of which `info` prints the thresholds.
-TOLD_RATES = (0.01, 0.001, 0.0001)
+# False-acceptance rates whose thresholds `info` prints.
+SHOWN_RATES = (0.01, 0.001, 0.0001)
 
 
 def read_thresholds(encoder: Path | None, notes: Mapping[str, str]) -> Thresholds | None:
@@ -85,6 +85,6 @@ def describe_thresholds(encoder: Path) -> dict[str, str]:
     lines = {"threshold": f"{known.eer:.4f} at the equal error rate"}
     return lines | {
         f"FAR {100 * rate:g} %": f"accept from {known.at(rate):.4f}"
-        for rate in TOLD_RATES
+        for rate in SHOWN_RATES
         if rate in known.false_accept_rate
     }

@@ -27,7 +27,7 @@ from speakervlad.verification.thresholds import Thresholds, learn_calibration, l
 
 logger = logging.getLogger(__name__)
 
-# Of either kind; a threshold that fewer trials teach is a guess.
+# Fewest target and fewest non-target trials that thresholds are learnt from.
 FEW_TRIALS = 100
 
 

@@ -54,7 +54,7 @@ class Rule:
 
     @property
     def words(self) -> str:
-        """The rule in words, which say so where it leaves cosines no choice."""
+        """The rule in words; they say so if it gives every cosine the same answer."""
         if self.threshold > 1:
             return f"{self.basis}; no score is that high: nobody is accepted"
         if self.threshold <= -1:

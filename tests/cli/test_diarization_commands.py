@@ -121,7 +121,7 @@ def test_diarize_goes_on_after_a_bad_file(run, recordings, capsys):
     [
         (["a.wav", "b/a.wav"], "a.wav, b/a.wav: all would be a in --out"),
         (["a.wav", "--speakers", 2, "--max-speakers", 3], "--speakers says how many"),
-        (["a.wav", "--speakers", 4], "a: 3.1 s of speech are too little for 4 speakers"),
+        (["a.wav", "--speakers", 4], "a: 3.0 s of speech are too little for 4 speakers"),
         (["a.wav", "--store", "nowhere.db"], "nowhere.db"),
         (["a.wav", "--min-seconds", 0], "min_seconds=0.0: must be at least 0.2"),
     ],
@@ -134,7 +134,7 @@ def test_diarize_refuses_in_one_line(run, recordings, capsys, arguments, words):
 
 
 def test_whatever_stops_one_recording_stops_no_other(run, recordings, capsys, monkeypatch):
-    from speakervlad.diarization import diarize as module
+    from speakervlad.diarization import speakers as module
 
     whole = module.cluster
     monkeypatch.setattr(module, "cluster", lambda *_: np.linalg.inv(np.zeros((2, 2))))

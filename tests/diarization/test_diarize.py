@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -78,6 +79,14 @@ def test_spectral_clustering_finds_them_too(talk, encoder):
     assert diarization_errors(talk[1], turns, collar=0.5).der < 0.1
 
 
+def test_without_overlap_one_speaks_at_a_time(encoder, make_talk):
+    samples, _ = make_talk("ghghghgh")
+    other, _ = make_talk("hghghghg")
+    both = samples[: len(other)] + np.roll(other, RATE)[: len(samples)]
+    turns = diarize(both, encoder=encoder, speakers=2, overlap=False).turns
+    assert all(one.end <= other.start + 1e-9 for one, other in pairwise(turns))
+
+
 @pytest.mark.parametrize("noise", [0.0, 1e-3])
 def test_where_nobody_speaks_there_are_no_turns(encoder, noise):
     samples = noise * np.random.default_rng(0).standard_normal(2 * RATE)
@@ -117,7 +126,7 @@ def test_people_of_the_store_get_their_names(talk, encoder, found):
         """Knows whom it is asked about second."""
 
         def match(self, vectors, *, fpir, top):
-            names = [None, "Ada"]
+            names = [None, "Ada", *[None] * len(vectors)]
             return [Identification(name, (), 0.0, fpir, 0.0) for name in names[: len(vectors)]]
 
     turns = diarize(talk[0], encoder=encoder, store=Store(), fpir=0.05)

@@ -248,6 +248,24 @@ def test_thousands_of_turns_come_in_pages(page, recordings):
     playwright.expect(page.locator("#lanes tr.now")).to_contain_text("0:00.0")
 
 
+def test_two_at_once_stand_in_two_lanes(page, recordings):
+    turns = [[0, 20, "Ada"], [10, 25, "Bo"]]
+    answer = {"recording": "two", "seconds": 30, "turns": turns, "waveform": [0.5] * 100}
+    page.route("**/api/conversation", lambda route: route.fulfill(body=json.dumps(answer) + "\n"))
+    tab(page, "Conversation")
+    give(page, "A conversation", recordings / "meeting.wav")
+    page.get_by_role("button", name="Find who speaks").click()
+    playwright.expect(page.locator("#lanes .lane")).to_have_count(2)
+    strip = page.get_by_role("slider", name="position in the recording")
+    strip.press("Home")
+    playwright.expect(page.locator("#lanes tr.now")).to_have_count(1)
+    strip.press("ArrowDown")
+    playwright.expect(page.locator("#lanes tr.now")).to_have_count(2)
+    playwright.expect(strip).to_have_attribute("aria-valuetext", re.compile("Ada, Bo$"))
+    page.get_by_role("button", name="Split turn here").click()
+    playwright.expect(page.locator("#lanes tbody tr")).to_have_count(2)
+
+
 def test_a_conversation_is_cancelled(page, tmp_path, recordings):
     samples, rate = soundfile.read(recordings / "meeting.wav", dtype="float32")
     soundfile.write(tmp_path / "long.flac", np.tile(samples, 30), rate)
