@@ -6,6 +6,7 @@ package.py ENCODER LIST.trials ... --dev dev.csv --held LIST.trials --held-manif
 
 import argparse
 import json
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from speakervlad.corpus.work import map_parallel
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.export import export_onnx
 from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
+from speakervlad.encoder.runtimes import weights_digest
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.scoring.judge import judge
@@ -86,7 +88,12 @@ def main() -> None:
         lists |= held
     learnt = set(lists) - set(arguments.not_learnt)
     known = labelled({name: scores[name] for name in scores if name in learnt}, lists)
-    save_decisions(out, learn_thresholds(known), learn_calibration(known))
+    weights = weights_digest(out)
+    save_decisions(
+        out,
+        replace(learn_thresholds(known), encoder=weights),
+        replace(learn_calibration(known), encoder=weights),
+    )
     write_json(out / "evaluation.json", to_json(results))
     write_json(out / "operating.json", {"rates": operating(scores, lists, learnt), QUIET: levels})
     with atomic_path(out / "MODEL_CARD.md") as path:

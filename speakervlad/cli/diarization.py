@@ -93,6 +93,10 @@ def diarize(
     forms = [form for form, wanted in asked.items() if wanted] or ["rttm"]
     check_names(files)
     check_writable(out / f"{files[0].stem}{FORMS[forms[0]].suffix}")
+    if store is not None:
+        from speakervlad.people.people import encoder_for
+
+        encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     people = None if store is None else open_people(store, embedder)
     find = partial(

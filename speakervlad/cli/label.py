@@ -67,6 +67,10 @@ def label(
         from speakervlad.diarization.diarize import diarize
         from speakervlad.encoder.encoder import load_encoder
 
+        if store is not None:
+            from speakervlad.people.people import encoder_for
+
+            encoder = encoder_for(store, encoder)
         loaded = load_encoder(encoder, device=device, precision=precision, backend=backend)
         people = None if store is None else open_people(store, loaded)
         assert recording is not None

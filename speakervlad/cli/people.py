@@ -73,7 +73,9 @@ def add(
     """
     from speakervlad.audio.recording import Recording
     from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.people.people import encoder_for
 
+    encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     with open_people(store, embedder, create=True) as people:
         done = people.add(
@@ -300,6 +302,9 @@ def identify(
     from speakervlad.encoder.encoder import load_encoder
 
     files = find_files(inputs)
+    from speakervlad.people.people import encoder_for
+
+    encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     answers, failures = [], []
     with open_people(store, embedder) as people:
