@@ -6,6 +6,7 @@ package.py ENCODER LIST.trials ... --dev dev.csv --held LIST.trials --held-manif
 
 import argparse
 import json
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,21 +16,22 @@ from card import render_card
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
 from speakervlad.corpus.work import map_parallel
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.export import export_onnx
 from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
+from speakervlad.encoder.runtimes import weights_digest
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.scoring.judge import judge
-from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.lists import Trials, load_trials
 from speakervlad.scoring.metrics import VerificationReport, verification_report
 from speakervlad.scoring.scoring import cosine_scores
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.embeddings import Embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 from speakervlad.tables.names import required_rows
 from speakervlad.verification.listed import save_decisions
 from speakervlad.verification.thresholds import learn_calibration, learn_thresholds
@@ -63,12 +65,12 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--workers", type=int, help="processes; one per core by default")
     arguments = parser.parse_args()
-    out, manifest = arguments.out, Manifest.load(arguments.dev)
+    out, manifest = arguments.out, load_manifest(arguments.dev)
     halve(arguments.encoder, out)
     distance = export_onnx(out, out / GRAPHS[arguments.name])
     print(f"ONNX: at most {distance:.2g} from torch")
     workers = Workers(out, arguments.workers)
-    lists = {path.stem: read_trials(path) for path in arguments.lists}
+    lists = {path.stem: load_trials(path) for path in arguments.lists}
     whole = embed(workers, manifest, lists)
     cuts = {f"{seconds:g} s": embed(workers, manifest, lists, seconds) for seconds in SECONDS}
     levels = {kind: level_test(workers, manifest, lists, whole, kind) for kind in LEVELS}
@@ -78,15 +80,20 @@ def main() -> None:
     }
     scores = {name: cosine_scores(whole, trials) for name, trials in lists.items()}
     if arguments.held:
-        known = Manifest.load(arguments.held_manifest)
-        held = {path.stem: read_trials(path) for path in arguments.held}
+        known = load_manifest(arguments.held_manifest)
+        held = {path.stem: load_trials(path) for path in arguments.held}
         table = embed(workers, known, held)
         results[HELD] = judge_lists(table, held, known, arguments.resamples)
         scores |= {name: cosine_scores(table, trials) for name, trials in held.items()}
         lists |= held
     learnt = set(lists) - set(arguments.not_learnt)
     known = labelled({name: scores[name] for name in scores if name in learnt}, lists)
-    save_decisions(out, learn_thresholds(known), learn_calibration(known))
+    weights = weights_digest(out)
+    save_decisions(
+        out,
+        replace(learn_thresholds(known), encoder=weights),
+        replace(learn_calibration(known), encoder=weights),
+    )
     write_json(out / "evaluation.json", to_json(results))
     write_json(out / "operating.json", {"rates": operating(scores, lists, learnt), QUIET: levels})
     with atomic_path(out / "MODEL_CARD.md") as path:
@@ -125,7 +132,7 @@ class Workers(NamedTuple):
 def embed_one(folder: Path, job: Job) -> np.ndarray:
     """One vector, in a worker; NaN where a beginning holds no speech."""
     path, seconds, level = job
-    waveform = read_audio(path)
+    waveform = load_audio(path)
     if seconds:
         waveform = waveform[: round(seconds * SAMPLE_RATE)]
     embedder = embedder_of(folder)

@@ -84,9 +84,11 @@ class Encoder:
     def embed_windows(self, audio: AudioLike, windows: Windows) -> Embedded:
         """Embed sliding windows of one recording; its frames are computed once.
 
-        A frame sees about 0.9 s to either side, so a window knows a little of its surroundings,
-        as a window that is cut out of the recording does not. Of a recording whose silence does not
-        count, windows of which less than half is speech are left out.
+        A frame of ``small`` sees about 0.9 s to either side, so a window knows a little of its
+        surroundings, as a window that is cut out of the recording does not; where every frame sees
+        the whole recording, as with ``default``, windows are cut out and computed one by one. Of a
+        recording whose silence does not count, windows of which less than half is speech are left
+        out.
 
         Raises:
             InputError: as ``embed``, or the windows are too short, or ``hop`` is not positive.
@@ -271,10 +273,6 @@ class Encoder:
     def verify_pairs(self):  # noqa: ANN201
         """See ``Verifier.verify_pairs``."""
         return self.verifier.verify_pairs
-
-
-# The name of ``Encoder`` until 0.2.0.
-Embedder = Encoder
 
 
 def load_encoder(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from speakervlad.deprecated import warn_of_old_name
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, parse_json
 from speakervlad.scoring.metrics import OperatingPoint
@@ -84,12 +85,18 @@ class Calibration:
         return (point.bayes_threshold - self.bias) / self.weights[0]
 
     def save(self, path: str | Path) -> None:
-        """Write ``calibration.json``."""
-        values = asdict(self)
-        if self.encoder is None:
-            del values["encoder"]
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        """Deprecated: ``save_calibration``."""
+        warn_of_old_name("Calibration.save", "save_calibration")
+        save_calibration(path, self)
+
+
+def save_calibration(path: str | Path, calibration: Calibration) -> None:
+    """Write ``calibration.json``."""
+    values = asdict(calibration)
+    if calibration.encoder is None:
+        del values["encoder"]
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def load_calibration(path: str | Path) -> Calibration:
@@ -111,7 +118,7 @@ def load_calibration(path: str | Path) -> Calibration:
 
 
 def parse_calibration(text: str, where: str) -> Calibration:
-    """What ``Calibration.save`` wrote.
+    """What ``save_calibration`` wrote.
 
     Raises:
         InputError: the text is no calibration; ``where`` says whose it is.

@@ -26,7 +26,7 @@ from speakervlad.models.tables import complete_part
 from speakervlad.progress import tracked_by
 from speakervlad.schema import from_dict, to_dict
 from speakervlad.scoring.metrics import equal_error_rate
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 from speakervlad.training.augment import DrawnBatch, check_augment
 from speakervlad.training.distributed import World, join_world, preemption
 from speakervlad.training.loading import (
@@ -86,7 +86,7 @@ def train(config: Config, show: Show = no_show) -> Path | None:
     """
     with join_world(config.train.device) as world:
         config = check_config(config, world.size)
-        manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
+        manifest = load_manifest(config.data.train_manifest, config.data.train_root)
         lists = read_lists(config.data)
         with hold_run(config, world):
             is_done = Run(config, world, manifest, lists, show).go()

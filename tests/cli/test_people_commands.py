@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speakervlad import PeopleStore, load_encoder
 from speakervlad.audio.examples import copy_examples
 from speakervlad.cli.console import set_up_logging
 
@@ -199,3 +200,18 @@ def test_doubts_are_asked_about_on_a_terminal(five, clips, tmp_path, answer, cod
     os.close(main)
     assert b"sounds like alex" in said
     assert five("people", "show", "alexx") == code
+
+
+def test_a_store_of_an_earlier_default_is_read_with_its_encoder(run, tmp_path, monkeypatch, capsys):
+    """0.2.0's default is `small` now: such a store goes on, and one line says how to move on."""
+    monkeypatch.chdir(tmp_path)
+    copy_examples(tmp_path)
+    assert run("people", "add", "Jo", "jo-1.opus", "--store", "old.db", "--encoder", "small") == 0
+    capsys.readouterr()
+    assert run("identify", "jo-2.opus", "--store", "old.db") == 0
+    shown = capsys.readouterr()
+    assert "Jo  [Jo" in shown.out
+    assert "old.db: was made by the encoder small" in shown.err
+    assert run("people", "add", "Jo", "jo-2.opus", "--store", "old.db") == 0
+    with PeopleStore("old.db") as store:
+        assert store.encoder.fingerprint == load_encoder("small").fingerprint

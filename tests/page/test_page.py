@@ -17,8 +17,8 @@ import soundfile
 import soxr
 
 from speakervlad.corpus.voices import Voice, synthesise
-from speakervlad.diarization.turns import read_turns
-from speakervlad.scoring.lists import Trials, write_scores
+from speakervlad.diarization.turns import load_turns
+from speakervlad.scoring.lists import Trials, save_scores
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 if CHROMIUM is None:
@@ -231,14 +231,14 @@ def test_conversation(page, recordings, tmp_path):
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save RTTM").click()
     saved.value.save_as(tmp_path / "meeting.rttm")
-    (found,) = read_turns(tmp_path / "meeting.rttm").values()
+    (found,) = load_turns(tmp_path / "meeting.rttm").values()
     assert len(found) == before
     assert "Alan" in found.speakers
     for suffix in ("SRT", "JSON"):
         with page.expect_download() as saved:
             page.get_by_role("button", name=f"Save {suffix}").click()
         saved.value.save_as(tmp_path / f"meeting.{suffix.lower()}")
-        assert len(*read_turns(tmp_path / f"meeting.{suffix.lower()}").values()) == before
+        assert len(*load_turns(tmp_path / f"meeting.{suffix.lower()}").values()) == before
     names.last.click()
     page.get_by_label("Or make it one with").select_option(index=1)
     page.get_by_role("button", name="Apply").click()
@@ -305,7 +305,7 @@ def test_report(page, tmp_path):
     trials = Trials.from_ids(*zip(*pairs, strict=True), is_target)
     for name, gap in (("new", 0.5), ("old", 0.4)):
         scores = 0.15 + 0.13 * rng.normal(size=len(pairs)) + gap * is_target
-        write_scores(tmp_path / f"{name}.txt", trials, scores)
+        save_scores(tmp_path / f"{name}.txt", trials, scores)
     tab(page, "Report")
     give(page, "Score files", tmp_path / "new.txt")
     playwright.expect(page.locator("#judgement .facts")).to_contain_text("EER")
