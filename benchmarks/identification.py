@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
@@ -29,7 +29,7 @@ from speakervlad.people.matching import Matcher
 from speakervlad.people.people import Heard, PeopleStore
 from speakervlad.people.records import Change, Header, Match, Person
 from speakervlad.people.voices import group
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 
 ENROLLED = 3
 RATES = (0.01, 0.05)
@@ -97,7 +97,7 @@ def main() -> None:
 def measure_errors(embedder: Encoder, arguments: argparse.Namespace) -> None:
     """Print a table for each system, and draw their DET curves."""
     paths = [path for path in (arguments.manifest, arguments.held) if path is not None]
-    manifests = [Manifest.load(path) for path in paths]
+    manifests = [load_manifest(path) for path in paths]
     assert embedder.folder is not None
     assert embedder.fingerprint is not None
     cohort = load_cohort(embedder.folder, embedder.fingerprint).vectors
@@ -239,7 +239,7 @@ def resemblyzer_material(manifest: Manifest) -> Material:
     from resemblyzer import VoiceEncoder, preprocess_wav  # pyright: ignore
 
     network = VoiceEncoder("cpu", verbose=False)
-    waves = (preprocess_wav(read_audio(manifest.path(row)), 16000) for row in range(len(manifest)))
+    waves = (preprocess_wav(load_audio(manifest.path(row)), 16000) for row in range(len(manifest)))
     vectors = np.stack([network.embed_utterance(wave) for wave in waves])
 
     def enrol(chosen: Sequence[int]) -> np.ndarray:

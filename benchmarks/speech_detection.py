@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.audio.recording import Recording, speech
 from speakervlad.audio.speech import FRAME_SAMPLES, MIN_SPEECH_SECONDS, SpeechFinder
 from speakervlad.encoder.encoder import Encoder, load_encoder
@@ -60,7 +60,7 @@ def main() -> None:
     with arguments.manifest.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     root = arguments.manifest.parent
-    noises = [read_audio(path) for path in sorted(arguments.noise.rglob("*.*"))]
+    noises = [load_audio(path) for path in sorted(arguments.noise.rglob("*.*"))]
     halves = read_clips(rows, root)
     mixtures = list(mix_all(halves, noises, arguments.seconds))
     share = np.concatenate([mixture.clip.is_speech for mixture in mixtures]).mean()
@@ -95,7 +95,7 @@ def read_clips(rows: list[dict[str, str]], root: Path) -> list[list[Clip]]:
     for row in rows:
         if "commands" in row["corpus"]:
             continue
-        samples = read_audio(root / row["path"])
+        samples = load_audio(root / row["path"])
         samples = samples[: len(samples) // TICK * TICK]
         is_speech = truth(samples)
         if is_speech is not None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.audio.recording import Recording
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.errors import InputError
 from speakervlad.people.mixture import find_mixture, listen
 from speakervlad.sound import SAMPLE_RATE
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 
 SECONDS = (4, 6, 9, 13, 20)
 SHARES = (1 / 2, 1 / 3, 1 / 4)
@@ -35,7 +35,7 @@ class Material:
         self.corpora = manifest.column("corpus")
 
     def recording(self, row: int) -> np.ndarray:
-        samples = read_audio(self.manifest.path(row))
+        samples = load_audio(self.manifest.path(row))
         return samples * (LEVEL / max(float(np.sqrt(np.mean(samples**2))), 1e-6))
 
     def speakers_of(self, corpus: str) -> list[str]:
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=12, help="recordings of a length and corpus")
     arguments = parser.parse_args()
     encoder = load_encoder()
-    material = Material(Manifest.load(arguments.manifest), np.random.default_rng(0))
+    material = Material(load_manifest(arguments.manifest), np.random.default_rng(0))
     print("| corpus | single recordings |", " | ".join(f"one, {s} s | two, {s} s" for s in SECONDS))
     print("|---|---|" + "---|---|" * len(SECONDS))
     for corpus in sorted(set(material.corpora.tolist())):

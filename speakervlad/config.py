@@ -24,6 +24,9 @@ from speakervlad.schema import (
 # Files of an encoder folder.
 ENCODER_CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+# What was learnt from the scores of these weights.
+THRESHOLDS_NAME = "thresholds.json"
+CALIBRATION_NAME = "calibration.json"
 LINEAR, THIN_RESNET, SOFTMAX = Part("linear"), Part("thin_resnet34"), Part("softmax")
 GHOSTVLAD = Part("netvlad", num_clusters=8, num_ghosts=2)
 

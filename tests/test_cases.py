@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.audio.reading import audio_info, read_audio
+from speakervlad.audio.reading import audio_info, load_audio
 from speakervlad.audio.recording import Recording
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.corpus.prepare import convert_folder, prepare
@@ -77,11 +77,11 @@ def test_good_files_are_read_to_their_end_everywhere(
 ):
     seconds, warning = RIGHT[name]
     path = shared_cases / name
-    whole = read_audio(path)
+    whole = load_audio(path)
     assert len(whole) / 16000 == pytest.approx(seconds, abs=0.02)
     assert audio_info(path).num_samples == len(whole)
     for start, length in ((0, 1000), (30000, 40000), (len(whole) - 700, 700)):
-        span = read_audio(path, start=start, num_samples=length)
+        span = load_audio(path, start=start, num_samples=length)
         np.testing.assert_allclose(span, whole[start : start + length], atol=2e-6)
 
     assert Recording(path).wave.num_samples == len(whole)

@@ -19,7 +19,7 @@ from speakervlad.corpus.work import map_parallel
 from speakervlad.extras import require
 from speakervlad.files import check_writable
 from speakervlad.sound import SAMPLE_RATE
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, save_manifest
 
 # Simulated rooms, in metres: width and length, height, distance from walls.
 FLOOR, HEIGHT, WALL_DISTANCE = (3.0, 10.0), (2.5, 4.0), 0.5
@@ -119,7 +119,7 @@ def main(
 ) -> None:
     """Simulate room impulse responses."""
     manifest = simulate_rooms(out, num_rooms=count, seed=seed, num_workers=workers)
-    manifest.save(out / "manifest.csv")
+    save_manifest(out / "manifest.csv", manifest)
     notes.print(f"{len(manifest)} rooms: {out / 'manifest.csv'}")
 
 

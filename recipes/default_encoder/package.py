@@ -6,6 +6,7 @@ package.py ENCODER LIST.trials ... --dev dev.csv --held LIST.trials --held-manif
 
 import argparse
 import json
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,21 +16,22 @@ from card import render_card
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
 from speakervlad.corpus.work import map_parallel
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.export import export_onnx
 from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
+from speakervlad.encoder.runtimes import weights_digest
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.scoring.judge import judge
-from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.lists import Trials, load_trials
 from speakervlad.scoring.metrics import VerificationReport, verification_report
 from speakervlad.scoring.scoring import cosine_scores
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.embeddings import Embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 from speakervlad.tables.names import required_rows
 from speakervlad.verification.listed import save_decisions
 from speakervlad.verification.thresholds import learn_calibration, learn_thresholds
@@ -55,17 +57,20 @@ def main() -> None:
     parser.add_argument("--dev", type=Path, required=True, help="manifest of the recordings")
     parser.add_argument("--held", type=Path, nargs="+", default=[], help="of corpora kept back")
     parser.add_argument("--held-manifest", type=Path)
+    parser.add_argument(
+        "--not-learnt", nargs="+", default=[], help="names of lists that teach no threshold"
+    )
     parser.add_argument("--name", choices=GRAPHS, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--workers", type=int, help="processes; one per core by default")
     arguments = parser.parse_args()
-    out, manifest = arguments.out, Manifest.load(arguments.dev)
+    out, manifest = arguments.out, load_manifest(arguments.dev)
     halve(arguments.encoder, out)
     distance = export_onnx(out, out / GRAPHS[arguments.name])
     print(f"ONNX: at most {distance:.2g} from torch")
     workers = Workers(out, arguments.workers)
-    lists = {path.stem: read_trials(path) for path in arguments.lists}
+    lists = {path.stem: load_trials(path) for path in arguments.lists}
     whole = embed(workers, manifest, lists)
     cuts = {f"{seconds:g} s": embed(workers, manifest, lists, seconds) for seconds in SECONDS}
     levels = {kind: level_test(workers, manifest, lists, whole, kind) for kind in LEVELS}
@@ -75,16 +80,22 @@ def main() -> None:
     }
     scores = {name: cosine_scores(whole, trials) for name, trials in lists.items()}
     if arguments.held:
-        known = Manifest.load(arguments.held_manifest)
-        held = {path.stem: read_trials(path) for path in arguments.held}
+        known = load_manifest(arguments.held_manifest)
+        held = {path.stem: load_trials(path) for path in arguments.held}
         table = embed(workers, known, held)
         results[HELD] = judge_lists(table, held, known, arguments.resamples)
         scores |= {name: cosine_scores(table, trials) for name, trials in held.items()}
         lists |= held
-    learnt = labelled(scores, lists)
-    save_decisions(out, learn_thresholds(learnt), learn_calibration(learnt))
+    learnt = set(lists) - set(arguments.not_learnt)
+    known = labelled({name: scores[name] for name in scores if name in learnt}, lists)
+    weights = weights_digest(out)
+    save_decisions(
+        out,
+        replace(learn_thresholds(known), encoder=weights),
+        replace(learn_calibration(known), encoder=weights),
+    )
     write_json(out / "evaluation.json", to_json(results))
-    write_json(out / "operating.json", {"rates": operating(scores, lists), QUIET: levels})
+    write_json(out / "operating.json", {"rates": operating(scores, lists, learnt), QUIET: levels})
     with atomic_path(out / "MODEL_CARD.md") as path:
         path.write_text(render_card(out, arguments.name), encoding="utf-8")
 
@@ -121,7 +132,7 @@ class Workers(NamedTuple):
 def embed_one(folder: Path, job: Job) -> np.ndarray:
     """One vector, in a worker; NaN where a beginning holds no speech."""
     path, seconds, level = job
-    waveform = read_audio(path)
+    waveform = load_audio(path)
     if seconds:
         waveform = waveform[: round(seconds * SAMPLE_RATE)]
     embedder = embedder_of(folder)
@@ -211,15 +222,16 @@ def judge_known(
 
 
 def operating(
-    scores: dict[str, np.ndarray], lists: dict[str, Trials]
+    scores: dict[str, np.ndarray], lists: dict[str, Trials], learnt: set[str]
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """By rate and list, (FAR, FRR) at the threshold of all lists, and at that of the others."""
+    """By rate and list, (FAR, FRR) at the threshold of the learnt lists, and without that list."""
     table: dict[str, dict[str, dict[str, list[float]]]] = {}
+    known = {name: values for name, values in scores.items() if name in learnt}
     for rate in RATES:
-        shipped = threshold_at(scores, lists, rate)
+        shipped = threshold_at(known, lists, rate)
         rows = table[f"{rate:g}"] = {}
         for name in scores:
-            rest = {other: values for other, values in scores.items() if other != name}
+            rest = {other: values for other, values in known.items() if other != name}
             limits = {"shipped": shipped, "others": threshold_at(rest, lists, rate)}
             rows[name] = {
                 kind: errors_at(scores[name], lists[name].labels(), limit)

@@ -20,8 +20,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from speakervlad.audio.reading import audio_info, read_audio
-from speakervlad.diarization.turns import Turn, Turns, write_turns
+from speakervlad.audio.reading import audio_info, load_audio
+from speakervlad.diarization.turns import Turn, Turns, save_turns
 from speakervlad.sound import SAMPLE_RATE
 
 Run = Callable[[Path], Turns]
@@ -55,7 +55,7 @@ def resemblyzer(_: str) -> Run:
     def run(path: Path) -> Turns:
         segments = speech(path)
         _, vectors, slices = encoder.embed_utterance(
-            read_audio(path), return_partials=True, rate=RATE
+            load_audio(path), return_partials=True, rate=RATE
         )
         middles = np.array([part.start + part.stop for part in slices]) / 2 / SAMPLE_RATE
         heard = ((segments[:, :1] <= middles) & (middles < segments[:, 1:])).any(axis=0)
@@ -117,7 +117,7 @@ def main(
         before, began = os.times(), time.perf_counter()
         turns = run(path)
         after = os.times()
-        write_turns(folder / f"{path.stem}.rttm", turns)
+        save_turns(folder / f"{path.stem}.rttm", turns)
         times[path.stem] = {
             "audio": audio_info(path).num_samples / SAMPLE_RATE,
             "processor": after.user + after.system - before.user - before.system,

@@ -21,11 +21,11 @@ import numpy as np
 import typer
 from scipy.signal import fftconvolve
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.audio.writing import write_audio
-from speakervlad.diarization.turns import Turn, Turns, write_turns
+from speakervlad.diarization.turns import Turn, Turns, save_turns
 from speakervlad.sound import SAMPLE_RATE
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 
 sys.path.append(str(Path(__file__).parents[1] / "augmentation"))
 from rooms import simulate_places
@@ -71,7 +71,7 @@ class Speaker:
         parts, length = [], 0
         while length < num_samples and (len(self.rest) or self.paths):
             if not len(self.rest):
-                self.rest = trimmed(read_audio(self.paths.pop()))
+                self.rest = trimmed(load_audio(self.paths.pop()))
             part, self.rest = np.split(self.rest, [num_samples - length])
             if len(self.rest) < SAMPLE_RATE // 2:
                 part, self.rest = np.concatenate([part, self.rest]), self.rest[:0]
@@ -94,7 +94,7 @@ def main(
     ] = False,
 ) -> None:
     """Write ``count`` conversations of 2 to 8 people."""
-    utterances, noises = Manifest.load(manifest), Manifest.load(noise)
+    utterances, noises = load_manifest(manifest), load_manifest(noise)
     by_corpus = speakers_by_corpus(utterances)
     noise_paths = [
         noises.root / path
@@ -112,7 +112,7 @@ def main(
         write_audio(out / f"{name}.wav", samples)
         reference.append(Turns(name, turns, len(samples) / SAMPLE_RATE))
         print(f"{name}: {reference[-1].seconds:.0f} s")
-    write_turns(out / "reference.rttm", reference)
+    save_turns(out / "reference.rttm", reference)
 
 
 def speakers_by_corpus(manifest: Manifest) -> dict[str, dict[str, list[Path]]]:
@@ -255,7 +255,7 @@ def gap(rng: np.random.Generator) -> float:
 
 def noise_for(mixture: np.ndarray, noises: list[Path], rng: np.random.Generator) -> np.ndarray:
     """One noise, repeated, at a level below that of the mixture's louder half."""
-    noise = read_audio(noises[rng.integers(len(noises))])
+    noise = load_audio(noises[rng.integers(len(noises))])
     noise = np.resize(np.roll(noise, rng.integers(len(noise))), len(mixture))
     powers = np.square(mixture[: len(mixture) // HOP * HOP].reshape(-1, HOP)).mean(axis=1)
     level = powers[powers > np.median(powers)].mean() / np.square(noise).mean()

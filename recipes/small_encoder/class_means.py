@@ -17,13 +17,14 @@ import soxr
 import torch
 from targets import predicted, rows_of, speaker_means, unit
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.models.folder import save_classifier
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.embeddings import Embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.interchange import load_embeddings
+from speakervlad.tables.manifest import Manifest, load_manifest
 
 # About where AdamW keeps class weights of 256 dimensions (lr 0.003, decay 0.02). Unit vectors turn
 # four times as fast, and forget: the loss rose from 5.5 to 7.2 within 350 steps.
@@ -40,10 +41,10 @@ def main() -> None:
     parser.add_argument("--take", type=int, default=2700)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    manifest = Manifest.load(arguments.manifest)
+    manifest = load_manifest(arguments.manifest)
     names = np.array(manifest.utterance_ids.tolist())
     speakers = np.asarray(manifest.speaker_indices)
-    plain = unit(rows_of(Embeddings.load(arguments.embeddings), names))
+    plain = unit(rows_of(load_embeddings(arguments.embeddings), names))
     embedder = load_encoder(arguments.encoder, device="cpu", precision="bfloat16")
     rows = np.random.default_rng(0).permutation(len(manifest))[: arguments.take]
     means = []
@@ -61,7 +62,7 @@ def main() -> None:
 
 def embed(embedder: Encoder, manifest: Manifest, rows: np.ndarray, speed: float) -> np.ndarray:
     """Embeddings (rows, dim) of these utterances, played at a speed."""
-    waveforms = (read_audio(manifest.path(row)) for row in rows.tolist())
+    waveforms = (load_audio(manifest.path(row)) for row in rows.tolist())
     played = (soxr.resample(each, SAMPLE_RATE * speed, SAMPLE_RATE) for each in waveforms)
     return np.stack([embedder.embed(each) for each in played])
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.errors import InputError
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder, save_encoder
 from speakervlad.models.pooling import NetVLAD
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 
 UNUSED, NOISE = 0.001, 0.01
 
@@ -35,9 +35,9 @@ def main() -> None:
     arguments = parser.parse_args()
     encoder, config = load_encoder_folder(arguments.encoder)
     encoder.eval()
-    manifest = Manifest.load(arguments.manifest)
+    manifest = load_manifest(arguments.manifest)
     rows = np.random.default_rng(0).permutation(len(manifest))[: arguments.take]
-    waveforms = [torch.from_numpy(read_audio(manifest.path(row)))[None] for row in rows.tolist()]
+    waveforms = [torch.from_numpy(load_audio(manifest.path(row)))[None] for row in rows.tolist()]
     before, shares = heard(encoder, waveforms)
     sources = split(encoder, shares)
     after, _ = heard(encoder, waveforms)

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from speakervlad.tables.embeddings import Embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.interchange import load_embeddings, save_embeddings
+from speakervlad.tables.manifest import load_manifest
 
 PRIOR_SPEAKERS, RIDGE = 20, 0.3
 COMMON_VOICE = "commonvoice"
@@ -37,18 +38,18 @@ def main() -> None:
     parser.add_argument("--towards", type=Path)
     parser.add_argument("--speaker-share", type=float, default=0.5)
     arguments = parser.parse_args()
-    manifest = Manifest.load(arguments.manifest)
+    manifest = load_manifest(arguments.manifest)
     names = np.array(manifest.utterance_ids.tolist())
     speakers = np.asarray(manifest.speaker_indices)
     groups = corpora(np.array(manifest.speaker_names)[speakers])
-    plain = unit(rows_of(Embeddings.load(arguments.embeddings), names))
+    plain = unit(rows_of(load_embeddings(arguments.embeddings), names))
     targets = base = prepared(plain, groups, speakers, arguments.speaker_share)
     if arguments.like:
-        other = predicted(plain, names, Embeddings.load(arguments.like))
+        other = predicted(plain, names, load_embeddings(arguments.like))
         targets = prepared(other, groups, speakers, arguments.speaker_share)
     if arguments.towards:
-        targets = targets @ turn(base, names, Embeddings.load(arguments.towards))
-    Embeddings(names, targets).save(arguments.out)
+        targets = targets @ turn(base, names, load_embeddings(arguments.towards))
+    save_embeddings(arguments.out, Embeddings(names, targets))
 
 
 def prepared(

@@ -20,10 +20,11 @@ import soxr
 import torch
 from speakerlab.models.campplus.DTDNN import CAMPPlus  # pyright: ignore[reportMissingImports]
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.embeddings import Embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.interchange import save_embeddings
+from speakervlad.tables.manifest import Manifest, load_manifest
 
 WEIGHTS = "models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
 BATCH_SIZE, NUM_MELS, DIM, SHORTEST = 8, 80, 192, SAMPLE_RATE // 2
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--take", type=int, help="so many utterances, drawn; all by default")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    manifest = Manifest.load(arguments.manifest)
+    manifest = load_manifest(arguments.manifest)
     rows = np.random.default_rng(0).permutation(len(manifest))[: arguments.take]
     rows = rows[np.argsort(manifest.num_samples[rows], kind="stable")]
     batches = [rows[begin : begin + BATCH_SIZE] for begin in range(0, len(rows), BATCH_SIZE)]
@@ -47,7 +48,7 @@ def main() -> None:
         found = pool.map(partial(embed, manifest, arguments.speed), shares, chunksize=1)
     order = np.concatenate([batch for share in shares for batch in share])
     ids = np.array(manifest.utterance_ids.tolist())[order]
-    Embeddings(ids, np.concatenate(found)).save(arguments.out)
+    save_embeddings(arguments.out, Embeddings(ids, np.concatenate(found)))
 
 
 def embed(manifest: Manifest, speed: float, batches: list[np.ndarray]) -> np.ndarray:
@@ -56,7 +57,7 @@ def embed(manifest: Manifest, speed: float, batches: list[np.ndarray]) -> np.nda
     network = load()
     vectors = []
     for batch in batches:
-        waveforms = [played(read_audio(manifest.path(row)), speed) for row in batch.tolist()]
+        waveforms = [played(load_audio(manifest.path(row)), speed) for row in batch.tolist()]
         frames = [filter_bank(waveform) for waveform in waveforms]
         longest = max(map(len, frames))
         inputs = np.stack([np.resize(each, (longest, NUM_MELS)) for each in frames])

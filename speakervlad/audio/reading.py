@@ -27,7 +27,7 @@ class AudioInfo(NamedTuple):
     num_channels: int
 
 
-def read_audio(
+def load_audio(
     path: str | Path,
     *,
     channel: int | None = None,
@@ -76,14 +76,14 @@ def audio_blocks(
     level: Level | None = None,
     warn: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Yield what `read_audio` reads, sample by sample the same, in blocks of some seconds.
+    """Yield what `load_audio` reads, sample by sample the same, in blocks of some seconds.
 
     The file is read once (float files twice: for their peak), in memory that does not grow.
     ``level`` measures what is yielded. With ``warn``, channels that are averaged and differ
     strongly are warned of.
 
     Raises:
-        InputError: as `read_audio`; some of it only after the last block.
+        InputError: as `load_audio`; some of it only after the last block.
     """
     path = Path(path)
     num_samples, peak = 0, 0.0
@@ -107,7 +107,7 @@ def audio_info(path: str | Path, *, sample_rate: int = SAMPLE_RATE) -> AudioInfo
     """Length, rate and channels; the length is counted by decoding where a header estimates it.
 
     Raises:
-        InputError: as `read_audio`, as far as the length shows it.
+        InputError: as `load_audio`, as far as the length shows it.
     """
     path = Path(path)
     with open_audio(path) as source:
@@ -124,7 +124,7 @@ def counted_length(path: str | Path) -> int | None:
     """Samples at 16 kHz of a file whose header counts them, so that a span is one seek; else None.
 
     Raises:
-        InputError: as `read_audio`, as far as the header shows it.
+        InputError: as `load_audio`, as far as the header shows it.
     """
     with open_audio(Path(path)) as source:
         if source.length is None:
@@ -136,7 +136,7 @@ def counted_blocks(path: str | Path) -> int | None:
     """How many blocks `audio_blocks` yields, give or take one, if the header counts samples.
 
     Raises:
-        InputError: as `read_audio`, as far as the header shows it.
+        InputError: as `load_audio`, as far as the header shows it.
     """
     with open_audio(Path(path)) as source:
         if source.length is None:
@@ -159,10 +159,10 @@ def is_audio(path: Path) -> bool:
 def read_speech(
     path: str | Path, *, channel: int | None = None, sample_rate: int = SAMPLE_RATE
 ) -> np.ndarray:
-    """Read a whole utterance to embed: `read_audio`, `check_speech`, warnings of poor audio.
+    """Read a whole utterance to embed: `load_audio`, `check_speech`, warnings of poor audio.
 
     Raises:
-        InputError: as `read_audio` and `check_speech`.
+        InputError: as `load_audio` and `check_speech`.
     """
     blocks = list(speech_blocks(path, channel=channel, sample_rate=sample_rate))
     waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)

@@ -9,7 +9,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from speakervlad.audio.quality import Level
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.audio.speech import Span
 from speakervlad.errors import InputError
 from speakervlad.sound import SAMPLE_RATE
@@ -56,7 +56,7 @@ class FileWave:
         self._level = Level()
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        span = read_audio(self.path, channel=self.channel, start=start, num_samples=stop - start)
+        span = load_audio(self.path, channel=self.channel, start=start, num_samples=stop - start)
         self._level.add(span)
         if stop == self.num_samples:
             self._level.check(str(self.path))

@@ -18,7 +18,9 @@ READERS: dict[str, type[Reader]] = {
 }
 
 
-def convert(paths: Sequence[str | Path], out: str | Path, toolkit: str = "keras") -> Converted:
+def convert_checkpoint(
+    paths: Sequence[str | Path], out: str | Path, toolkit: str = "keras"
+) -> Converted:
     """Turn a checkpoint of another toolkit into an encoder folder.
 
     Args:

@@ -48,11 +48,12 @@ def calibrate(
     Example: speakervlad calibrate S.txt --out calibration.json
     """
     from speakervlad.scoring import fusion
+    from speakervlad.scoring.calibration import save_calibration
     from speakervlad.scoring.metrics import cllr, min_cllr
-    from speakervlad.scoring.systems import read_systems
+    from speakervlad.scoring.systems import load_systems
 
     check_writable(out)
-    pairs, systems = read_systems(scores, read_key(trials), form=form, partial=partial)
+    pairs, systems = load_systems(scores, read_key(trials), form=form, partial=partial)
     found, ratios = fusion.calibrate(
         pairs,
         systems,
@@ -62,7 +63,7 @@ def calibrate(
         cohort=read_embeddings(cohort),
         p_target=p_target,
     )
-    found.save(out)
+    save_calibration(out, found)
     labels = pairs.labels()
     notes.print(f"{len(pairs)} trials, weights {', '.join(f'{w:.4g}' for w in found.weights)}")
     notes.print(f"Cllr {cllr(ratios, labels):.4f} bits, minimum {min_cllr(ratios, labels):.4f}")
@@ -84,12 +85,12 @@ def fuse(
     """
     from speakervlad.scoring.calibration import load_calibration
     from speakervlad.scoring.fusion import fuse
-    from speakervlad.scoring.lists import write_scores
-    from speakervlad.scoring.systems import read_systems
+    from speakervlad.scoring.lists import save_scores
+    from speakervlad.scoring.systems import load_systems
 
     check_writable(out)
     model = load_calibration(calibration)
-    pairs, systems = read_systems(scores, form=source_form)
+    pairs, systems = load_systems(scores, form=source_form)
     ratios = fuse(
         model,
         pairs,
@@ -98,7 +99,7 @@ def fuse(
         embeddings=read_embeddings(embeddings),
         cohort=read_embeddings(cohort),
     )
-    write_scores(out, pairs, ratios, form)
+    save_scores(out, pairs, ratios, form)
     notes.print(f"{len(pairs)} trials: {out}")
 
 
@@ -129,11 +130,11 @@ def convert_scores(
 
     Example: speakervlad convert-scores S.txt K.txt --format kaldi
     """
-    from speakervlad.scoring.lists import write_scores
-    from speakervlad.scoring.systems import read_scored
+    from speakervlad.scoring.lists import save_scores
+    from speakervlad.scoring.systems import load_scores
 
-    pairs, values = read_scored(source, read_key(trials), form=source_form, partial=partial)
-    write_scores(out, pairs, values, form)
+    pairs, values = load_scores(source, read_key(trials), form=source_form, partial=partial)
+    save_scores(out, pairs, values, form)
     notes.print(f"{len(pairs)} trials: {out}")
 
 

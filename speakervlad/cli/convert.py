@@ -31,6 +31,6 @@ def convert(
     Example: speakervlad convert campplus.bin --from 3d-speaker --out campplus/
     """
     require("torch", "train", "convert")
-    from speakervlad.checkpoints.readers import convert as convert_checkpoint
+    from speakervlad.checkpoints.readers import convert_checkpoint
 
     notes.print(f"{convert_checkpoint(weights, out, toolkit).told}: {out}")

@@ -70,6 +70,7 @@ def embed(
         open_parts,
         share_from_environment,
     )
+    from speakervlad.tables.interchange import save_embeddings
 
     started, share = time.time(), share_from_environment()
     windows = windows_of(window, hop)
@@ -96,7 +97,7 @@ def embed(
         speed = describe_speed(len(seconds), sum(seconds), time.perf_counter() - began)
         good = {name: item for name, item in zip(recordings.ids, items, strict=True) if item}
         table = collect(list(good), list(good.values()), are_windows=windows is not None)
-        replace(table, encoder=embedder.fingerprint).save(out)
+        save_embeddings(out, replace(table, encoder=embedder.fingerprint))
         parts.remove()
     notes.print(f"{len(table)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
 
@@ -176,7 +177,7 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
         from_manifest,
         from_names,
     )
-    from speakervlad.scoring.lists import read_trials
+    from speakervlad.scoring.lists import load_trials
 
     for path in inputs:
         if not path.exists():
@@ -190,4 +191,4 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
         return from_folder(first)
     if first.suffix.lower() == ".csv":
         return from_manifest(first, root)
-    return from_names(read_trials(first).names.tolist(), root or first.parent)
+    return from_names(load_trials(first).names.tolist(), root or first.parent)

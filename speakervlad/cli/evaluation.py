@@ -70,12 +70,12 @@ def score(
     """
     from speakervlad.scoring import lists, scoring
     from speakervlad.scoring.calibration import load_calibration
-    from speakervlad.scoring.enrolment import read_enrolment
+    from speakervlad.scoring.enrolment import load_enrolment
     from speakervlad.tables.interchange import load_embeddings
 
     check_sources(embeddings, encoder, (enrol, mean_of, cohort))
     check_writable(out)
-    pairs = lists.read_trials(trials)
+    pairs = lists.load_trials(trials)
     calibrated = None if calibration is None else load_calibration(calibration)
     others = None if cohort is None else scoring.load_cohort(cohort, cohort_manifest)
     if embeddings is None:
@@ -87,13 +87,13 @@ def score(
     values = scoring.score(
         pairs,
         table,
-        enrolment=None if enrol is None else read_enrolment(enrol),
+        enrolment=None if enrol is None else load_enrolment(enrol),
         mean_of=None if mean_of is None else load_embeddings(mean_of),
         cohort=others,
         top=top or None,
         calibration=calibrated,
     )
-    lists.write_scores(out, pairs, values, form)
+    lists.save_scores(out, pairs, values, form)
     notes.print(f"{len(pairs)} trials scored: {out}")
 
 
@@ -156,7 +156,7 @@ def metrics(
     from speakervlad.scoring.lists import read_long_scores
     from speakervlad.scoring.metrics import verification_report, warn_of_reversed
     from speakervlad.scoring.plots import Pictures
-    from speakervlad.scoring.systems import read_scored
+    from speakervlad.scoring.systems import load_scores
 
     pictures = Pictures(det, histogram, bars)
     pictures.check()
@@ -171,7 +171,7 @@ def metrics(
         report = verification_report(values, labels, points, place)
         warn_of_reversed(report)
     else:
-        pairs, values = read_scored(scores, read_key(trials), form=form, partial=partial)
+        pairs, values = load_scores(scores, read_key(trials), form=form, partial=partial)
         labels = pairs.labels()
         report = judge(
             pairs,
@@ -228,9 +228,9 @@ def compare(
     Example: speakervlad compare A.txt B.txt
     """
     from speakervlad.scoring.judge import compare as compare_scores
-    from speakervlad.scoring.systems import read_systems
+    from speakervlad.scoring.systems import load_systems
 
-    pairs, systems = read_systems([first, second], read_key(trials), form=form, partial=partial)
+    pairs, systems = load_systems([first, second], read_key(trials), form=form, partial=partial)
     found = compare_scores(
         pairs,
         *systems.values(),
@@ -259,12 +259,12 @@ def report(
     """
     from speakervlad.figures import check_drawable
     from speakervlad.scoring.judge import judge_systems
-    from speakervlad.scoring.report import write_report
-    from speakervlad.scoring.systems import read_systems
+    from speakervlad.scoring.report import save_report
+    from speakervlad.scoring.systems import load_systems
 
     check_drawable()
     check_writable(out)
-    pairs, systems = read_systems(scores, read_key(trials), form=form, partial=partial)
+    pairs, systems = load_systems(scores, read_key(trials), form=form, partial=partial)
     results = judge_systems(
         pairs,
         systems,
@@ -273,5 +273,5 @@ def report(
         points=parse_points(point),
         num_resamples=resamples,
     )
-    write_report(out, pairs, results, title=title)
+    save_report(out, pairs, results, title=title)
     notes.print(f"{len(systems)} systems on {len(pairs)} trials: {out}")

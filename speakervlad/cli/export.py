@@ -69,23 +69,23 @@ def calibration_waveforms(source: Path) -> "list[np.ndarray]":
     """Some recordings of a manifest, folder or trial list, the same ones every time."""
     import numpy as np
 
-    from speakervlad.audio.reading import read_audio
+    from speakervlad.audio.reading import load_audio
 
     paths = find_recordings([source], None).paths
     order = np.random.default_rng(0).permutation(len(paths))
-    return [read_audio(paths[place]) for place in order[:CALIBRATION_RECORDINGS].tolist()]
+    return [load_audio(paths[place]) for place in order[:CALIBRATION_RECORDINGS].tolist()]
 
 
 def print_cost(encoder: Path, exported: Path, lists: list[Path]) -> None:
     """The equal error rates of both on each list, whose recordings lie beside it."""
     from speakervlad.encoder.encoder import load_encoder
-    from speakervlad.scoring.lists import read_trials
+    from speakervlad.scoring.lists import load_trials
     from speakervlad.scoring.metrics import equal_error_rate
     from speakervlad.scoring.scoring import cosine_scores
 
     embedders = load_encoder(encoder), load_encoder(exported)
     for path in lists:
-        pairs = read_trials(path)
+        pairs = load_trials(path)
         tables = (embed_trials(pairs, path.parent, embedder) for embedder in embedders)
         before, after = (
             equal_error_rate(cosine_scores(table, pairs), pairs.labels()) for table in tables

@@ -73,7 +73,9 @@ def add(
     """
     from speakervlad.audio.recording import Recording
     from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.people.people import encoder_for
 
+    encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     with open_people(store, embedder, create=True) as people:
         done = people.add(
@@ -261,10 +263,10 @@ def cohort(
     from speakervlad.encoder.location import companion, find_encoder
     from speakervlad.people.cohort import COHORT_NAME, make_cohort
     from speakervlad.tables.interchange import load_embeddings
-    from speakervlad.tables.manifest import Manifest
+    from speakervlad.tables.manifest import load_manifest
     from speakervlad.tables.names import required_rows
 
-    table, known = load_embeddings(embeddings), Manifest.load(manifest)
+    table, known = load_embeddings(embeddings), load_manifest(manifest)
     known = known.select(required_rows(known, table.ids))
     speakers = np.array(known.speakers.tolist())
     made = make_cohort(table, speakers, speakers if by is None else known.column(by), size)
@@ -300,6 +302,9 @@ def identify(
     from speakervlad.encoder.encoder import load_encoder
 
     files = find_files(inputs)
+    from speakervlad.people.people import encoder_for
+
+    encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     answers, failures = [], []
     with open_people(store, embedder) as people:

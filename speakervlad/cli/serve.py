@@ -50,6 +50,9 @@ def serve(
             "encrypted. Whoever has the printed address can use it.",
             host,
         )
+    from speakervlad.people.people import encoder_for
+
+    encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     with tracked_by(None):
         app.serve(Desk(embedder, store), host, port, lambda address: console.print(address))

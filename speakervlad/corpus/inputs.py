@@ -8,7 +8,7 @@ from pathlib import Path
 from speakervlad.audio.recording import Recording
 from speakervlad.corpus.layouts import audio_below
 from speakervlad.errors import InputError, first_few
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Recordings:
 
 def from_manifest(path: Path, root: Path | None = None) -> Recordings:
     """Every row of a manifest, under its utterance id."""
-    manifest = Manifest.load(path, root)
+    manifest = load_manifest(path, root)
     rows = range(len(manifest))
     return Recordings(list(manifest.utterance_ids), [manifest.path(row) for row in rows])
 

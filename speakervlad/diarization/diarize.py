@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Speakers of a higher cosine are one: so much, or more if one pair of strangers in so many reaches
 # more with the encoder. Between strangers in one room it is higher than between recordings.
 ALIKE, STRANGERS = 0.78, 0.0002
-# A speaker's turns with a shorter pause between them are one.
+# Turns of one speaker with a shorter pause between them are joined.
 PAUSE = 0.5
 
 

@@ -74,7 +74,7 @@ class Transcript:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-def read_transcript(path: str | Path) -> Transcript:
+def load_transcript(path: str | Path) -> Transcript:
     """Read a transcript; its suffix (.json, .srt, .vtt) says the form.
 
     Raises:
@@ -176,7 +176,7 @@ def _text_of(words: Iterable[Word]) -> str:
     return "".join(texts) if any(text[:1].isspace() for text in texts) else " ".join(texts)
 
 
-def write_transcript(path: str | Path, transcript: Transcript, form: str | None = None) -> None:
+def save_transcript(path: str | Path, transcript: Transcript, form: str | None = None) -> None:
     """Write a transcript; the suffix chooses the form, if none is named.
 
     Raises:

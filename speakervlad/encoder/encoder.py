@@ -10,7 +10,7 @@ import numpy as np
 from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.encoder.location import DEFAULT, find_encoder
-from speakervlad.encoder.runtimes import AUTO, Backend, open_backend, weights_digest
+from speakervlad.encoder.runtimes import AUTO, Backend, fingerprint_of, open_backend
 from speakervlad.encoder.streams import describe_failures, of_each
 from speakervlad.encoder.windows import Windows, spoken_spans, window_spans
 from speakervlad.errors import InputError
@@ -62,8 +62,7 @@ class Encoder:
 
         The SHA-256 of ``model.safetensors``, which an exported file remembers.
         """
-        own = None if self.folder is None else weights_digest(self.folder)
-        return own or self.backend.notes.get("weights") or None
+        return fingerprint_of(self.folder, self.backend.notes)
 
     @takes_old_options
     def embed(self, audio: AudioLike) -> np.ndarray:
@@ -85,9 +84,11 @@ class Encoder:
     def embed_windows(self, audio: AudioLike, windows: Windows) -> Embedded:
         """Embed sliding windows of one recording; its frames are computed once.
 
-        A frame sees about 0.9 s to either side, so a window knows a little of its surroundings,
-        as a window that is cut out of the recording does not. Of a recording whose silence does not
-        count, windows of which less than half is speech are left out.
+        A frame of ``small`` sees about 0.9 s to either side, so a window knows a little of its
+        surroundings, as a window that is cut out of the recording does not; where every frame sees
+        the whole recording, as with ``default``, windows are cut out and computed one by one. Of a
+        recording whose silence does not count, windows of which less than half is speech are left
+        out.
 
         Raises:
             InputError: as ``embed``, or the windows are too short, or ``hop`` is not positive.
@@ -272,10 +273,6 @@ class Encoder:
     def verify_pairs(self):  # noqa: ANN201
         """See ``Verifier.verify_pairs``."""
         return self.verifier.verify_pairs
-
-
-# The name of ``Encoder`` until 0.2.0.
-Embedder = Encoder
 
 
 def load_encoder(

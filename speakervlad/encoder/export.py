@@ -50,8 +50,8 @@ CALIBRATION_SECONDS = 5
 
 
 def export_onnx(
-    folder: Path,
-    out: Path,
+    folder: str | Path,
+    out: str | Path,
     *,
     check_seconds: tuple[float, ...] = CHECK_SECONDS,
     calibration: Sequence[np.ndarray] | None = None,
@@ -79,6 +79,7 @@ def export_onnx(
         InputError: the folder is damaged, torch cannot export the network, or the file does not
             compute what torch computes.
     """
+    folder, out = Path(folder), Path(out)
     encoder, config = load_encoder_folder(folder)
     backend = TorchBackend(encoder, "cpu")
     shares = out.name == SHARING_GRAPH_NAME

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+# What an encoder learnt about deciding lies beside it, and travels in its exported file.
+from speakervlad.config import CALIBRATION_NAME as CALIBRATION_NAME
+from speakervlad.config import THRESHOLDS_NAME as THRESHOLDS_NAME
 from speakervlad.errors import InputError
 
-# What an encoder learnt about deciding lies beside it, and travels in its exported file.
-THRESHOLDS_NAME = "thresholds.json"
-CALIBRATION_NAME = "calibration.json"
 DEFAULT = "default"
 # Names stay when weights improve.
 PRETRAINED = {DEFAULT: "default", "small": "small"}

@@ -514,6 +514,18 @@ def weights_digest(folder: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
+def fingerprint_of(encoder: Path | None, notes: Mapping[str, str]) -> str | None:
+    """What tells an encoder's weights from others, whatever computes them; None if unknown.
+
+    Args:
+        encoder: a folder, or an exported file, which remembers those of its folder; None for one
+            that is only in memory.
+        notes: what the file carries.
+    """
+    own = None if encoder is None else weights_digest(encoder)
+    return own or notes.get("weights") or None
+
+
 def probe_waveform(seconds: float, seed: int = 0) -> np.ndarray:
     """A known signal: a rising buzz in noise, float32 (samples,).
 

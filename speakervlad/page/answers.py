@@ -15,11 +15,11 @@ from speakervlad.page.uploads import Form
 from speakervlad.people.people import PeopleStore
 from speakervlad.scoring.checks import check_trials
 from speakervlad.scoring.judge import SystemResult, judge_systems
-from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.lists import Trials, load_trials
 from speakervlad.scoring.metrics import error_curve, hint_at_reversed
 from speakervlad.scoring.plots import det_limits, spread_ticks, thinned_deviates
 from speakervlad.scoring.report import report_page
-from speakervlad.scoring.systems import align, read_scored
+from speakervlad.scoring.systems import align, load_scores
 from speakervlad.verification.rules import Rule
 from speakervlad.verification.verifier import SHORT_SECONDS
 
@@ -126,7 +126,7 @@ def judged(form: Form) -> tuple[Trials, list[SystemResult]]:
     scored = []
     for upload in uploads:
         with upload.named():
-            scored.append(read_scored(upload.path, key))
+            scored.append(load_scores(upload.path, key))
     trials, columns = align(scored)
     names = unique([Path(upload.name).stem for upload in uploads])
     systems = dict(zip(names, columns.T, strict=True))
@@ -139,7 +139,7 @@ def read_key(form: Form) -> Trials | None:
         return None
     upload = form.file("trials")
     with upload.named():
-        return read_trials(upload.path)
+        return load_trials(upload.path)
 
 
 def unique(names: list[str]) -> list[str]:
@@ -177,7 +177,7 @@ def report(form: Form) -> dict:
 
 
 def hints_at_reversed(results: list[SystemResult]) -> list[str]:
-    """Of the systems whose scores tell the wrong way round."""
+    """Sentences on systems whose scores are higher for different speakers."""
     hints = {result.name: hint_at_reversed(result.report) for result in results}
     return [f"{name}: {hint}" for name, hint in hints.items() if hint is not None]
 

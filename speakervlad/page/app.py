@@ -150,7 +150,7 @@ async def _doubtful(_: Request, error: Exception) -> Response:
     """What was not enrolled, and why, for the question whether to do it all the same."""
     assert isinstance(error, DoubtfulError)
     text = " ".join(str(error).split())
-    return JSONResponse({"error": text, "doubts": [str(each) for each in error.doubts]}, 409)
+    return JSONResponse({"error": text, "doubts": [str(each) for each in error.doubts]}, 422)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

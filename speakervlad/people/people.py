@@ -13,7 +13,8 @@ import numpy as np
 
 from speakervlad.audio.recording import AudioLike, each_of, takes_old_options
 from speakervlad.encoder.encoder import Encoder, load_encoder
-from speakervlad.encoder.location import DEFAULT
+from speakervlad.encoder.location import DEFAULT, PRETRAINED, find_encoder
+from speakervlad.encoder.runtimes import weights_digest
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
@@ -37,6 +38,7 @@ from speakervlad.people.records import (
     unpack_sums,
     with_voices,
 )
+from speakervlad.people.sql import SqlStore
 from speakervlad.people.stores import open_store
 from speakervlad.people.voices import group, likeness
 from speakervlad.progress import track
@@ -47,8 +49,6 @@ logger = logging.getLogger(__name__)
 MOST_NAMED = 20
 # Share of others' recordings that may be given a name, where nobody says another.
 USUAL_FPIR = 0.01
-# Below the rarest known false-acceptance rate by so much, its cosine is still a fair guess.
-BEYOND = 5
 
 # Says of some doubts whether to enrol all the same.
 Confirm = Callable[[Sequence[Doubt]], bool]
@@ -68,6 +68,46 @@ class Added(NamedTuple):
     new: int
     known: list[str]
     elsewhere: list[str]
+
+
+def encoder_for(where: str | Path | None, wanted: str | Path = DEFAULT) -> str | Path:
+    """The encoder to open a store with, as ``load_encoder`` takes it.
+
+    A store that another encoder of the package made, such as an earlier default, is opened with
+    that one unless an encoder is named; one line says so, and how to move on.
+
+    Args:
+        where: as for ``PeopleStore``; there need not be a store yet.
+        wanted: what was asked for.
+    """
+    if str(wanted) != DEFAULT:
+        return wanted
+    try:
+        store = open_store(where)
+    except InputError:  # whoever opens it says why
+        return wanted
+    try:
+        return _encoder_for(store, wanted)
+    finally:
+        store.close()
+
+
+def _encoder_for(store: SqlStore, wanted: str | Path) -> str | Path:
+    made_by = store.header().encoder
+    if str(wanted) != DEFAULT or made_by is None:
+        return wanted
+    if made_by == weights_digest(find_encoder(DEFAULT)):
+        return wanted
+    for name in PRETRAINED:
+        if made_by == weights_digest(find_encoder(name)):
+            logger.warning(
+                "%s: was made by the encoder %s, which is used. To move on to the default, enrol "
+                "the recordings anew into another --store.",
+                store.where,
+                name,
+            )
+            return name
+    return wanted
 
 
 class PeopleStore:
@@ -110,7 +150,7 @@ class PeopleStore:
             InputError: it cannot be loaded, or nothing tells its weights from others.
         """
         if not isinstance(self._encoder, Encoder):
-            self._encoder = load_encoder(self._encoder)
+            self._encoder = load_encoder(_encoder_for(self.store, self._encoder))
         if self._encoder.fingerprint is None:
             raise InputError("the encoder has no fingerprint. Load it from a folder or an export.")
         return self._encoder
@@ -420,15 +460,9 @@ class PeopleStore:
         return Matcher(self.store, cohort.vectors, encoder.calibration, self._same_voice)
 
     def _same_voice(self, rate: float) -> float | None:
-        """The cosine that a share of pairs of strangers reaches, if the encoder knows it.
-
-        A rate that is somewhat rarer than the rarest known has that one's cosine, which is lower.
-        """
+        """The cosine that a share of pairs of strangers reaches, if the encoder knows it."""
         known = self.encoder.thresholds
-        rates = sorted(known.false_accept_rate) if known is not None else []
-        if known is None or not rates or rate < rates[0] / BEYOND:
-            return None
-        return known.at(min(max(rate, rates[0]), rates[-1]))
+        return None if known is None else known.near(rate)
 
     def _named_from(self) -> float:
         """The cosine from which on a recording sounds like somebody of the store.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from speakervlad.deprecated import warn_of_old_name
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, parse_json
 from speakervlad.scoring.metrics import OperatingPoint
@@ -26,6 +27,7 @@ class Calibration:
         num_target: target trials it was trained on.
         num_nontarget: non-target trials it was trained on.
         systems: names of the systems, in the order of their weights, where they are known.
+        encoder: fingerprint of the weights whose cosines it is for; None if that is not known.
     """
 
     weights: tuple[float, ...]
@@ -35,6 +37,7 @@ class Calibration:
     num_target: int = 0
     num_nontarget: int = 0
     systems: tuple[str, ...] = ()
+    encoder: str | None = None
 
     @property
     def num_systems(self) -> int:
@@ -82,9 +85,18 @@ class Calibration:
         return (point.bayes_threshold - self.bias) / self.weights[0]
 
     def save(self, path: str | Path) -> None:
-        """Write ``calibration.json``."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        """Deprecated: ``save_calibration``."""
+        warn_of_old_name("Calibration.save", "save_calibration")
+        save_calibration(path, self)
+
+
+def save_calibration(path: str | Path, calibration: Calibration) -> None:
+    """Write ``calibration.json``."""
+    values = asdict(calibration)
+    if calibration.encoder is None:
+        del values["encoder"]
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def load_calibration(path: str | Path) -> Calibration:
@@ -106,7 +118,7 @@ def load_calibration(path: str | Path) -> Calibration:
 
 
 def parse_calibration(text: str, where: str) -> Calibration:
-    """What ``Calibration.save`` wrote.
+    """What ``save_calibration`` wrote.
 
     Raises:
         InputError: the text is no calibration; ``where`` says whose it is.
@@ -127,9 +139,10 @@ def _no_calibration(where: str, error: Exception) -> InputError:
 
 
 def _from_json(values: dict[str, Any]) -> Calibration:
-    """A calibration of what ``save`` wrote; files of version 0.1.0 name no systems."""
+    """A calibration of what ``save`` wrote; files of 0.1.0 name no systems, of 0.2.0 no encoder."""
     known = {field.name for field in fields(Calibration)}
-    if not isinstance(values, dict) or not known - {"systems"} <= set(values) <= known:
+    optional = {"systems", "encoder"}
+    if not isinstance(values, dict) or not known - optional <= set(values) <= known:
         raise KeyError("other keys than a calibration has")
     found = Calibration(
         weights=tuple(float(weight) for weight in values["weights"]),
@@ -139,6 +152,7 @@ def _from_json(values: dict[str, Any]) -> Calibration:
         num_target=int(values["num_target"]),
         num_nontarget=int(values["num_nontarget"]),
         systems=tuple(str(name) for name in values.get("systems", ())),
+        encoder=None if values.get("encoder") is None else str(values["encoder"]),
     )
     if found.num_systems < 1 or len(found.systems) not in (0, found.num_systems):
         raise KeyError("names and weights of another number")

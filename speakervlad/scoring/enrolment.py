@@ -24,7 +24,7 @@ class Enrolment:
         return len(self.recordings)
 
 
-def read_enrolment(path: str | Path) -> Enrolment:
+def load_enrolment(path: str | Path) -> Enrolment:
     """Read an enrolment list, recognised by its columns.
 
     Known: CN-Celeb ``enroll.map`` (``model utterance utterance ...``), CN-Celeb and SITW

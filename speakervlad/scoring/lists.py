@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speakervlad.deprecated import warn_of_old_name
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path
 from speakervlad.tables.columns import (
@@ -130,20 +131,26 @@ class Trials:
         return f"{self.names[self.enrol[trial]]} {self.names[self.test[trial]]}"
 
     def write(self, path: str | Path) -> None:
-        """Write ``label enrol test`` lines (``enrol test`` for a blind list).
+        """Deprecated: ``save_trials``."""
+        warn_of_old_name("Trials.write", "save_trials")
+        save_trials(path, self)
 
-        Tabs separate the columns where a name has spaces; such a blind list gets a NIST header.
 
-        Raises:
-            InputError: names that no text list can hold, such as those with line ends.
-        """
-        columns = [self.enrol_ids.tolist(), self.test_ids.tolist()]
-        heading: list[Sequence[str]] = []
-        if self.is_target is not None:
-            columns.insert(0, np.where(self.is_target, "1", "0").tolist())
-        elif _separator(self.names) == "\t":
-            heading = [(NIST_MODEL, NIST_SEGMENT)]
-        _write_rows(path, chain(heading, zip(*columns, strict=True)), self, read_trials)
+def save_trials(path: str | Path, trials: Trials) -> None:
+    """Write ``label enrol test`` lines (``enrol test`` for a blind list).
+
+    Tabs separate the columns where a name has spaces; such a blind list gets a NIST header.
+
+    Raises:
+        InputError: names that no text list can hold, such as those with line ends.
+    """
+    columns = [trials.enrol_ids.tolist(), trials.test_ids.tolist()]
+    heading: list[Sequence[str]] = []
+    if trials.is_target is not None:
+        columns.insert(0, np.where(trials.is_target, "1", "0").tolist())
+    elif _separator(trials.names) == "\t":
+        heading = [(NIST_MODEL, NIST_SEGMENT)]
+    _write_rows(path, chain(heading, zip(*columns, strict=True)), trials, load_trials)
 
 
 def _separator(names: np.ndarray) -> str:
@@ -195,7 +202,7 @@ def _same_pairs(one: Trials, other: Trials) -> bool:
     )
 
 
-def read_trials(path: str | Path) -> Trials:
+def load_trials(path: str | Path) -> Trials:
     """Read a trial list of any known format, recognised by its columns.
 
     Known: VoxCeleb ``label a b``; Kaldi, CN-Celeb and SITW ``a b label``; VoxSRC blind ``a b``;
@@ -225,10 +232,10 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
     A first row of ``first,second`` or ``enrol,test`` is a header.
 
     Raises:
-        InputError: as ``read_trials``, or rows of another number of columns.
+        InputError: as ``load_trials``, or rows of another number of columns.
     """
     if Path(path).suffix.lower() != ".csv":
-        trials = read_trials(path)
+        trials = load_trials(path)
         return list(zip(trials.enrol_ids.tolist(), trials.test_ids.tolist(), strict=True))
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -483,7 +490,7 @@ def _not_scores(table: TextTable) -> InputError:
     return table.error(0, f"no score file; expected {expected}.")
 
 
-def write_scores(
+def save_scores(
     path: str | Path, trials: Trials, scores: np.ndarray, form: str = "speakervlad"
 ) -> None:
     """Write a score file, a trial a line.

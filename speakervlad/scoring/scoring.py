@@ -14,7 +14,7 @@ from speakervlad.scoring.enrolment import Enrolment
 from speakervlad.scoring.lists import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.interchange import load_embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 from speakervlad.tables.names import required_rows
 
 logger = logging.getLogger(__name__)
@@ -251,7 +251,7 @@ def load_cohort(path: str | Path, manifest_path: str | Path | None = None) -> Em
     cohort = load_embeddings(path)
     if manifest_path is None:
         return cohort
-    manifest = Manifest.load(manifest_path)
+    manifest = load_manifest(manifest_path)
     rows = required_rows(manifest, cohort.ids)
     return speaker_means(cohort, np.asarray(manifest.speaker_names)[manifest.speaker_indices[rows]])
 

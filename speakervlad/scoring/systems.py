@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 Scored = tuple[Trials, np.ndarray]
 
 
-def read_scored(
+def load_scores(
     path: str | Path, key: Trials | None = None, *, form: str | None = None, partial: bool = False
 ) -> Scored:
     """Read a score file and take the labels from a key, where one is given.
@@ -59,7 +59,7 @@ def _read_array(path: Path, key: Trials | None) -> Scored:
     return key, scores
 
 
-def read_systems(
+def load_systems(
     paths: Sequence[str | Path],
     key: Trials | None = None,
     *,
@@ -70,16 +70,16 @@ def read_systems(
 
     Args:
         paths: the files, or ``NAME=FILE`` to name the system.
-        key: as for ``read_scored``.
+        key: as for ``load_scores``.
         form: of all files, as for ``read_scores``.
-        partial: as for ``read_scored``.
+        partial: as for ``load_scores``.
 
     Returns:
         The trials in the order of the first file, and (num_trials,) scores by the name of the
         system: the given one, its file's stem, or the whole path where stems repeat.
 
     Raises:
-        InputError: as ``read_scored`` and ``align``.
+        InputError: as ``load_scores`` and ``align``.
     """
     named = [_name_and_file(str(path)) for path in paths]
     stems = [name for name, _ in named]
@@ -87,7 +87,7 @@ def read_systems(
     for name, file in named:
         distinct = name if stems.count(name) == 1 else str(file)
         names.append(f"{distinct} ({len(names) + 1})" if distinct in names else distinct)
-    scored = [read_scored(file, key, form=form, partial=partial) for _, file in named]
+    scored = [load_scores(file, key, form=form, partial=partial) for _, file in named]
     trials, scores = align(scored)
     return trials, dict(zip(names, scores.T, strict=True))
 

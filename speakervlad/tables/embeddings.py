@@ -4,18 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from speakervlad.deprecated import warn_of_old_name
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.tables.arrays import load_npz
 from speakervlad.tables.columns import as_names
 from speakervlad.tables.names import NameIndex
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -59,41 +56,14 @@ class Embeddings:
 
     @classmethod
     def load(cls, path: str | Path) -> "Embeddings":
-        """Read an ``E.npz`` with ``ids`` and ``vectors``; nothing is ever unpickled.
-
-        Raises:
-            InputError: not such a file.
-        """
-        try:
-            arrays = load_npz(path, ("ids", "vectors", "encoder", "starts", "ends"))
-            ids, vectors, encoder = (arrays.get(name) for name in ("ids", "vectors", "encoder"))
-            if ids is None or ids.dtype.kind not in "USiu":
-                raise InputError(f"{path}: no array `ids` of names.")
-            if vectors is None or vectors.dtype.kind not in "fiu":
-                raise InputError(f"{path}: no array `vectors` of numbers.")
-            if encoder is not None and (encoder.dtype.kind != "U" or encoder.shape):
-                raise InputError(f"{path}: `encoder` is no text.")
-        except InputError as error:
-            raise InputError(
-                f"{path}: no embedding file ({str(error).removeprefix(f'{path}: ')}). "
-                "Expected an .npz with `ids` and `vectors`, as `speakervlad embed` writes."
-            ) from error
-        found = named(path, ids, vectors, None if encoder is None else str(encoder))
-        return replace(found, spans=_spans(arrays, len(found)))
+        """Deprecated: ``load_embeddings``."""
+        warn_of_old_name("Embeddings.load", "load_embeddings")
+        return read_npz(path)
 
     def save(self, path: str | Path) -> None:
-        """Write ``E.npz``: ``ids`` (strings), ``vectors`` (float32, N x D), ``encoder``.
-
-        Windows have ``starts`` and ``ends`` (float64, N) in seconds, too.
-        """
-        arrays = {"ids": self.ids, "vectors": self.vectors}
-        if self.encoder is not None:
-            arrays["encoder"] = np.array(self.encoder)
-        if self.spans is not None:
-            arrays |= {"starts": self.spans[:, 0], "ends": self.spans[:, 1]}
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            # The stubs take any keyword for `allow_pickle`, which numpy 2.0 does not have.
-            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+        """Deprecated: ``save_embeddings``."""
+        warn_of_old_name("Embeddings.save", "save_embeddings")
+        write_npz(path, self)
 
     def with_vectors(self, ids: np.ndarray, vectors: np.ndarray) -> "Embeddings":
         """Other rows of the same encoder."""
@@ -116,6 +86,45 @@ class Embeddings:
                 "use the list that fits these embeddings."
             )
         return rows
+
+
+def read_npz(path: str | Path) -> Embeddings:
+    """Read an ``E.npz`` with ``ids`` and ``vectors``; nothing is ever unpickled.
+
+    Raises:
+        InputError: not such a file.
+    """
+    try:
+        arrays = load_npz(path, ("ids", "vectors", "encoder", "starts", "ends"))
+        ids, vectors, encoder = (arrays.get(name) for name in ("ids", "vectors", "encoder"))
+        if ids is None or ids.dtype.kind not in "USiu":
+            raise InputError(f"{path}: no array `ids` of names.")
+        if vectors is None or vectors.dtype.kind not in "fiu":
+            raise InputError(f"{path}: no array `vectors` of numbers.")
+        if encoder is not None and (encoder.dtype.kind != "U" or encoder.shape):
+            raise InputError(f"{path}: `encoder` is no text.")
+    except InputError as error:
+        raise InputError(
+            f"{path}: no embedding file ({str(error).removeprefix(f'{path}: ')}). "
+            "Expected an .npz with `ids` and `vectors`, as `speakervlad embed` writes."
+        ) from error
+    found = named(path, ids, vectors, None if encoder is None else str(encoder))
+    return replace(found, spans=_spans(arrays, len(found)))
+
+
+def write_npz(path: str | Path, embeddings: Embeddings) -> None:
+    """Write ``E.npz``: ``ids`` (strings), ``vectors`` (float32, N x D), ``encoder``.
+
+    Windows have ``starts`` and ``ends`` (float64, N) in seconds, too.
+    """
+    arrays = {"ids": embeddings.ids, "vectors": embeddings.vectors}
+    if embeddings.encoder is not None:
+        arrays["encoder"] = np.array(embeddings.encoder)
+    if embeddings.spans is not None:
+        arrays |= {"starts": embeddings.spans[:, 0], "ends": embeddings.spans[:, 1]}
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        # The stubs take any keyword for `allow_pickle`, which numpy 2.0 does not have.
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _spans(arrays: Mapping[str, np.ndarray], count: int) -> np.ndarray | None:

@@ -2,15 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from speakervlad.errors import InputError
 from speakervlad.files import check_writable
-
-if TYPE_CHECKING:
-    pass
-
-from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.embeddings import Embeddings, read_npz, write_npz
 from speakervlad.tables.kaldi import read_ark, read_scp, write_ark, write_scp
 from speakervlad.tables.parquet import read_parquet, write_parquet
 
@@ -44,13 +39,13 @@ def _by_suffix(path: Path, table: dict[str, Callable]) -> Callable:
 
 
 READERS: dict[str, Callable[[Path], Embeddings]] = {
-    ".npz": Embeddings.load,
+    ".npz": read_npz,
     ".ark": read_ark,
     ".scp": read_scp,
     ".parquet": read_parquet,
 }
 WRITERS: dict[str, Callable[[Path, Embeddings], None]] = {
-    ".npz": lambda path, embeddings: embeddings.save(path),
+    ".npz": write_npz,
     ".ark": write_ark,
     ".scp": write_scp,
     ".parquet": write_parquet,

@@ -20,7 +20,7 @@ from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.errors import InputError, check_range
 from speakervlad.extras import require
 from speakervlad.sound import SAMPLE_RATE
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 from speakervlad.training.effects import (
     CODECS,
     add_noise,
@@ -373,12 +373,12 @@ def build_crops(
     if config.noise_probability and config.noise_manifest:
         ratios = (config.noise_snr_db, config.music_snr_db, config.babble_snr_db)
         noise = NoiseSource(
-            Manifest.load(config.noise_manifest, config.noise_root),
+            load_manifest(config.noise_manifest, config.noise_root),
             dict(zip(("noise", "music", "speech"), ratios, strict=True)),
             config.babble_speakers,
         )
     if config.rir_probability and config.rir_manifest:
-        manifest = Manifest.load(config.rir_manifest, config.rir_root)
+        manifest = load_manifest(config.rir_manifest, config.rir_root)
         rooms = RoomSource(manifest, round(config.rir_seconds * SAMPLE_RATE))
     num_bins, num_frames = spectrogram
     time = Masks(config.time_masks, config.time_mask_frames, num_frames)

@@ -15,12 +15,13 @@ from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.figures import save_figure
 from speakervlad.files import atomic_path
 from speakervlad.scoring.checks import make_trials
-from speakervlad.scoring.lists import Trials, read_trials, write_scores
+from speakervlad.scoring.lists import Trials, load_trials, save_scores, save_trials
 from speakervlad.scoring.metrics import VerificationReport, error_curve, verification_report
 from speakervlad.scoring.plots import det_figure
 from speakervlad.scoring.scoring import cosine_scores
 from speakervlad.tables.embeddings import Embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.interchange import save_embeddings
+from speakervlad.tables.manifest import Manifest, load_manifest, save_manifest
 from speakervlad.training.run import Show, build_model, no_show, train
 
 
@@ -85,7 +86,7 @@ def run_quickstart(
         name: _corpus(folder / "corpus" / name, corpus) for name, corpus in corpora.items()
     }
     config = quickstart_config(folder, overrides)
-    trials = read_trials(folder / "corpus" / "test.trials")
+    trials = load_trials(folder / "corpus" / "test.trials")
     start = build_model(config, len(manifests["train"].speaker_names)).encoder
     untrained = Encoder(TorchBackend(start, "cpu"))
     before = judge(untrained, manifests["test"], trials)
@@ -125,7 +126,7 @@ def _corpus(folder: Path, corpus: Corpus) -> Manifest:
     """Generate a corpus with its manifest and trials, unless an earlier call finished it."""
     listed, trials = folder.with_suffix(".csv"), folder.with_suffix(".trials")
     if listed.exists():
-        return Manifest.load(listed)
+        return load_manifest(listed)
     manifest = make_corpus(
         folder,
         num_speakers=corpus.speakers,
@@ -135,14 +136,14 @@ def _corpus(folder: Path, corpus: Corpus) -> Manifest:
         num_workers=None,
     )
     if corpus.trials_per_speaker:
-        make_trials(manifest, per_speaker=corpus.trials_per_speaker).write(trials)
-    manifest.save(listed)
+        save_trials(trials, make_trials(manifest, per_speaker=corpus.trials_per_speaker))
+    save_manifest(listed, manifest)
     return manifest
 
 
 def _write_results(folder: Path, trials: Trials, before: Judged, after: Judged) -> None:
-    after.embeddings.save(folder / "embeddings.npz")
-    write_scores(folder / "scores.txt", trials, after.scores)
+    save_embeddings(folder / "embeddings.npz", after.embeddings)
+    save_scores(folder / "scores.txt", trials, after.scores)
     report = {**after.report.to_json(), "eer_before_training": before.report.eer}
     with atomic_path(folder / "metrics.json") as path:
         path.write_text(json.dumps(report, indent=2) + "\n")

@@ -11,8 +11,8 @@ import torch
 
 from speakervlad.config import Config
 from speakervlad.encoder.encoder import Encoder
-from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.location import THRESHOLDS_NAME
+from speakervlad.encoder.runtimes import TorchBackend, weights_digest
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.folder import (
@@ -26,7 +26,7 @@ from speakervlad.models.tables import complete_part
 from speakervlad.progress import tracked_by
 from speakervlad.schema import from_dict, to_dict
 from speakervlad.scoring.metrics import equal_error_rate
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 from speakervlad.training.augment import DrawnBatch, check_augment
 from speakervlad.training.distributed import World, join_world, preemption
 from speakervlad.training.loading import (
@@ -86,7 +86,7 @@ def train(config: Config, show: Show = no_show) -> Path | None:
     """
     with join_world(config.train.device) as world:
         config = check_config(config, world.size)
-        manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
+        manifest = load_manifest(config.data.train_manifest, config.data.train_root)
         lists = read_lists(config.data)
         with hold_run(config, world):
             is_done = Run(config, world, manifest, lists, show).go()
@@ -339,10 +339,9 @@ class Run:
 
     def _save_thresholds(self, scored: LabelledScores) -> None:
         folder = self.folder / "encoder"
+        learnt = replace(learn_thresholds(scored), encoder=weights_digest(folder))
         with atomic_path(folder / THRESHOLDS_NAME) as path:
-            path.write_text(learn_thresholds(scored).to_json(), encoding="utf-8")
-        # Of the weights that were here before.
-        (folder / CALIBRATION_NAME).unlink(missing_ok=True)
+            path.write_text(learnt.to_json(), encoding="utf-8")
 
     def _utterance_ids(self, rows: Sequence[int]) -> list[str]:
         return [self.manifest.utterance_ids[row] for row in rows]

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 from speakervlad.config import DataConfig
 from speakervlad.progress import Item, Tracker
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 from speakervlad.verification.listed import TrialList
 
 
 def read_lists(config: DataConfig) -> list[TrialList]:
     """The validation lists that a config names."""
     manifest = (
-        Manifest.load(config.valid_manifest, config.valid_root) if config.valid_manifest else None
+        load_manifest(config.valid_manifest, config.valid_root) if config.valid_manifest else None
     )
     return [TrialList.read(path, config.valid_root, manifest) for path in config.valid_trials]
 

@@ -4,7 +4,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME, comp
 from speakervlad.encoder.runtimes import GRAPH_NAME
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
-from speakervlad.scoring.calibration import Calibration
-from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.calibration import Calibration, save_calibration
+from speakervlad.scoring.lists import Trials, load_trials
 from speakervlad.scoring.scoring import cosine_scores
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest
@@ -53,7 +53,7 @@ class TrialList:
         Raises:
             InputError: unreadable or blind list, or recordings that are not there.
         """
-        trials = read_trials(path)
+        trials = load_trials(path)
         trials.labels()
         if manifest is not None:
             rows = required_rows(manifest, trials.names)
@@ -113,7 +113,9 @@ def calibrate_encoder(
     _check_place(folder, None if out is None else Path(out))
     scored = score_lists(encoder, lists)
     _warn_of_few(np.concatenate([labels for _, labels in scored.values()]))
-    thresholds, calibration = learn_thresholds(scored), learn_calibration(scored)
+    weights = encoder.fingerprint
+    thresholds = replace(learn_thresholds(scored), encoder=weights)
+    calibration = replace(learn_calibration(scored), encoder=weights)
     if out is not None:
         folder = _copy_encoder(folder, Path(out), thresholds, calibration)
     else:
@@ -128,7 +130,7 @@ def save_decisions(encoder: Path, thresholds: Thresholds, calibration: Calibrati
         atomic_path(companion(encoder, CALIBRATION_NAME)) as other,
     ):
         one.write_text(thresholds.to_json(), encoding="utf-8")
-        calibration.save(other)
+        save_calibration(other, calibration)
 
 
 def _check_place(encoder: Path, out: Path | None) -> None:

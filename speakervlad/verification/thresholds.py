@@ -16,6 +16,8 @@ from speakervlad.scoring.metrics import eer_point, error_curve, mean_curve, miss
 # Renard's series R10: ten rates a decade, 0.01 and 0.001 among them.
 STEPS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)
 LARGEST_RATE = 0.5
+# A rate so many times rarer than the rarest known is still taken for it where a guess will do.
+BEYOND = 5
 
 # (num_trials,) scores and bool labels by the name of their list.
 LabelledScores = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -31,12 +33,14 @@ class Thresholds:
             rate between the smallest and the largest has its threshold; often none is known.
         eer_by_list: as ``eer``, for every list alone.
         num_impostors: how many impostor trials the curve is worth; 0 if that is not known.
+        encoder: fingerprint of the weights whose scores taught them; None if that is not known.
     """
 
     eer: float
     false_accept_rate: dict[float, float] = field(default_factory=dict)
     eer_by_list: dict[str, float] = field(default_factory=dict)
     num_impostors: int = 0
+    encoder: str | None = None
 
     def at(self, rate: float) -> float:
         """The threshold for a false-acceptance rate: linear in its logarithm between two points.
@@ -60,13 +64,28 @@ class Thresholds:
         values = [self.false_accept_rate[known] for known in rates]
         return float(np.interp(math.log(rate), np.log(rates), values))
 
+    def near(self, rate: float) -> float | None:
+        """As ``at``, with the end of the curve for rates a little beyond it; None without a curve.
+
+        At a rate that is somewhat rarer than any known one, that is a little too low.
+        """
+        rates = sorted(self.false_accept_rate)
+        if not rates or rate < rates[0] / BEYOND:
+            return None
+        return self.at(min(max(rate, rates[0]), rates[-1]))
+
     def to_json(self) -> str:
         """The text of ``thresholds.json``."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        values = asdict(self)
+        if self.encoder is None:
+            del values["encoder"]
+        return json.dumps(values, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Thresholds":
-        """Read what ``to_json`` wrote; files of version 0.1.0 hold fewer rates or none.
+        """Read what ``to_json`` wrote.
+
+        Files of version 0.1.0 hold fewer rates or none, those of 0.2.0 name no encoder.
 
         Raises:
             ValueError, KeyError, TypeError, AttributeError: the text holds no thresholds.
@@ -74,7 +93,9 @@ class Thresholds:
         values = parse_json(text)
         rates = {float(r): float(v) for r, v in values.get("false_accept_rate", {}).items()}
         lists = {str(n): float(v) for n, v in values.get("eer_by_list", {}).items()}
-        found = cls(float(values["eer"]), rates, lists, int(values.get("num_impostors", 0)))
+        encoder = None if values.get("encoder") is None else str(values["encoder"])
+        count = int(values.get("num_impostors", 0))
+        found = cls(float(values["eer"]), rates, lists, count, encoder)
         if not all(map(math.isfinite, (found.eer, *rates.values(), *lists.values()))):
             raise ValueError("not all are finite numbers")
         if not all(0 < rate < 1 for rate in rates):

@@ -1,7 +1,7 @@
 """Whether recordings are of one speaker: an encoder, what is known of its scores, and a rule."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,12 @@ from speakervlad.progress import track
 from speakervlad.scoring.calibration import Calibration
 from speakervlad.scoring.metrics import OperatingPoint
 from speakervlad.sound import SAMPLE_RATE
-from speakervlad.verification.known import read_calibration, read_threshold, read_thresholds
+from speakervlad.verification.known import (
+    check_weights,
+    read_calibration,
+    read_threshold,
+    read_thresholds,
+)
 from speakervlad.verification.rules import Rule, Verification, choose_rule
 from speakervlad.verification.thresholds import Thresholds
 
@@ -67,7 +72,7 @@ class Verifier:
         Raises:
             InputError: its ``thresholds.json`` is damaged.
         """
-        return read_thresholds(self.encoder.folder, self.encoder.backend.notes)
+        return read_thresholds(*self._known)
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -78,7 +83,12 @@ class Verifier:
         """
         if self._calibration is not None:
             return self._calibration
-        return read_calibration(self.encoder.folder, self.encoder.backend.notes)
+        return read_calibration(*self._known)
+
+    @property
+    def _known(self) -> tuple[Path | None, Mapping[str, str], str | None]:
+        encoder = self.encoder
+        return encoder.folder, encoder.backend.notes, encoder.fingerprint
 
     def threshold(self, far: float | None = None) -> float:
         """The cosine from which on to accept: at the equal error rate, or at a false-accept rate.
@@ -89,7 +99,8 @@ class Verifier:
         Raises:
             InputError: the encoder has no thresholds, or none for that rate.
         """
-        return read_threshold(self.encoder.folder, self.encoder.backend.notes, far)
+        encoder, notes, weights = self._known
+        return read_threshold(encoder, notes, far, weights)
 
     def rule(
         self,
@@ -115,6 +126,8 @@ class Verifier:
         ):
             return self._rule
         known = None if threshold is not None else self.thresholds
+        if calibration is not None:
+            check_weights(None, calibration.encoder, self.encoder.fingerprint)
         return choose_rule(
             known, calibration or self.calibration, threshold=threshold, far=far, point=point
         )

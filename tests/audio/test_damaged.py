@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.audio.reading import audio_info, read_audio
+from speakervlad.audio.reading import audio_info, load_audio
 from speakervlad.audio.recording import Recording
 from speakervlad.errors import InputError
 
@@ -78,7 +78,7 @@ def with_gap(content, at, size):
 
 
 def seconds_of(path):
-    return len(read_audio(path)) / RATE
+    return len(load_audio(path)) / RATE
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "m4a", "aac", "ac3"])
@@ -91,7 +91,7 @@ def test_one_packet_that_cannot_be_decoded_is_left_out_and_told(suffix, encoded,
     assert told is not None
     assert 0.01 < float(told[1]) < 0.15
     assert float(told[2]) == pytest.approx(SECONDS / 2, abs=1.5)
-    length = len(read_audio(path))
+    length = len(load_audio(path))
     assert audio_info(path).num_samples == length == Recording(path).whole.num_samples
 
 
@@ -117,7 +117,7 @@ def test_more_than_one_per_cent_is_refused(suffix, encoded, tmp_path):
     middle, size = len(content) // 2, len(content) // 30
     content[middle : middle + size] = bytes(size)
     path.write_bytes(content)
-    for read in (read_audio, audio_info, lambda path: Recording(path).whole):
+    for read in (load_audio, audio_info, lambda path: Recording(path).whole):
         with pytest.raises(InputError, match=rf"a\.{suffix}: truncated or damaged \(.* s of 3"):
             read(path)
 
@@ -127,7 +127,7 @@ def test_a_packet_at_the_end_is_no_gap_but_an_end(suffix, encoded, tmp_path):
     path = tmp_path / "a.aac"
     path.write_bytes(encoded("aac")[: -len(encoded("aac")) // 2 - 30])
     with pytest.raises(InputError, match="truncated or damaged"):
-        read_audio(path)
+        load_audio(path)
 
 
 def test_packets_that_are_gone_without_a_trace_are_seen_by_the_times(samples, tmp_path, caplog):
@@ -154,10 +154,10 @@ def test_a_page_of_ogg_that_is_damaged(subtype, samples, tmp_path, caplog):
     told = re.search(r"a\.ogg: \S+ s cannot be decoded, at (\S+) s", caplog.text)
     assert told is not None
     assert float(told[1]) == pytest.approx(75, abs=4)
-    assert audio_info(path).num_samples == len(read_audio(path))
+    assert audio_info(path).num_samples == len(load_audio(path))
     path.write_bytes(with_noise(ogg(samples, subtype), 0.5, 20))
     with pytest.raises(InputError, match="truncated or damaged"):
-        read_audio(path)
+        load_audio(path)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
@@ -169,9 +169,9 @@ def test_of_flac_every_other_sample_stays_where_it_is(
     both = np.stack([samples, np.roll(samples, 999)][:channels], axis=1)
     path = tmp_path / "a.flac"
     path.write_bytes(flac(both, subtype))
-    good = read_audio(path, channel=0)
+    good = load_audio(path, channel=0)
     path.write_bytes(damage(flac(both, subtype), 0.6, 50))
-    found = read_audio(path, channel=0)
+    found = load_audio(path, channel=0)
     assert "a.flac: 0.256 s cannot be decoded, at 1" in caplog.text
     assert found.shape == good.shape
     (differ,) = np.nonzero(found != good)
@@ -179,7 +179,7 @@ def test_of_flac_every_other_sample_stays_where_it_is(
     assert not found[differ].any()
     assert audio_info(path).num_samples == len(good)
     for start in (1000, differ[0] - 5000, differ[0] + 100, differ[-1] + 9000, len(good) - 3000):
-        span = read_audio(path, channel=0, start=start, num_samples=3000)
+        span = load_audio(path, channel=0, start=start, num_samples=3000)
         np.testing.assert_array_equal(span, found[start : start + 3000])
 
 
@@ -189,14 +189,14 @@ def test_flac_that_lost_more_is_refused_whatever_is_read_of_it(samples, tmp_path
     content[middle : middle + size] = bytes(size)
     path.write_bytes(content)
     with pytest.raises(InputError, match="truncated or damaged"):
-        read_audio(path)
+        load_audio(path)
     with pytest.raises(InputError, match="truncated or damaged"):
-        read_audio(path, start=15 * RATE, num_samples=2 * RATE)
+        load_audio(path, start=15 * RATE, num_samples=2 * RATE)
 
 
 def test_joined_flac_is_read_to_its_end(samples, tmp_path):
     path = tmp_path / "joined.flac"
     path.write_bytes(flac(samples) + flac(samples[: 5 * RATE]))
-    found = read_audio(path)
+    found = load_audio(path)
     assert len(found) == (SECONDS + 5) * RATE
     np.testing.assert_array_equal(found[SECONDS * RATE :], found[: 5 * RATE])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad import Encoder, Recording, Windows, examples, load_encoder, speech
+from speakervlad import Recording, Windows, examples, load_encoder, speech
 from speakervlad.audio import reading, recording
 from speakervlad.audio.recording import each_of, takes_old_options
 from speakervlad.audio.waves import FileWave, SpooledWave
@@ -196,9 +196,3 @@ def test_pairs_share_the_recordings_that_are_named_twice():
         compare([("a.wav", "b.wav"), ("a.wav", "c.wav")], channel=1)
     assert seen[0][0] is seen[1][0]
     assert seen[0][0].channel == 1
-
-
-def test_the_name_of_0_2_0_stays():
-    import speakervlad
-
-    assert speakervlad.Embedder is Encoder

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torchaudio.compliance import kaldi
 
 from speakervlad import examples
-from speakervlad.audio.reading import read_audio
-from speakervlad.checkpoints.readers import READERS, convert
+from speakervlad.audio.reading import load_audio
+from speakervlad.checkpoints.readers import READERS, convert_checkpoint
 from speakervlad.cli import main
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.encoder.export import export_onnx
@@ -45,7 +45,7 @@ ORIGINALS = {
 @pytest.fixture(scope="module")
 def recordings():
     """Ten of those that come with the package."""
-    return [read_audio(path) for path in list(examples().values())[:10]]
+    return [load_audio(path) for path in list(examples().values())[:10]]
 
 
 @pytest.fixture(scope="module", params=ORIGINALS)
@@ -72,7 +72,7 @@ def test_every_toolkit_of_torch_is_compared():
 def folder(original, tmp_path_factory):
     toolkit, path, _ = original
     folder = tmp_path_factory.mktemp("converted") / "encoder"
-    convert([path], folder, toolkit)
+    convert_checkpoint([path], folder, toolkit)
     export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
     return folder
 
@@ -137,7 +137,7 @@ def test_checkpoints_of_another_shape_are_one_line(original, tmp_path, change, m
     toolkit, path, _ = original
     broken = changed(path, tmp_path / "broken.ckpt", change)
     with pytest.raises(InputError, match=rf"broken\.ckpt.*{message}") as raised:
-        convert([broken], tmp_path / "encoder", toolkit)
+        convert_checkpoint([broken], tmp_path / "encoder", toolkit)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "encoder").exists()
 
@@ -146,7 +146,7 @@ def test_another_toolkits_checkpoint_is_one_line(original, tmp_path):
     toolkit, path, _ = original
     other = "3d-speaker" if toolkit == "speechbrain" else "speechbrain"
     with pytest.raises(InputError, match=r"weights\.ckpt: is no .* \(no .*, but .*\)\."):
-        convert([path], tmp_path / "encoder", other)
+        convert_checkpoint([path], tmp_path / "encoder", other)
 
 
 def test_wider_networks_are_refused(networks, tmp_path):
@@ -158,7 +158,7 @@ def test_wider_networks_are_refused(networks, tmp_path):
     torch.save(dict(weights), tmp_path / "narrow.pt")
     message = r"head\.conv1\.weight is \(16, 1, 3, 3\), not \(32, 1, 3, 3\)"
     with pytest.raises(InputError, match=message):
-        convert([tmp_path / "narrow.pt"], tmp_path / "encoder", "3d-speaker")
+        convert_checkpoint([tmp_path / "narrow.pt"], tmp_path / "encoder", "3d-speaker")
 
 
 def test_the_command_says_what_it_has_found(original, tmp_path, monkeypatch, capfd):
@@ -185,15 +185,17 @@ def test_nothing_is_unpickled_but_tensors(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "scripted.pt")
     for name in ("bomb", "plain", "cut", "empty", "scripted"):
         with pytest.raises(InputError, match=rf"{name}\.pt: is damaged, or is no file of tensors"):
-            convert([tmp_path / f"{name}.pt"], tmp_path / "encoder", "3d-speaker")
+            convert_checkpoint([tmp_path / f"{name}.pt"], tmp_path / "encoder", "3d-speaker")
 
 
 def test_files_that_are_not_there_or_too_many(tmp_path):
     with pytest.raises(InputError, match=r"x\.pt: no such file"):
-        convert([tmp_path / "x.pt"], tmp_path / "encoder", "3d-speaker")
+        convert_checkpoint([tmp_path / "x.pt"], tmp_path / "encoder", "3d-speaker")
     with pytest.raises(InputError, match="is a folder"):
-        convert([tmp_path], tmp_path / "encoder", "speechbrain")
+        convert_checkpoint([tmp_path], tmp_path / "encoder", "speechbrain")
     with pytest.raises(InputError, match=r"CAM\+\+ of WeSpeaker is one file, not 2"):
-        convert([tmp_path / "a.pt", tmp_path / "b.pt"], tmp_path / "encoder", "wespeaker")
+        convert_checkpoint(
+            [tmp_path / "a.pt", tmp_path / "b.pt"], tmp_path / "encoder", "wespeaker"
+        )
     with pytest.raises(InputError, match=r"Did you mean '?3d-speaker"):
-        convert([tmp_path / "x.pt"], tmp_path / "encoder", "3d-speakers")
+        convert_checkpoint([tmp_path / "x.pt"], tmp_path / "encoder", "3d-speakers")

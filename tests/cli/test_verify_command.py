@@ -11,7 +11,7 @@ import soundfile
 
 from speakervlad import __version__
 from speakervlad.encoder.location import find_encoder
-from speakervlad.scoring.calibration import Calibration
+from speakervlad.scoring.calibration import Calibration, save_calibration
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_any_rate_has_a_threshold_that_the_impostors_can_tell_of(run, capsys, pa
 def test_another_calibration_and_other_costs_decide(run, capsys, pair, encoder, tmp_path):
     code, own = answer(run, capsys, *pair, "--encoder", encoder)
     other = tmp_path / "other.json"
-    Calibration((1.0,), -0.9 * own["score"]).save(other)
+    save_calibration(other, Calibration((1.0,), -0.9 * own["score"]))
     code, found = answer(run, capsys, *pair, "--encoder", encoder, "--calibration", other)
     assert code == 0
     assert found["same"]

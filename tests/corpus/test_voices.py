@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from speakervlad.audio.quality import is_band_limited
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.corpus.voices import Channel, Voice, make_corpus, synthesise
 from speakervlad.errors import InputError
 from speakervlad.progress import tracked_by
@@ -135,7 +135,7 @@ def test_other_prefixes_are_other_people(corpus, tmp_path):
         tmp_path, num_speakers=1, num_sessions=1, utterances_per_session=1, seed=7,
         max_seconds=2.5, speaker_prefix="test",
     )  # fmt: skip
-    ours, theirs = read_audio(corpus.path(0)), read_audio(other.path(0))
+    ours, theirs = load_audio(corpus.path(0)), load_audio(other.path(0))
     size = min(len(ours), len(theirs))
     assert abs(np.corrcoef(ours[:size], theirs[:size])[0, 1]) < 0.5
 

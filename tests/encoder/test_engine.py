@@ -5,7 +5,7 @@ import pytest
 import soxr
 import torch
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.audio.recording import Recording
 from speakervlad.config import EncoderConfig
 from speakervlad.encoder.encoder import Encoder, load_encoder
@@ -51,12 +51,12 @@ def test_embeddings_are_unit_vectors_of_the_encoders_size(embedder, make_wavefor
 
 def test_file_equals_its_samples(embedder, make_wav, tmp_path):
     path = make_wav(tmp_path / "a.wav", seconds=1.3)
-    np.testing.assert_array_equal(embedder.embed(path), embedder.embed(read_audio(path)))
+    np.testing.assert_array_equal(embedder.embed(path), embedder.embed(load_audio(path)))
 
 
 def kinds_of_audio(path):
     """The same recording as a path, bytes, a file object, an array, a list and a tensor."""
-    samples = read_audio(path)
+    samples = load_audio(path)
     content = path.read_bytes()
     in_memory = (samples, samples.tolist(), torch.from_numpy(samples))
     return [path, str(path), content, io.BytesIO(content), *in_memory]

@@ -19,7 +19,7 @@ from speakervlad.encoder.windows import Windows
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.models.pooling import GlobalAveragePooling, NetVLAD, StatisticsPooling
-from speakervlad.models.sums import PoolingSums, VladState
+from speakervlad.models.sums import PoolingSums
 
 
 def embedder_of(encoder, chunk_frames=10_000):
@@ -70,7 +70,7 @@ def test_sums_add_up_in_any_order(pooling):
 
 def test_empty_sums_have_no_vector():
     with pytest.raises(ValueError, match="no frames"):
-        VladState.empty(NetVLAD(4, num_clusters=2).finish()).finish()
+        PoolingSums.empty(NetVLAD(4, num_clusters=2).finish()).finish()
 
 
 def test_sums_of_different_poolings_are_not_merged():

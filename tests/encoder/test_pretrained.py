@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from speakervlad.audio.examples import examples
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.config import read_encoder_config
 from speakervlad.corpus.voices import make_corpus
 from speakervlad.encoder.encoder import Encoder, load_encoder
@@ -104,7 +104,7 @@ def test_split_clusters_leave_embeddings_as_they_are(monkeypatch: pytest.MonkeyP
     from split_clusters import UNUSED, heard, split
 
     encoder, _ = load_encoder_folder(find_encoder("small"))
-    clips = [torch.from_numpy(read_audio(path))[None] for path in list(examples().values())[:3]]
+    clips = [torch.from_numpy(load_audio(path))[None] for path in list(examples().values())[:3]]
     before, shares = heard(encoder, clips)
     sources = split(encoder, shares)
     after, evened = heard(encoder, clips)

@@ -8,7 +8,7 @@ import torch
 from torchaudio.compliance import kaldi
 
 from speakervlad import examples
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.models.frontend import (
     BLOCK_FRAMES,
     FRONT_ENDS,
@@ -25,7 +25,7 @@ UNLIMITED = {"speechbrain_fbank": {"range_db": 0.0}}
 @pytest.fixture(scope="module")
 def recordings():
     """Ten of those that come with the package."""
-    return [read_audio(path) for path in list(examples().values())[:10]]
+    return [load_audio(path) for path in list(examples().values())[:10]]
 
 
 def torchaudios(samples, scale=1.0, **options):

@@ -14,7 +14,7 @@ import soundfile
 pytest.importorskip("sklearn", reason="needs the extra diarization")
 
 from speakervlad.diarization.diarize import diarize
-from speakervlad.diarization.turns import Turns, read_turns
+from speakervlad.diarization.turns import Turns, load_turns
 from speakervlad.page import conversation
 from speakervlad.page.conversation import Cancelled, Conversations, Progress
 from speakervlad.page.pictures import peaks
@@ -143,7 +143,7 @@ def test_exported_turns_are_read_again(client, tmp_path, form, suffix):
     answer = client.post("/api/turns", data=fields)
     assert answer.headers["content-type"].startswith("text/plain")
     (tmp_path / f"call{suffix}").write_text(answer.text)
-    (found,) = read_turns(tmp_path / f"call{suffix}").values()
+    (found,) = load_turns(tmp_path / f"call{suffix}").values()
     assert found.turns == Turns("call", tuple(turns)).turns
 
 

@@ -17,8 +17,8 @@ import soundfile
 import soxr
 
 from speakervlad.corpus.voices import Voice, synthesise
-from speakervlad.diarization.turns import read_turns
-from speakervlad.scoring.lists import Trials, write_scores
+from speakervlad.diarization.turns import load_turns
+from speakervlad.scoring.lists import Trials, save_scores
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 if CHROMIUM is None:
@@ -180,6 +180,24 @@ def test_people(page, recordings):
     playwright.expect(answers.nth(0).locator(".verdict")).to_contain_text("Grace")
     playwright.expect(answers.nth(1).locator(".verdict")).to_contain_text("Niels 1.wav")
     shoot(page, "people")
+    page.get_by_label("Name", exact=True).fill("Ada")
+    give(page, "Recordings of this person", recordings / "Niels 1.wav")
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    playwright.expect(page.locator("dialog .reasons")).to_contain_text("is unlike the other")
+    page.get_by_role("button", name="Do not enrol").click()
+    playwright.expect(page.locator("#people")).to_contain_text("Nothing was enrolled.")
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    page.get_by_role("button", name="Enrol all the same").click()
+    playwright.expect(row.locator("td").nth(1)).to_have_text("4 recordings")
+    page.get_by_role("button", name="Recordings of Ada").click()
+    kept = page.locator("dialog .kept tbody tr")
+    playwright.expect(kept).to_have_count(4)
+    playwright.expect(kept.last.locator("td.error")).to_have_count(1)
+    kept.last.get_by_role("button").click()
+    page.get_by_role("button", name="Remove", exact=True).last.click()
+    playwright.expect(kept).to_have_count(3)
+    page.get_by_role("button", name="Close").click()
+    playwright.expect(row.locator("td").nth(1)).to_have_text("3 recordings")
     page.get_by_role("button", name="Forget Grace").click()
     page.get_by_role("button", name="Forget", exact=True).last.click()
     playwright.expect(page.locator("#enrolled")).not_to_contain_text("Grace")
@@ -213,14 +231,14 @@ def test_conversation(page, recordings, tmp_path):
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save RTTM").click()
     saved.value.save_as(tmp_path / "meeting.rttm")
-    (found,) = read_turns(tmp_path / "meeting.rttm").values()
+    (found,) = load_turns(tmp_path / "meeting.rttm").values()
     assert len(found) == before
     assert "Alan" in found.speakers
     for suffix in ("SRT", "JSON"):
         with page.expect_download() as saved:
             page.get_by_role("button", name=f"Save {suffix}").click()
         saved.value.save_as(tmp_path / f"meeting.{suffix.lower()}")
-        assert len(*read_turns(tmp_path / f"meeting.{suffix.lower()}").values()) == before
+        assert len(*load_turns(tmp_path / f"meeting.{suffix.lower()}").values()) == before
     names.last.click()
     page.get_by_label("Or make it one with").select_option(index=1)
     page.get_by_role("button", name="Apply").click()
@@ -287,7 +305,7 @@ def test_report(page, tmp_path):
     trials = Trials.from_ids(*zip(*pairs, strict=True), is_target)
     for name, gap in (("new", 0.5), ("old", 0.4)):
         scores = 0.15 + 0.13 * rng.normal(size=len(pairs)) + gap * is_target
-        write_scores(tmp_path / f"{name}.txt", trials, scores)
+        save_scores(tmp_path / f"{name}.txt", trials, scores)
     tab(page, "Report")
     give(page, "Score files", tmp_path / "new.txt")
     playwright.expect(page.locator("#judgement .facts")).to_contain_text("EER")
