@@ -54,10 +54,10 @@ def embed(folder: Path, encoder: str) -> Callable[[], object]:
 def judge(folder: Path, encoder: str) -> Callable[[], object]:
     """A score file to every figure, in Python."""
     from speakervlad.scoring.judge import judge
-    from speakervlad.scoring.systems import read_scored
+    from speakervlad.scoring.systems import load_scored
 
     path = write_scored(folder)
-    return lambda: judge(*read_scored(path))
+    return lambda: judge(*load_scored(path))
 
 
 def metrics(folder: Path, encoder: str) -> Callable[[], object]:
