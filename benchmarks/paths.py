@@ -54,17 +54,10 @@ def embed(folder: Path, encoder: str) -> Callable[[], object]:
 def judge(folder: Path, encoder: str) -> Callable[[], object]:
     """A score file to every figure, in Python."""
     from speakervlad.scoring.judge import judge
-<<<<<<< HEAD
-    from speakervlad.scoring.systems import load_scored
-
-    path = write_scored(folder)
-    return lambda: judge(*load_scored(path))
-=======
     from speakervlad.scoring.systems import load_scores
 
     path = write_scored(folder)
     return lambda: judge(*load_scores(path))
->>>>>>> parts
 
 
 def metrics(folder: Path, encoder: str) -> Callable[[], object]:
