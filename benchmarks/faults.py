@@ -159,9 +159,10 @@ def voice(seconds: float, seed: int) -> np.ndarray:
 def lists(folder: Path) -> dict[Path, Read]:
     """Every text list."""
     from speakervlad.diarization import turns
-    from speakervlad.scoring import judge
     from speakervlad.scoring import lists as readers
-    from speakervlad.tables.manifest import Manifest
+    from speakervlad.scoring.enrolment import load_enrolment
+    from speakervlad.scoring.systems import load_scores
+    from speakervlad.tables.manifest import load_manifest
 
     trials = b"1 a/1.wav b/2.wav\n0 a/1.wav c/3.wav\n" * 3
     scores = b"a/1.wav b/2.wav 0.5 1\na/1.wav c/3.wav 0.25 0\n" * 3
@@ -171,39 +172,39 @@ def lists(folder: Path) -> dict[Path, Read]:
     rttm = "SPEAKER call 1 0.00 2.50 <NA> <NA> ada <NA> <NA>\n" * 2
     srt = "1\n00:00:01,000 --> 00:00:02,500\n[ada] x\n\n2\n00:00:03,000 --> 00:00:04,000\nbob: x\n"
     turn_list = [turns.Turn(0.0, 2.5, "ada"), turns.Turn(2.0, 4.0, "bob")]
-    turns.write_turns(folder / "turns.json", turns.Turns("call", tuple(turn_list)), "json")
+    turns.save_turns(folder / "turns.json", turns.Turns("call", tuple(turn_list)), "json")
     texts: dict[str, tuple[bytes, Read]] = {
-        "trials.txt": (trials, readers.read_trials),
-        "trials.gz": (gzip.compress(trials), readers.read_trials),
+        "trials.txt": (trials, readers.load_trials),
+        "trials.gz": (gzip.compress(trials), readers.load_trials),
         "nist.tsv": (
             b"modelid\tsegmentid\tside\ttargettrial\n1\tx\ta\ttarget\n2\ty\tb\tnontarget\n",
-            readers.read_trials,
+            readers.load_trials,
         ),
         "pairs.txt": (b"a/1.wav b/2.wav\nc.wav d.wav\n", readers.read_pairs),
-        "scores.txt": (scores, judge.read_scored),
+        "scores.txt": (scores, load_scores),
         "voxsrc.txt": (b"0.5 a/1.wav b/2.wav\n0.25 a/1.wav c/3.wav\n", readers.read_scores),
         "long.txt": (scores, readers.read_long_scores),
-        "enrol.map": (b"m a b c\nk d e\n", readers.read_enrolment),
-        "manifest.csv": ((heading + rows).encode(), Manifest.load),
-        "packed.csv": ((heading + shards).encode(), Manifest.load),
-        "turns.rttm": (rttm.encode(), turns.read_turns),
-        "labels.txt": (b"0.0\t2.5\tada\n2.0\t4.0\tbob\n", turns.read_turns),
-        "turns.srt": (srt.encode(), turns.read_turns),
+        "enrol.map": (b"m a b c\nk d e\n", load_enrolment),
+        "manifest.csv": ((heading + rows).encode(), load_manifest),
+        "packed.csv": ((heading + shards).encode(), load_manifest),
+        "turns.rttm": (rttm.encode(), turns.load_turns),
+        "labels.txt": (b"0.0\t2.5\tada\n2.0\t4.0\tbob\n", turns.load_turns),
+        "turns.srt": (srt.encode(), turns.load_turns),
     }
     for name, (content, _) in texts.items():
         (folder / name).write_bytes(content)
     return {folder / name: read for name, (_, read) in texts.items()} | {
-        folder / "turns.json": turns.read_turns
+        folder / "turns.json": turns.load_turns
     }
 
 
 def tables(folder: Path) -> dict[Path, Read]:
     """Embeddings, arrays of scores, calibrations, parts of a run."""
-    from speakervlad.embeddings import embeddings as readers
-
     from speakervlad.encoder.shares import Parts
-    from speakervlad.scoring import calibration, judge
-    from speakervlad.scoring.lists import read_trials
+    from speakervlad.scoring import calibration
+    from speakervlad.scoring.lists import load_trials
+    from speakervlad.scoring.systems import load_scores
+    from speakervlad.tables import interchange as readers
 
     vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     table = readers.Embeddings(np.array(["a", "b", "cc"]), vectors)
@@ -214,10 +215,10 @@ def tables(folder: Path) -> dict[Path, Read]:
     (folder / "text.ark").write_text("a  [ 1 2 3 ]\nb  [ 4 5 6 ]\n")
     found[folder / "text.ark"] = readers.load_embeddings
     (folder / "key.txt").write_text("1 a b\n0 a c\n1 b c\n")
-    key = read_trials(folder / "key.txt")
+    key = load_trials(folder / "key.txt")
     np.save(folder / "S.npy", np.array([0.5, 0.25, 0.75]))
-    found[folder / "S.npy"] = lambda path: judge.read_scored(path, key)
-    calibration.Calibration((1.0,), 0.0).save(folder / "calibration.json")
+    found[folder / "S.npy"] = lambda path: load_scores(path, key)
+    calibration.save_calibration(folder / "calibration.json", calibration.Calibration((1.0,), 0.0))
     found[folder / "calibration.json"] = calibration.load_calibration
     whole, run = folder / "whole", folder / "P.npz.parts"
     for place in (whole, run):
@@ -245,13 +246,13 @@ def _parts(out: Path, parts: type) -> None:
 
 def recordings(folder: Path) -> dict[Path, Read]:
     """Audio of every container: its header, and all of it."""
-    from speakervlad.audio.reading import audio_info, read_audio
-    from speakervlad.audio.recording import open_wave
+    from speakervlad.audio.reading import audio_info, load_audio
+    from speakervlad.audio.recording import Recording
 
     def read(path: Path) -> None:
         audio_info(path)
-        read_audio(path)
-        open_wave(path).read(0, 400)
+        load_audio(path)
+        Recording(path).wave.read(0, 400)
 
     forms = {
         "wav": "PCM_16",
@@ -306,18 +307,19 @@ def tiny_encoder(folder: Path) -> Path:
 
 
 def encoders(folder: Path) -> dict[Path, Read]:
-    """Encoder folders, exported and Keras files, configs, training states, people."""
+    """Encoder folders, exported files, checkpoints of others, configs, training states, people."""
     import h5py
     import torch
 
     from speakervlad.checkpoints.hdf5 import read_layers
+    from speakervlad.checkpoints.tensors import read_tensors
     from speakervlad.config import Config, load_config, to_yaml
-    from speakervlad.encoder.card import read_thresholds
     from speakervlad.encoder.export import export_onnx
     from speakervlad.encoder.runtimes import OnnxBackend
     from speakervlad.models.folder import load_encoder_folder
     from speakervlad.training.run_folder import read_metrics
     from speakervlad.training.state import TrainingState
+    from speakervlad.verification.known import read_thresholds
 
     def run_exported(path: Path) -> None:
         OnnxBackend(path).check()
@@ -332,6 +334,7 @@ def encoders(folder: Path) -> dict[Path, Read]:
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "loss": 2.25}\n')
     state = TrainingState(3, {"a": torch.ones(2)}, {"state": {}, "param_groups": []})
     state.save(folder / "last.pt")
+    torch.save({"conv.weight": torch.ones(2, 2), "norm.count": torch.tensor(1)}, folder / "c.ckpt")
     with h5py.File(folder / "k.h5", "w") as file:
         layer = file.create_group("conv/conv")
         layer.create_dataset("kernel:0", data=np.ones((2, 2), np.float32))
@@ -347,6 +350,7 @@ def encoders(folder: Path) -> dict[Path, Read]:
         folder / "metrics.jsonl": read_metrics,
         folder / "last.pt": TrainingState.load,
         folder / "k.h5": read_layers,
+        folder / "c.ckpt": read_tensors,
     }
 
 
@@ -537,13 +541,14 @@ def show(found: dict[str, Any]) -> None:
 def corpus(folder: Path) -> None:
     """Recordings of two speakers, a manifest, an encoder, an experiment."""
     from speakervlad.corpus.prepare import prepare
+    from speakervlad.tables.manifest import save_manifest
 
     for speaker in range(2):
         (folder / "wav" / f"s{speaker}").mkdir(parents=True)
         for number in range(4):
             path = folder / "wav" / f"s{speaker}" / f"{number}.wav"
             soundfile.write(path, voice(2.0, 4 * speaker + number), RATE)
-    prepare(folder / "wav", layout="speaker-folders").manifest.save(folder / "m.csv")
+    save_manifest(folder / "m.csv", prepare(folder / "wav", layout="speaker-folders").manifest)
     tiny_encoder(folder / "encoder")
     experiment = {
         "run_dir": "run",

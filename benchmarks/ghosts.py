@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.explain import explain, samples_of, with_noise
 from speakervlad.sound import SAMPLE_RATE
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 
 NOISE_SECONDS, SHORTEST_SECONDS = 2.0, 2.0
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="default")
     parser.add_argument("--take", type=int, default=20, help="recordings of each corpus")
     arguments = parser.parse_args()
-    encoder, manifest = load_encoder(arguments.encoder), Manifest.load(arguments.manifest)
+    encoder, manifest = load_encoder(arguments.encoder), load_manifest(arguments.manifest)
     corpora = np.array(manifest.column("corpus"))
     rng, everything, weights = np.random.default_rng(0), [], []
     print("| corpus | inside the noise | outside | without noise | more inside than outside |")
@@ -41,7 +41,7 @@ def main() -> None:
     print("mean weights, clusters and ghosts, %:", np.round(100 * np.mean(weights, axis=0), 1))
 
 
-def measure(encoder: Embedder, path: Path) -> tuple[list[float], np.ndarray]:
+def measure(encoder: Encoder, path: Path) -> tuple[list[float], np.ndarray]:
     """Share of the ghosts inside, outside and without noise; mean weights without noise."""
     samples = samples_of(path)
     noisy, span = with_noise(samples, NOISE_SECONDS)

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import read_audio
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.audio.reading import load_audio
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
 from speakervlad.people.gallery import Gallery
@@ -29,7 +29,7 @@ from speakervlad.people.matching import Matcher
 from speakervlad.people.people import Heard, PeopleStore
 from speakervlad.people.records import Change, Header, Match, Person
 from speakervlad.people.voices import group
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 
 ENROLLED = 3
 RATES = (0.01, 0.05)
@@ -94,10 +94,10 @@ def main() -> None:
         measure_time(embedder, arguments.people)
 
 
-def measure_errors(embedder: Embedder, arguments: argparse.Namespace) -> None:
+def measure_errors(embedder: Encoder, arguments: argparse.Namespace) -> None:
     """Print a table for each system, and draw their DET curves."""
     paths = [path for path in (arguments.manifest, arguments.held) if path is not None]
-    manifests = [Manifest.load(path) for path in paths]
+    manifests = [load_manifest(path) for path in paths]
     assert embedder.folder is not None
     assert embedder.fingerprint is not None
     cohort = load_cohort(embedder.folder, embedder.fingerprint).vectors
@@ -223,7 +223,7 @@ class Fixed:
         return [[Match(owners[row], cosine, each) for row, cosine, each in one] for one in found]
 
 
-def our_material(embedder: Embedder, manifest: Manifest, apart: float) -> Material:
+def our_material(embedder: Encoder, manifest: Manifest, apart: float) -> Material:
     """Sums of every recording; people are enrolled as the store does it."""
     rows = range(len(manifest))
     sums = [embedder.sums(manifest.path(row)) for row in rows]
@@ -239,7 +239,7 @@ def resemblyzer_material(manifest: Manifest) -> Material:
     from resemblyzer import VoiceEncoder, preprocess_wav  # pyright: ignore
 
     network = VoiceEncoder("cpu", verbose=False)
-    waves = (preprocess_wav(read_audio(manifest.path(row)), 16000) for row in range(len(manifest)))
+    waves = (preprocess_wav(load_audio(manifest.path(row)), 16000) for row in range(len(manifest)))
     vectors = np.stack([network.embed_utterance(wave) for wave in waves])
 
     def enrol(chosen: Sequence[int]) -> np.ndarray:
@@ -280,7 +280,7 @@ def draw(curves: dict[str, list[Trial]], path: Path) -> None:
     figure.savefig(path, bbox_inches="tight")
 
 
-def measure_time(embedder: Embedder, num_people: int) -> None:
+def measure_time(embedder: Encoder, num_people: int) -> None:
     """Fill a store, then time one question and one enrolment, and state memory."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -316,9 +316,7 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - processor
 
 
-def fill(
-    people: PeopleStore, embedder: Embedder, num_people: int, rng: np.random.Generator
-) -> None:
+def fill(people: PeopleStore, embedder: Encoder, num_people: int, rng: np.random.Generator) -> None:
     """Random people, 1,000 in a transaction."""
     made = people.enrol("person", [random_heard(embedder, rng, "person")]).person.recordings[0]
     for start in range(0, num_people, 1000):
@@ -331,7 +329,7 @@ def fill(
         people.store.change([], lambda _, __, several=several: Change(several))
 
 
-def random_heard(embedder: Embedder, rng: np.random.Generator, name: str) -> Heard:
+def random_heard(embedder: Encoder, rng: np.random.Generator, name: str) -> Heard:
     """What a recording of nobody might add up to."""
     pooling = embedder.backend.ends.pooling
     dim = sum(part.dim for part in pooling.parts)

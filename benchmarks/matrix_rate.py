@@ -21,7 +21,7 @@ from embedding import OURS, ours
 from material import voice, write_published_size
 from torch.utils.flop_counter import FlopCounterMode
 
-from speakervlad.encoder.card import find_encoder
+from speakervlad.encoder.location import find_encoder
 from speakervlad.models.folder import load_encoder_folder
 
 SIZE = 2048

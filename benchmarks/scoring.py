@@ -40,7 +40,7 @@ def simulated(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def score() -> None:
     """VoxCeleb1-E: 580,000 trials over 145,000 embeddings of 512."""
-    from speakervlad.scoring.lists import Trials, read_scores, read_trials, write_scores
+    from speakervlad.scoring.lists import Trials, load_trials, read_scores, save_scores, save_trials
     from speakervlad.scoring.metrics import verification_report
     from speakervlad.scoring.scoring import cosine_scores
     from speakervlad.tables.embeddings import Embeddings
@@ -53,12 +53,12 @@ def score() -> None:
     table = Embeddings(ids, vectors)
     with tempfile.TemporaryDirectory() as folder:
         listed, scored = Path(folder) / "E.txt", Path(folder) / "S.txt"
-        trials.write(listed)
-        again = timed("read 580,000 trials", lambda: read_trials(listed))
+        save_trials(listed, trials)
+        again = timed("read 580,000 trials", lambda: load_trials(listed))
         assert isinstance(again, Trials)
         values = timed("cosine scores", lambda: cosine_scores(table, again))
         assert isinstance(values, np.ndarray)
-        timed("write the score file", lambda: write_scores(scored, again, values))
+        timed("write the score file", lambda: save_scores(scored, again, values))
         timed("read the score file", lambda: read_scores(scored))
     scores, is_target = simulated(580_000)
     timed("EER and minDCF of 580,000", lambda: eer_and_min_dcf(scores, is_target))

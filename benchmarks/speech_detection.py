@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.reading import read_audio
-from speakervlad.audio.segmentation import find_speech, speech
+from speakervlad.audio.reading import load_audio
+from speakervlad.audio.recording import Recording, speech
 from speakervlad.audio.speech import FRAME_SAMPLES, MIN_SPEECH_SECONDS, SpeechFinder
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 
 RATE = 16_000
 TICK = 160  # samples that are judged at once: 10 ms
@@ -60,7 +60,7 @@ def main() -> None:
     with arguments.manifest.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     root = arguments.manifest.parent
-    noises = [read_audio(path) for path in sorted(arguments.noise.rglob("*.*"))]
+    noises = [load_audio(path) for path in sorted(arguments.noise.rglob("*.*"))]
     halves = read_clips(rows, root)
     mixtures = list(mix_all(halves, noises, arguments.seconds))
     share = np.concatenate([mixture.clip.is_speech for mixture in mixtures]).mean()
@@ -95,7 +95,7 @@ def read_clips(rows: list[dict[str, str]], root: Path) -> list[list[Clip]]:
     for row in rows:
         if "commands" in row["corpus"]:
             continue
-        samples = read_audio(root / row["path"])
+        samples = load_audio(root / row["path"])
         samples = samples[: len(samples) // TICK * TICK]
         is_speech = truth(samples)
         if is_speech is not None:
@@ -226,7 +226,7 @@ def ghosts(samples: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 @cache
-def default_encoder() -> Embedder:
+def default_encoder() -> Encoder:
     """Loaded once."""
     return load_encoder(backend="onnxruntime")
 
@@ -244,7 +244,7 @@ def count_refused(rows: list[dict[str, str]], root: Path) -> None:
     """In how many recordings of the manifest hardly any speech is found."""
     found = defaultdict(list)
     for row in rows:
-        found[row["corpus"]].append(find_speech(root / row["path"]).spoken_seconds)
+        found[row["corpus"]].append(Recording(root / row["path"]).find_speech().spoken_seconds)
     for corpus, seconds in found.items():
         few = sum(value < MIN_SPEECH_SECONDS for value in seconds)
         print(f"{corpus}: {few} of {len(seconds)} with less than {MIN_SPEECH_SECONDS} s of speech")

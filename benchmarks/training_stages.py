@@ -18,7 +18,7 @@ import typer
 from speakervlad.cli.console import console
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.config import Config, load_config
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 from speakervlad.training.augment import Augmenter, DrawnCrops, collate
 from speakervlad.training.distributed import World, choose_device
 from speakervlad.training.loading import (
@@ -78,7 +78,7 @@ def measure(config: Config, *, num_batches: int = 10) -> Stages:
     """
     config = check_config(config, 1)
     world = World(0, 1, choose_device(config.train.device))
-    manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
+    manifest = load_manifest(config.data.train_manifest, config.data.train_root)
     model = build_model(config, num_classes(config, manifest))
     front_end, speakers = model.encoder.front_end.spec, len(manifest.speaker_names)
     crops = build_dataset(config, manifest, front_end)

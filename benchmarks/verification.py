@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.corpus.inputs import from_names
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.scoring.judge import judge
-from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.lists import Trials, load_trials
 from speakervlad.scoring.scoring import cosine_scores
 from speakervlad.tables.embeddings import Embeddings
 
@@ -38,7 +38,7 @@ def main() -> None:
     print(f"{'list':32}" + "".join(f"{name:>26}" for name in systems))
     eers: dict[str, list[float]] = {name: [] for name in systems}
     for path in arguments.lists:
-        trials = read_trials(path)
+        trials = load_trials(path)
         files = from_names(trials.names.tolist(), arguments.root or path.parent)
         cells = []
         for name, embed in systems.items():
@@ -69,7 +69,7 @@ def resemblyzer() -> Embed:
 
     def embed(paths: list[Path]) -> np.ndarray:
         return np.stack(
-            [network.embed_utterance(preprocess_wav(read_audio(path), 16000)) for path in paths]
+            [network.embed_utterance(preprocess_wav(load_audio(path), 16000)) for path in paths]
         )
 
     return embed

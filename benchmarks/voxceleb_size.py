@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from speakervlad.corpus.layouts import read_voxceleb
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest, save_manifest
 
 RATE, HEADER_BYTES = 16_000, 44
 # Utterances, speakers, number of the first speaker, mean utterances of a video.
@@ -92,14 +92,17 @@ def _write_manifest(corpus: Path) -> None:
     """``all.csv`` beside the corpus, as ``prepare`` writes it, from the sizes of the files."""
     rows = read_voxceleb(corpus)
     sizes = [(corpus / path).stat().st_size for path in rows.paths]
-    Manifest.of(
-        corpus,
-        utterance_ids=rows.utterance_ids,
-        paths=rows.paths,
-        speakers=rows.speakers,
-        sessions=rows.sessions,
-        num_samples=[(size - HEADER_BYTES) // 2 for size in sizes],
-    ).save(corpus.parent / "all.csv")
+    save_manifest(
+        corpus.parent / "all.csv",
+        Manifest.of(
+            corpus,
+            utterance_ids=rows.utterance_ids,
+            paths=rows.paths,
+            speakers=rows.speakers,
+            sessions=rows.sessions,
+            num_samples=[(size - HEADER_BYTES) // 2 for size in sizes],
+        ),
+    )
 
 
 def _make_speaker(folder: Path, count: int, per_video: float) -> None:
@@ -137,7 +140,7 @@ def prepare(folder: Path) -> None:
 def load(folder: Path) -> None:
     """Time, and memory while it loads and afterwards."""
     before, began, cpu = memory_mib(os.getpid()), time.perf_counter(), time.process_time()
-    manifest = Manifest.load(folder / "all.csv")
+    manifest = load_manifest(folder / "all.csv")
     took = f"{time.perf_counter() - began:.2f} s ({time.process_time() - cpu:.2f})"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
     kept = memory_mib(os.getpid()) - before
@@ -148,7 +151,7 @@ def order(folder: Path) -> None:
     """From nothing to the first item in the middle of the corpus, and the items after it."""
     from speakervlad.corpus.dataset import BalancedSampler, EndlessSampler
 
-    manifest = Manifest.load(folder / "all.csv")
+    manifest = load_manifest(folder / "all.csv")
     start = len(manifest) // 2
     speakers = manifest.speaker_indices
     makers = {
@@ -174,7 +177,7 @@ def crops(folder: Path) -> None:
     """Crops of 2.5 s over the whole corpus; the second time all headers are in memory."""
     from speakervlad.corpus.dataset import UtteranceDataset
 
-    manifest = Manifest.load(folder / "all.csv")
+    manifest = load_manifest(folder / "all.csv")
     dataset = UtteranceDataset(manifest, crop_samples=5 * RATE // 2, seed=0)
     rows = np.random.default_rng(0).integers(len(manifest), size=NUM_CROPS).tolist()
     for text in ("first time", "again"):
@@ -188,7 +191,7 @@ def crops(folder: Path) -> None:
 
 def workers(folder: Path) -> None:
     """What a worker is sent and keeps, of a tiny manifest and of the whole one."""
-    manifest = Manifest.load(folder / "all.csv")
+    manifest = load_manifest(folder / "all.csv")
     for rows in (manifest.select(np.arange(100)), manifest):
         report(f"a worker, {len(rows):,} rows", _worker(rows))
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from speakervlad.config import Config
 from speakervlad.models.tables import TABLES
-from speakervlad.schema import Part, Range, options_of, to_dict
+from speakervlad.schema import Part, Range, Row, options_of, to_dict
 
 PAGE = Path(__file__).with_name("config.md")
 HEAD = """# Config
@@ -35,7 +35,7 @@ ROLES = {
 NAMES = {int: "integer", float: "number", bool: "`true` or `false`", str: "text"}
 WORDS = {"at_least": "≥ {:g}", "above": "> {:g}", "at_most": "≤ {:g}", "below": "< {:g}"}
 ENTRY = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
-Row = Callable[..., Any]
+Maker = Callable[..., Any]
 
 
 class Key(NamedTuple):
@@ -116,6 +116,10 @@ def key_of(name: str, hint: Any, default: Any, meaning: str) -> Key:  # noqa: AN
 def words_of(hint: Any) -> tuple[str, str]:  # noqa: ANN401
     """Type and range of an annotation in words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated and isinstance(arguments[1], Row):
+        return "a part: `kind` and its options", ", ".join(
+            f"`{name}`" for name in arguments[1].table()
+        )
     if origin is Annotated:
         kind, _ = words_of(arguments[0])
         return kind, range_of(arguments[1])
@@ -147,12 +151,14 @@ def shown(value: Any) -> str:  # noqa: ANN401
         return f"`{str(plain).lower().replace('none', 'null')}`"
     if isinstance(plain, list):
         return f"`[{', '.join(map(str, plain))}]`"
+    if isinstance(plain, dict):
+        return f"`{{{', '.join(f'{name}: {one}' for name, one in plain.items())}}}`"
     if isinstance(plain, float):
         return f"`{plain:.6g}`"
     return f"`{plain}`" if plain != "" else "empty"
 
 
-def described(row: Row) -> str:
+def described(row: Maker) -> str:
     """The first sentence of a row's class or function, and the plain values that the row binds."""
     bound = row.keywords if isinstance(row, functools.partial) else {}
     values = [f"{name} {value}" for name, value in bound.items() if isinstance(value, int | str)]
@@ -164,7 +170,7 @@ def first_sentence(documented: Any) -> str:  # noqa: ANN401 - a class or a funct
     return inspect.cleandoc(documented.__doc__ or "").split("\n\n")[0]
 
 
-def meanings_of(row: Row) -> Mapping[str, str]:
+def meanings_of(row: Maker) -> Mapping[str, str]:
     """What the options of a row mean, by its docstring and those of what it derives from."""
     target = target_of(row)
     classes = target.__mro__[:-1] if isinstance(target, type) else (target, made_by(target))
@@ -177,7 +183,7 @@ def made_by(function: Callable[..., Any]) -> type:
     return typing.get_type_hints(function)["return"]
 
 
-def target_of(row: Row) -> Any:  # noqa: ANN401 - a class or a function
+def target_of(row: Maker) -> Any:  # noqa: ANN401 - a class or a function
     """The class or function of a row."""
     return row.func if isinstance(row, functools.partial) else row
 

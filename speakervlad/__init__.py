@@ -1,21 +1,13 @@
 """Speaker recognition with NetVLAD and GhostVLAD: train, embed, score, judge.
 
-The public names are listed in ``__init__.pyi``; each is imported on first use, so that
-``import speakervlad`` costs nothing and scoring needs no torch.
+The public names are listed in ``__init__.pyi`` and told apart in ``docs/python.md``; each is
+imported on first use, so that ``import speakervlad`` costs nothing and scoring needs no torch.
 """
 
 import functools
 from collections.abc import Callable
 
 __version__ = "0.3.0"
-
-
-# Names of earlier versions that have left the package, and where they are in the repository.
-MOVED = {
-    "nearest": "recipes/images/retrieval.py",
-    "recall_at": "recipes/images/retrieval.py",
-    "whiten": "recipes/images/retrieval.py",
-}
 
 
 @functools.cache
@@ -32,12 +24,12 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
-    if name in MOVED:
-        raise AttributeError(f"speakervlad.{name} has moved: {MOVED[name]} of the repository")
+    from speakervlad.deprecated import current_name
+
     if name == "__all__":
         return _public()[2]
     try:
-        return _public()[0](name)
+        return _public()[0](current_name(name))
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "torchaudio"):
             raise

@@ -9,19 +9,24 @@ from speakervlad.errors import InputError, first_few
 from speakervlad.files import parse_json
 from speakervlad.schema import (
     Count,
+    Fraction,
     NonNegative,
     Part,
     Positive,
     Range,
     Seconds,
-    Share,
     Size,
     flatten,
     from_dict,
     to_dict,
 )
 
+# Files of an encoder folder.
 ENCODER_CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+# What was learnt from the scores of these weights.
+THRESHOLDS_NAME = "thresholds.json"
+CALIBRATION_NAME = "calibration.json"
 LINEAR, THIN_RESNET, SOFTMAX = Part("linear"), Part("thin_resnet34"), Part("softmax")
 GHOSTVLAD = Part("netvlad", num_clusters=8, num_ghosts=2)
 PIECE_SECONDS = 10.0
@@ -115,7 +120,7 @@ class FrameCacheConfig:
 
     folder: str | None = None
     copies: Annotated[float, Range(at_least=0, at_most=1000)] = 0.0
-    clean_share: Share = 0.5
+    clean_share: Fraction = 0.5
     longest_seconds: Seconds = 0.0
     short_every: Count = 4
     short_seconds: tuple[float, ...] = (1.0, 3.0)
@@ -163,12 +168,12 @@ class DataConfig:
     valid_root: str | None = None
     crop_seconds: Annotated[float, Range(above=0, at_most=600)] = 2.5
     wrap: bool = False
-    reverse_probability: Share = 0.0
+    reverse_probability: Fraction = 0.0
     seconds_per_visit: Seconds = 0.0
     crops_per_visit: Positive = 1
     speakers_per_batch: Count = 0
     utterances_per_speaker: Positive = 1
-    speaker_balance: Share = 0.0
+    speaker_balance: Fraction = 0.0
     rivals: str = ""
     frame_cache: FrameCacheConfig = field(default_factory=FrameCacheConfig)
     max_bad_fraction: Annotated[float, Range(at_least=0, below=1)] = 0.0
@@ -220,27 +225,27 @@ class AugmentConfig:
     speeds: tuple[float, ...] = (1.0,)
     noise_manifest: str | None = None
     noise_root: str | None = None
-    noise_probability: Share = 0.0
+    noise_probability: Fraction = 0.0
     noise_snr_db: tuple[float, ...] = (0.0, 15.0)
     music_snr_db: tuple[float, ...] = (5.0, 15.0)
     babble_snr_db: tuple[float, ...] = (13.0, 20.0)
     babble_speakers: tuple[int, ...] = (3, 8)
-    interruption_probability: Share = 0.0
+    interruption_probability: Fraction = 0.0
     interruption_seconds: tuple[float, ...] = (0.3, 2.0)
     interruption_db: tuple[float, ...] = (-10.0, 10.0)
     rir_manifest: str | None = None
     rir_root: str | None = None
-    rir_probability: Share = 0.0
+    rir_probability: Fraction = 0.0
     rir_seconds: Annotated[float, Range(at_least=0.01, at_most=60)] = 1.0
-    codec_probability: Share = 0.0
+    codec_probability: Fraction = 0.0
     codecs: tuple[Literal["opus", "mp3"], ...] = ("opus", "mp3")
-    telephone_probability: Share = 0.0
+    telephone_probability: Fraction = 0.0
     gain_db: NonNegative = 0.0
-    level_probability: Share = 0.0
+    level_probability: Fraction = 0.0
     level_dbfs: tuple[float, ...] = (-60.0, 0.0)
-    pitch_probability: Share = 0.0
+    pitch_probability: Fraction = 0.0
     pitch_factors: tuple[float, ...] = (0.8, 1.25)
-    channel_probability: Share = 0.0
+    channel_probability: Fraction = 0.0
     time_masks: Count = 0
     time_mask_frames: Count = 10
     freq_masks: Count = 0
@@ -285,10 +290,10 @@ class ScheduleConfig:
 
     kind: Literal["constant", "steps", "cosine", "exponential"] = "cosine"
     warmup_steps: Count = 0
-    warmup_start: Share = 0.0
+    warmup_start: Fraction = 0.0
     milestones: tuple[int, ...] = ()
     factors: tuple[float, ...] = (1.0,)
-    final_factor: Share = 1e-3
+    final_factor: Fraction = 1e-3
 
 
 @dataclass(frozen=True)

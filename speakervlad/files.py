@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What file systems without locks answer.
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
-# Of a file's name, on all common file systems.
+# Longest name of a file on all common file systems.
 MAX_NAME_BYTES = 255
 # As many links as Linux follows.
 MAX_LINKS = 40
@@ -98,7 +98,7 @@ def create(path: str | Path, content: bytes, *, mode: int) -> None:
 
 
 def _link(temporary: Path, path: Path) -> None:
-    """Give a file another name that nobody has."""
+    """Give a file a second name, if that name is free."""
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
@@ -171,7 +171,7 @@ def _open_stream(path: Path) -> BinaryIO:
 
 @contextmanager
 def naming_full_disk(path: str | Path) -> Iterator[None]:
-    """While ``path`` is written.
+    """Name ``path`` if there is no room while it is written.
 
     Raises:
         InputError: the disk, a quota or the size of a file is exhausted.
@@ -219,7 +219,7 @@ def exclusive(path: str | Path, busy: str, *, stays: bool = True) -> Iterator[No
 
 
 def alone_in(folder: Path) -> AbstractContextManager[None]:
-    """While files below a folder are written, which may not exist yet: nobody else does so.
+    """Hold a folder, which may not exist yet, while files below it are written.
 
     Raises:
         InputError: another process does, or the folder cannot be written.
@@ -256,7 +256,7 @@ def _remove_unlocked(path: Path) -> None:
 
 
 def _try_lock(handle: int) -> bool:
-    """Lock a file until it is closed, if nobody else has and its file system can."""
+    """Lock a file until it is closed; whether that was possible."""
     if fcntl is None:
         return False
     try:
@@ -322,7 +322,7 @@ def _mode(target: Path) -> int:
 
 
 def _prefix(target: Path, suffix: str) -> str:
-    """How the temporary names of an output begin; with eight characters and suffix no too long."""
+    """The beginning of an output's temporary names, cut so that the whole name fits."""
     room = MAX_NAME_BYTES - len(os.fsencode(f"..????????{suffix}"))
     return f".{os.fsdecode(os.fsencode(target.stem)[:room])}."
 
@@ -331,6 +331,13 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that is no pipe, device or folder."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no regular file.")
+    return path.open("rb")
 
 
 def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the text says

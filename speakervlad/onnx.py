@@ -1,4 +1,4 @@
-"""onnxruntime, which is not let report its use: it is the one place that imports the package."""
+"""The one place that imports onnxruntime, with its usage reports disabled."""
 
 import os
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ import numpy as np
 
 
 def onnxruntime() -> Any:  # noqa: ANN401 - it has no types
-    """The package; else its import would write an identifier of the machine, for its reports."""
+    """The package; by default its import writes an identifier of the machine for usage reports."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
-    # Somebody may have imported it before.
+    # Other code may have imported it already, with reports enabled.
     onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 
 def open_session(data: bytes, threads: int) -> Any:  # noqa: ANN401
-    """A network, computed on the processor; errors are raised and nothing else is said.
+    """A network on the CPU, which logs nothing; errors are raised.
 
     Args:
         data: content of an ONNX file.

@@ -12,12 +12,12 @@ from speakervlad.models.sums import Finish
 from speakervlad.models.trunk import Trunk
 from speakervlad.schema import (
     Count,
+    Fraction,
     NonNegative,
     Part,
     Positive,
     Range,
     Seconds,
-    Share,
     Size,
 )
 
@@ -25,6 +25,7 @@ __all__ = [
     "Classifier",
     "Count",
     "Finish",
+    "Fraction",
     "FrontEnd",
     "Loss",
     "MarginSoftmax",
@@ -35,7 +36,6 @@ __all__ = [
     "Positive",
     "Range",
     "Seconds",
-    "Share",
     "Size",
     "Trunk",
     "at_least_float32",

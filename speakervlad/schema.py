@@ -39,7 +39,7 @@ class Range(NamedTuple):
 Size = Annotated[int, Range(at_least=1, at_most=65_536)]
 Count = Annotated[int, Range(at_least=0)]
 Positive = Annotated[int, Range(at_least=1)]
-Share = Annotated[float, Range(at_least=0, at_most=1)]
+Fraction = Annotated[float, Range(at_least=0, at_most=1)]
 NonNegative = Annotated[float, Range(at_least=0)]
 Seconds = Annotated[float, Range(at_least=0, at_most=3600)]
 

@@ -1,4 +1,4 @@
-"""What the whole package takes for sound: the rate of every waveform, the suffixes of files."""
+"""The sample rate of every waveform, and the suffixes of audio files."""
 
 # Every waveform inside the package has it, in Hz; other rates are resampled when they are read.
 SAMPLE_RATE = 16000

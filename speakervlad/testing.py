@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from speakervlad.config import EncoderConfig
-from speakervlad.encoder.encoder import Embedder, Windows
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.export import export_onnx
 from speakervlad.encoder.runtimes import (
     GRAPH_NAME,
@@ -29,6 +29,7 @@ from speakervlad.encoder.runtimes import (
     TorchBackend,
     probe_waveform,
 )
+from speakervlad.encoder.windows import Windows
 from speakervlad.models.encoder import SpeakerClassifier, SpeakerEncoder
 from speakervlad.models.folder import (
     build_classifier,
@@ -58,7 +59,7 @@ class Computed(NamedTuple):
     """
 
     module: SpeakerEncoder
-    encoders: Sequence[Embedder]
+    encoders: Sequence[Encoder]
 
 
 def small_encoder(seed: int = 0, **fields: Any) -> tuple[SpeakerEncoder, EncoderConfig]:  # noqa: ANN401
@@ -103,7 +104,7 @@ def open_runtimes(folder: Path) -> Computed:
     backends = [TorchBackend(module, "cpu"), OnnxBackend(graph)]
     if importlib.util.find_spec("openvino") is not None:
         backends.append(OpenVinoBackend(graph, "float32"))
-    return Computed(module, [Embedder(backend) for backend in backends])
+    return Computed(module, [Encoder(backend) for backend in backends])
 
 
 def check_encoder(folder: Path, **fields: Any) -> None:  # noqa: ANN401
@@ -187,7 +188,7 @@ def check_chunks(computed: Computed, seconds: float = 12.34567, chunk_frames: in
     for encoder in computed.encoders:
         if encoder.backend.ends.context is None:
             continue
-        in_chunks = Embedder(encoder.backend)
+        in_chunks = Encoder(encoder.backend)
         in_chunks.frames.chunk_frames = chunk_frames
         np.testing.assert_allclose(
             in_chunks.embed(waveform), expected, atol=1e-5, err_msg=f"chunks in {_name(encoder)}"
@@ -257,7 +258,7 @@ def _unit(encoder: SpeakerEncoder, waveform: np.ndarray) -> np.ndarray:
         return F.normalize(encoder(torch.from_numpy(waveform)[None]), dim=1)[0].numpy()
 
 
-def _name(encoder: Embedder) -> str:
+def _name(encoder: Encoder) -> str:
     return type(encoder.backend).__name__
 
 

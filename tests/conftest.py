@@ -146,11 +146,11 @@ def make_speech() -> Callable[..., Path]:
     Seeds 0 and 1 are one person, 2, 3 and 4 three others.
     """
     from speakervlad import examples
-    from speakervlad.audio.recording import open_wave
+    from speakervlad.audio.recording import Recording
 
     def make(path: Path, seconds: float = 2.5, seed: int = 0) -> Path:
         name = ("alex-1", "alex-2", "kim-1", "jo-1", "sam-1")[seed]
-        spoken = open_wave(examples()[name], speech_only=True)
+        spoken = Recording(examples()[name], speech_only=True).wave
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, spoken.read(0, round(seconds * 16000)), 16000)
         return path

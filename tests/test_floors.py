@@ -4,10 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-import speakervlad
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -85,12 +81,3 @@ def test_public_names_say_which_extra_they_need():
     done = run(NAMES, *names)
     wanted = 'needs torch: pip install "speakervlad[train]"'
     assert done.stdout.splitlines() == [f"speakervlad.{name} {wanted}" for name in names]
-
-
-@pytest.mark.parametrize("name", speakervlad.MOVED)
-def test_names_that_have_left_the_package_say_where_they_are(name):
-    with pytest.raises(AttributeError, match=rf"speakervlad\.{name} has moved: ") as told:
-        getattr(speakervlad, name)
-    path = ROOT / str(told.value).split()[3]
-    assert f"def {name}(" in path.read_text("utf-8")
-    assert name not in dir(speakervlad)

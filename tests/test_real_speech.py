@@ -6,15 +6,15 @@ import tarfile
 import numpy as np
 import pytest
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.config import EncoderConfig
 from speakervlad.corpus.inputs import from_names
-from speakervlad.encoder.card import find_encoder
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.encoder.export import export_onnx
+from speakervlad.encoder.location import find_encoder
 from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.schema import Part
-from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.lists import Trials, load_trials
 from speakervlad.scoring.metrics import equal_error_rate, verification_report
 from speakervlad.scoring.scoring import cosine_scores
 from speakervlad.tables.embeddings import Embeddings
@@ -52,7 +52,7 @@ def unpacked_words(shared_speech, tmp_path_factory):
 @pytest.fixture(scope="module")
 def eer_of_words(shared_speech, unpacked_words):
     """What an encoder makes of the list of the Speech Commands."""
-    trials = read_trials(shared_speech / "dev" / f"{WORDS}.trials")
+    trials = load_trials(shared_speech / "dev" / f"{WORDS}.trials")
     listed = from_names(trials.names.tolist(), unpacked_words)
 
     def eer(encoder):
@@ -72,17 +72,17 @@ def test_encoder_that_ships_does_what_its_card_says(eer_of_words):
 
 def test_int8_costs_little(eer_of_words, unpacked_words, tmp_path):
     recordings = sorted(unpacked_words.rglob("*.opus"))[::20]
-    calibration = [read_audio(path) for path in recordings]
+    calibration = [load_audio(path) for path in recordings]
     export_onnx(
-        find_encoder("default"), tmp_path / "i.onnx", check_seconds=(2.0,), calibration=calibration
+        find_encoder("small"), tmp_path / "i.onnx", check_seconds=(2.0,), calibration=calibration
     )
-    whole = eer_of_words(load_encoder())
+    whole = eer_of_words(load_encoder("small"))
     assert eer_of_words(load_encoder(tmp_path / "i.onnx")) == pytest.approx(whole, abs=2e-3)
 
 
 def test_real_recordings_are_embedded_scored_and_judged(shared_speech, recordings, tmp_path):
     folder, names = recordings
-    everything = read_trials(shared_speech / "dev" / f"{LIST}.trials")
+    everything = load_trials(shared_speech / "dev" / f"{LIST}.trials")
     kept = np.isin(everything.enrol_ids, list(names)) & np.isin(everything.test_ids, list(names))
     trials = Trials.from_ids(
         everything.enrol_ids[kept], everything.test_ids[kept], everything.labels()[kept]

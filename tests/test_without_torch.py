@@ -14,7 +14,7 @@ from speakervlad.encoder.encoder import Windows, load_encoder
 from speakervlad.encoder.export import export_onnx
 from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.schema import Part
-from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings
 
 ROOT = Path(__file__).parents[1]
 MAX_MEGABYTES = 300
@@ -84,7 +84,7 @@ def test_audio_to_error_rates(bare, folder, make_wav, tmp_path):
     (tmp_path / "list.txt").write_text("1 0.wav 1.wav\n0 0.wav 2.wav\n")
     model = ("--encoder", folder.with_suffix(".onnx"))
     succeed(bare("speakervlad", "embed", "audio", *model, "--out", "e.npz"))
-    assert len(Embeddings.load(tmp_path / "e.npz")) == 3
+    assert len(load_embeddings(tmp_path / "e.npz")) == 3
     succeed(bare("speakervlad", "score", "list.txt", "--embeddings", "e.npz", "--out", "s.txt"))
     assert "EER" in succeed(bare("speakervlad", "metrics", "s.txt"))
     calibrating = ("calibrate-encoder", folder.with_suffix(".onnx"), "list.txt", "--root", "audio")

@@ -12,15 +12,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from speakervlad.audio.reading import write_audio
-from speakervlad.cli.console import notes, track
+from speakervlad.audio.writing import write_audio
+from speakervlad.cli.console import notes
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.corpus.work import map_parallel
 from speakervlad.extras import require
 from speakervlad.files import check_writable
-from speakervlad.progress import Track, silent
 from speakervlad.sound import SAMPLE_RATE
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, save_manifest
 
 # Simulated rooms, in metres: width and length, height, distance from walls.
 FLOOR, HEIGHT, WALL_DISTANCE = (3.0, 10.0), (2.5, 4.0), 0.5
@@ -35,7 +34,6 @@ def simulate_rooms(
     num_rooms: int,
     seed: int = 0,
     num_workers: int | None = None,
-    track: Track = silent,
 ) -> Manifest:
     """Write impulse responses of shoebox rooms (image sources; Allen and Berkley 1979).
 
@@ -46,7 +44,6 @@ def simulate_rooms(
         num_rooms: responses, one a room.
         seed: key of all randomness.
         num_workers: processes; one per core when None.
-        track: reports progress.
 
     Raises:
         InputError: pyroomacoustics is not installed, or ``folder`` cannot be written.
@@ -60,7 +57,6 @@ def simulate_rooms(
         range(num_rooms),
         num_workers=num_workers,
         description="Simulating rooms",
-        track=track,
     )
     return Manifest.of(
         folder,
@@ -122,8 +118,8 @@ def main(
     ] = None,
 ) -> None:
     """Simulate room impulse responses."""
-    manifest = simulate_rooms(out, num_rooms=count, seed=seed, num_workers=workers, track=track)
-    manifest.save(out / "manifest.csv")
+    manifest = simulate_rooms(out, num_rooms=count, seed=seed, num_workers=workers)
+    save_manifest(out / "manifest.csv", manifest)
     notes.print(f"{len(manifest)} rooms: {out / 'manifest.csv'}")
 
 

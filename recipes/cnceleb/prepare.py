@@ -18,7 +18,7 @@ from speakervlad.corpus.layouts import Rows, audio_below, read_speaker_folders
 from speakervlad.corpus.prepare import Preparation, prepare_rows
 from speakervlad.corpus.work import BadList
 from speakervlad.errors import InputError, first_few
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, save_manifest
 
 DEV_LIST, TRIALS, ENROL_MAP = "dev/dev.lst", "eval/lists/trials.lst", "eval/lists/enroll.map"
 
@@ -42,10 +42,10 @@ def main(
     data = look_at(data_rows, str(source / "data")).manifest
     is_dev = np.array([name in dev_speakers for name in data.speakers])
     train, others = with_genre(data.select(is_dev)), data.select(~is_dev)
-    train.save(out / "train.csv")
+    save_manifest(out / "train.csv", train)
     evaluation = look_at(eval_rows, str(source / "eval")).manifest
-    evaluation.save(out / "eval.csv")
-    single_enrolment(source, others, evaluation).save(out / "eval_single.csv")
+    save_manifest(out / "eval.csv", evaluation)
+    save_manifest(out / "eval_single.csv", single_enrolment(source, others, evaluation))
     notes.print(
         f"{len(train)} training utterances of {len(train.speaker_names)} speakers, "
         f"{len(evaluation)} evaluation files, {len(others)} single utterances to enrol with"

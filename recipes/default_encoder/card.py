@@ -1,19 +1,12 @@
-"""The model card of an encoder that ships, from its evaluation and the facts in ``card.json``."""
+"""The model card of an encoder that ships, from its evaluation and the texts of its recipe."""
 
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-HERE = Path(__file__).parent
-LEFT_OUT = HERE / "left_out.json"
-TOLD_RATES = (0.01, 0.001, 0.0001)
+RECIPES = Path(__file__).parents[1]
+SHOWN_RATES = (0.01, 0.001, 0.0001)
 WHOLE, HELD, QUIET = "whole", "held", "quiet"
-HELD_HEAD = """## Corpora that took no part
-
-Nothing of these corpora was trained on: what to expect elsewhere, at best. They took part in the
-choice between four mixtures of checkpoints, and in the thresholds.
-
-"""
 LEFT_OUT_HEAD = """## Two corpora left out
 
 EER in % of two short trainings from nothing, {crops} crops each, of a network half as wide as this
@@ -44,24 +37,42 @@ def render_card(folder: Path, name: str) -> str:
     evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     found = json.loads((folder / "operating.json").read_text(encoding="utf-8"))
     thresholds = json.loads((folder / "thresholds.json").read_text(encoding="utf-8"))
-    facts = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
-    left_out = json.loads(LEFT_OUT.read_text(encoding="utf-8"))
+    texts = RECIPES / f"{name}_encoder"
+    facts = json.loads((texts / "card.json").read_text(encoding="utf-8"))
     peers = facts["peers"]
     sections = (
-        (HERE / "card_head.md").read_text(encoding="utf-8").format(name=name),
+        (texts / "card_head.md").read_text(encoding="utf-8").format(name=name),
         "## Training data\n\n" + table(("corpus", "speakers", "hours", "licence"), facts["data"]),
         facts["attribution"],
         "## Whole recordings\n\n" + accuracy_table(evaluation[WHOLE], peers, facts["languages"]),
-        HELD_HEAD + accuracy_table(evaluation.pop(HELD), {}, facts["languages"]),
-        LEFT_OUT_HEAD.format(crops=f"{left_out['crops']:,}") + left_out_table(left_out),
+        facts["held"] + "\n\n" + held_table(evaluation.pop(HELD), facts),
+        left_out_section(texts / "left_out.json"),
         "## By duration\n\nEER in % with its interval, and minDCF(0.01); both recordings cut to so "
         "many seconds, trials with a shorter one left out.\n\n" + duration_table(evaluation),
         LEVEL_HEAD + level_table(found[QUIET], evaluation[WHOLE]),
         "## Thresholds\n\n" + threshold_table(thresholds),
         OPERATING_HEAD + operating_table(found["rates"]),
-        (HERE / "card_tail.md").read_text(encoding="utf-8"),
+        (texts / "card_tail.md").read_text(encoding="utf-8"),
     )
-    return "\n\n".join(section.strip() for section in sections) + "\n"
+    return "\n\n".join(section.strip() for section in sections if section) + "\n"
+
+
+def held_table(reports: dict, facts: dict) -> str:
+    """Corpora that took no part in the training, beside the peers that were measured on them."""
+    peers = {
+        system: values
+        for system, values in facts["peers"].items()
+        if reports.keys() <= values.keys()
+    }
+    return accuracy_table(reports, peers, facts["languages"])
+
+
+def left_out_section(path: Path) -> str:
+    """What two trainings tell that differ in the corpora they knew; nothing without them."""
+    if not path.is_file():
+        return ""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return LEFT_OUT_HEAD.format(crops=f"{found['crops']:,}") + left_out_table(found)
 
 
 def accuracy_table(reports: dict, peers: dict, languages: dict) -> str:
@@ -80,7 +91,9 @@ def accuracy_table(reports: dict, peers: dict, languages: dict) -> str:
             )
         )
     mean = 100 * sum(report["eer"] for report in reports.values()) / len(reports)
-    means = (f"{sum(values.values()) / len(values):.2f}" for values in peers.values())
+    means = (
+        f"{sum(values[name] for name in reports) / len(reports):.2f}" for values in peers.values()
+    )
     rows.append(("mean", "", f"**{mean:.2f}**", "", *means))
     return table(
         ("list", "language", "EER %", "minDCF(0.01)", *(f"{system} EER %" for system in peers)),
@@ -148,7 +161,7 @@ def threshold_table(thresholds: dict) -> str:
     rows += [
         (f"false acceptance {100 * float(rate):g} %", f"{value:.3f}")
         for rate, value in reversed(thresholds["false_accept_rate"].items())
-        if float(rate) in TOLD_RATES
+        if float(rate) in SHOWN_RATES
     ]
     return table(("at", "accept from a cosine of"), rows)
 

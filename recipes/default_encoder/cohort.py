@@ -13,7 +13,7 @@ import numpy as np
 
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.people.cohort import COHORT_NAME, Cohort, draw_impostors
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 
 SIZE = 550
 
@@ -27,7 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     embedder = load_encoder(arguments.encoder)
     assert embedder.fingerprint is not None
-    manifest = Manifest.load(arguments.manifest)
+    manifest = load_manifest(arguments.manifest)
     speakers = np.array(manifest.speakers.tolist())
     rows = draw_impostors(speakers, manifest.column("corpus"), arguments.size)
     vectors = embedder.embed_files([manifest.path(row) for row in rows])

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
-from speakervlad.audio.reading import read_audio
-from speakervlad.diarization.turns import Turns, read_turns
+from speakervlad.audio.reading import load_audio
+from speakervlad.diarization.turns import Turns, load_turns
 from speakervlad.files import atomic_path
 from speakervlad.sound import SAMPLE_RATE
 
@@ -28,9 +28,9 @@ def main(
     seconds: Annotated[float, typer.Option(help="From the beginning on.")] = 90.0,
 ) -> None:
     """Draw three lanes over time."""
-    spoken = read_turns(reference)[recording.stem]
-    said = matched(spoken, read_turns(found)[recording.stem])
-    samples = read_audio(recording, num_samples=round(seconds * SAMPLE_RATE))
+    spoken = load_turns(reference)[recording.stem]
+    said = matched(spoken, load_turns(found)[recording.stem])
+    samples = load_audio(recording, num_samples=round(seconds * SAMPLE_RATE))
     figure = Figure(figsize=(10, 4), layout="constrained")
     wave, lanes, ours = figure.subplots(3, 1, sharex=True, height_ratios=(1, 2, 2))
     peaks = np.abs(samples[: len(samples) // 800 * 800]).reshape(-1, 800).max(axis=1)

@@ -1,8 +1,9 @@
 """Run one system over the conversations of a folder: a file of turns for each, and its time.
 
-    python recipes/diarization/run.py speakervlad CONVERSATIONS OUT
+    python recipes/diarization/run.py speakervlad CONVERSATIONS OUT [--encoder FOLDER]
 
-``speakervlad`` is ours as it comes, ``agglomerative`` with the other clustering; ``resemblyzer`` is
+``speakervlad`` is ours as it comes, ``no_overlap`` with one speaker at a time, ``agglomerative``
+with the other clustering; ``resemblyzer`` is
 Resemblyzer's windows with the spectral clustering of its authors' paper (``pip install resemblyzer
 spectralcluster``), given our speech segments; ``senko`` is that package as it comes.
 """
@@ -11,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -18,24 +20,24 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from speakervlad.audio.reading import audio_info, read_audio
-from speakervlad.diarization.turns import Turn, Turns, write_turns
+from speakervlad.audio.reading import audio_info, load_audio
+from speakervlad.diarization.turns import Turn, Turns, save_turns
 from speakervlad.sound import SAMPLE_RATE
 
 Run = Callable[[Path], Turns]
 RATE = 2.0
 
 
-def ours(method: str) -> Run:
+def ours(encoder: str, method: str = "spectral", *, overlap: bool = True) -> Run:
     """This package, without torch."""
     from speakervlad.diarization.diarize import diarize
     from speakervlad.encoder.encoder import load_encoder
 
-    encoder = load_encoder(backend="onnxruntime")
-    return lambda path: diarize(path, encoder=encoder, method=method)
+    loaded = load_encoder(encoder, backend="onnxruntime")
+    return lambda path: diarize(path, encoder=loaded, method=method, overlap=overlap)
 
 
-def resemblyzer() -> Run:
+def resemblyzer(_: str) -> Run:
     """Wan et al., 2018: windows of 1.6 s, two a second, spectral clustering (Wang et al., 2018)."""
     from resemblyzer import VoiceEncoder  # pyright: ignore[reportMissingImports]
     from spectralcluster import SpectralClusterer  # pyright: ignore[reportMissingImports]
@@ -53,7 +55,7 @@ def resemblyzer() -> Run:
     def run(path: Path) -> Turns:
         segments = speech(path)
         _, vectors, slices = encoder.embed_utterance(
-            read_audio(path), return_partials=True, rate=RATE
+            load_audio(path), return_partials=True, rate=RATE
         )
         middles = np.array([part.start + part.stop for part in slices]) / 2 / SAMPLE_RATE
         heard = ((segments[:, :1] <= middles) & (middles < segments[:, 1:])).any(axis=0)
@@ -75,7 +77,7 @@ def nearest(name: str, segments: np.ndarray, moments: np.ndarray, labels: np.nda
     return Turns(name, tuple(turns)).joined(0.5)
 
 
-def senko() -> Run:
+def senko(_: str) -> Run:
     """CAM++ on 1.5 s windows, spectral clustering, Silero's speech detection."""
     from senko import Diarizer  # pyright: ignore[reportMissingImports]
 
@@ -89,9 +91,10 @@ def senko() -> Run:
     return run
 
 
-SYSTEMS: dict[str, Callable[[], Run]] = {
-    "speakervlad": lambda: ours("spectral"),
-    "agglomerative": lambda: ours("agglomerative"),
+SYSTEMS: dict[str, Callable[[str], Run]] = {
+    "speakervlad": ours,
+    "no_overlap": partial(ours, overlap=False),
+    "agglomerative": partial(ours, method="agglomerative"),
     "resemblyzer": resemblyzer,
     "senko": senko,
 }
@@ -101,18 +104,20 @@ def main(
     system: Annotated[str, typer.Argument(help=", ".join(SYSTEMS))],
     conversations: Annotated[Path, typer.Argument(help="Folder of wav files.")],
     out: Annotated[Path, typer.Argument(help="OUT/SYSTEM gets the turns and times.json.")],
+    encoder: Annotated[str, typer.Option(help="Ours, for our systems.")] = "default",
 ) -> None:
     """Write NAME.rttm for every recording that has none yet, and how long each took."""
-    run, folder = SYSTEMS[system](), out / system
+    run, folder = SYSTEMS[system](encoder), out / system
     record = folder / "times.json"
     times = json.loads(record.read_text()) if record.is_file() else {}
-    for path in sorted(conversations.glob("*.wav")):
+    recordings = [path for path in conversations.iterdir() if path.suffix in (".wav", ".flac")]
+    for path in sorted(recordings):
         if path.stem in times:
             continue
         before, began = os.times(), time.perf_counter()
         turns = run(path)
         after = os.times()
-        write_turns(folder / f"{path.stem}.rttm", turns)
+        save_turns(folder / f"{path.stem}.rttm", turns)
         times[path.stem] = {
             "audio": audio_info(path).num_samples / SAMPLE_RATE,
             "processor": after.user + after.system - before.user - before.system,

@@ -6,10 +6,13 @@ Every conversation is of one corpus, so that channels do not tell its speakers a
 2.5 s at the median (log-normal), pauses between them 0.3 s; a share of 0 to 20 % of the talk is two
 speakers at once. All speakers stand in one simulated room, each in a place of their own; noise lies
 10 to 20 dB below the speech. Conversation n depends on ``(seed, n)`` alone.
+
+``--lively`` is nearer to life: longer turns, whose listeners put in a word now and then; the next
+one begins 0.2 s after the end on average, often before it, and some interrupt.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +21,11 @@ import numpy as np
 import typer
 from scipy.signal import fftconvolve
 
-from speakervlad.audio.reading import read_audio, write_audio
-from speakervlad.diarization.turns import Turn, Turns, write_turns
+from speakervlad.audio.reading import load_audio
+from speakervlad.audio.writing import write_audio
+from speakervlad.diarization.turns import Turn, Turns, save_turns
 from speakervlad.sound import SAMPLE_RATE
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 
 sys.path.append(str(Path(__file__).parents[1] / "augmentation"))
 from rooms import simulate_places
@@ -35,6 +39,13 @@ GAP_MEDIAN, GAP_SPREAD, GAP_RANGE = 0.3, 0.8, (0.05, 4.0)
 PAUSE = (0.1, 0.5)
 OVERLAP_SECONDS = (0.2, 1.5)
 MAX_OVERLAP = 0.2
+# Of lively talk: turns; from the end of a turn to the next (mean and spread of a normal
+# distribution, near what Heldner and Edlund, "Pauses, gaps and overlaps in conversations", Journal
+# of Phonetics 38, 2010, measured); how many interrupt, and by how much; words of listeners.
+LIVELY_MEDIAN, LIVELY_SPREAD, LIVELY_RANGE = 4.0, 1.1, (0.5, 40.0)
+TRANSFER, TRANSFER_RANGE = (0.2, 0.4), (-0.8, 3.0)
+INTERRUPTIONS, INTERRUPTION_SECONDS = 0.1, (0.5, 2.0)
+LISTENING_SECONDS, WORD_SECONDS = 6.0, (0.3, 1.0)
 SNR_DB = (10.0, 20.0)
 LEVEL_DB = 3.0
 # A frame is speech above this below the loudest twentieth of its utterance; shorter pauses belong
@@ -60,7 +71,7 @@ class Speaker:
         parts, length = [], 0
         while length < num_samples and (len(self.rest) or self.paths):
             if not len(self.rest):
-                self.rest = trimmed(read_audio(self.paths.pop()))
+                self.rest = trimmed(load_audio(self.paths.pop()))
             part, self.rest = np.split(self.rest, [num_samples - length])
             if len(self.rest) < SAMPLE_RATE // 2:
                 part, self.rest = np.concatenate([part, self.rest]), self.rest[:0]
@@ -78,9 +89,12 @@ def main(
     ],
     count: Annotated[int, typer.Option(help="Conversations.")] = 21,
     seed: Annotated[int, typer.Option(help="Key of all randomness.")] = 1,
+    lively: Annotated[
+        bool, typer.Option("--lively", help="Longer turns, words of listeners, interruptions.")
+    ] = False,
 ) -> None:
     """Write ``count`` conversations of 2 to 8 people."""
-    utterances, noises = Manifest.load(manifest), Manifest.load(noise)
+    utterances, noises = load_manifest(manifest), load_manifest(noise)
     by_corpus = speakers_by_corpus(utterances)
     noise_paths = [
         noises.root / path
@@ -93,11 +107,12 @@ def main(
         size = NUM_SPEAKERS[number % len(NUM_SPEAKERS)]
         corpus = CORPORA[number % len(CORPORA)]
         name = f"{number:03d}-{corpus}-{size}"
-        samples, turns = conversation(by_corpus[corpus], size, noise_paths, rng)
+        how = lively_talk if lively else talk
+        samples, turns = conversation(by_corpus[corpus], size, noise_paths, rng, how)
         write_audio(out / f"{name}.wav", samples)
         reference.append(Turns(name, turns, len(samples) / SAMPLE_RATE))
         print(f"{name}: {reference[-1].seconds:.0f} s")
-    write_turns(out / "reference.rttm", reference)
+    save_turns(out / "reference.rttm", reference)
 
 
 def speakers_by_corpus(manifest: Manifest) -> dict[str, dict[str, list[Path]]]:
@@ -113,7 +128,11 @@ def speakers_by_corpus(manifest: Manifest) -> dict[str, dict[str, list[Path]]]:
 
 
 def conversation(
-    known: dict[str, list[Path]], size: int, noises: list[Path], rng: np.random.Generator
+    known: dict[str, list[Path]],
+    size: int,
+    noises: list[Path],
+    rng: np.random.Generator,
+    how: "Talk",
 ) -> tuple[np.ndarray, tuple[Turn, ...]]:
     """Samples and turns of one conversation."""
     names = rng.choice(sorted(known), size, replace=False).tolist()
@@ -131,7 +150,7 @@ def conversation(
     length = round(rng.uniform(*SECONDS) * SAMPLE_RATE)
     mixture = np.zeros(length + 30 * SAMPLE_RATE, np.float32)
     turns, end = [], 0
-    for speaker, dry, start in talk(speakers, length, rng):
+    for speaker, dry, start in how(speakers, length, rng):
         # The direct sound is at the response's peak.
         wet = fftconvolve(dry, speaker.response)[int(np.argmax(np.abs(speaker.response))) :]
         stop = min(start + len(wet), len(mixture))
@@ -155,14 +174,9 @@ def talk(
     end, last, before = SAMPLE_RATE // 2, 0, None
     waiting = list(speakers)
     while end < length:
-        able = [one for one in speakers if one is not before and (one.paths or len(one.rest))]
-        if not able:
+        speaker = next_speaker(speakers, before, waiting, rng)
+        if speaker is None:
             return
-        # Everybody says something before the talk takes its course.
-        first = [one for one in able if one in waiting] if rng.random() < 0.5 else []
-        choice = first or able
-        weights = np.array([one.weight for one in choice])
-        speaker = choice[rng.choice(len(choice), p=weights / weights.sum())]
         waiting = [one for one in waiting if one is not speaker]
         seconds = np.clip(rng.lognormal(np.log(TURN_MEDIAN), TURN_SPREAD), *TURN_RANGE)
         dry = speaker.say(round(seconds * SAMPLE_RATE), rng)
@@ -176,6 +190,64 @@ def talk(
         end, last, before = max(end, start + len(dry)), len(dry), speaker
 
 
+def lively_talk(
+    speakers: list[Speaker], length: int, rng: np.random.Generator
+) -> Iterator[tuple[Speaker, np.ndarray, int]]:
+    """As ``talk``, nearer to life."""
+    end, last, before = SAMPLE_RATE // 2, 0, None
+    waiting = list(speakers)
+    while end < length:
+        speaker = next_speaker(speakers, before, waiting, rng)
+        if speaker is None:
+            return
+        waiting = [one for one in waiting if one is not speaker]
+        seconds = np.clip(rng.lognormal(np.log(LIVELY_MEDIAN), LIVELY_SPREAD), *LIVELY_RANGE)
+        dry = speaker.say(round(seconds * SAMPLE_RATE), rng)
+        offset = np.clip(rng.normal(*TRANSFER), *TRANSFER_RANGE)
+        if rng.random() < INTERRUPTIONS:
+            offset = -rng.uniform(*INTERRUPTION_SECONDS)
+        start = end + max(round(offset * SAMPLE_RATE), -round(0.8 * min(last, len(dry))))
+        yield speaker, dry, start
+        yield from words(speakers, speaker, start, start + len(dry), rng)
+        end, last, before = max(end, start + len(dry)), len(dry), speaker
+
+
+def words(
+    speakers: list[Speaker], talking: Speaker, start: int, stop: int, rng: np.random.Generator
+) -> Iterator[tuple[Speaker, np.ndarray, int]]:
+    """What listeners put in while somebody talks."""
+    at = start + round(rng.exponential(LISTENING_SECONDS) * SAMPLE_RATE)
+    while at < stop - SAMPLE_RATE:
+        listener = next_speaker(speakers, talking, [], rng)
+        if listener is None:
+            return
+        dry = listener.say(round(rng.uniform(*WORD_SECONDS) * SAMPLE_RATE), rng)
+        yield listener, dry, at
+        at += len(dry) + round(rng.exponential(LISTENING_SECONDS) * SAMPLE_RATE)
+
+
+def next_speaker(
+    speakers: list[Speaker],
+    before: Speaker | None,
+    waiting: list[Speaker],
+    rng: np.random.Generator,
+) -> Speaker | None:
+    """One of those who have something left to say and did not just speak, if there is one."""
+    able = [one for one in speakers if one is not before and (one.paths or len(one.rest))]
+    if not able:
+        return None
+    # Everybody says something before the talk takes its course.
+    first = [one for one in able if one in waiting] if rng.random() < 0.5 else []
+    choice = first or able
+    weights = np.array([one.weight for one in choice])
+    return choice[rng.choice(len(choice), p=weights / weights.sum())]
+
+
+Talk = Callable[
+    [list[Speaker], int, np.random.Generator], Iterator[tuple[Speaker, np.ndarray, int]]
+]
+
+
 def gap(rng: np.random.Generator) -> float:
     """Seconds between two turns."""
     return float(np.clip(rng.lognormal(np.log(GAP_MEDIAN), GAP_SPREAD), *GAP_RANGE))
@@ -183,7 +255,7 @@ def gap(rng: np.random.Generator) -> float:
 
 def noise_for(mixture: np.ndarray, noises: list[Path], rng: np.random.Generator) -> np.ndarray:
     """One noise, repeated, at a level below that of the mixture's louder half."""
-    noise = read_audio(noises[rng.integers(len(noises))])
+    noise = load_audio(noises[rng.integers(len(noises))])
     noise = np.resize(np.roll(noise, rng.integers(len(noise))), len(mixture))
     powers = np.square(mixture[: len(mixture) // HOP * HOP].reshape(-1, HOP)).mean(axis=1)
     level = powers[powers > np.median(powers)].mean() / np.square(noise).mean()

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from speakervlad.diarization.der import DiarizationErrors, errors_by_recording
-from speakervlad.diarization.turns import Turns, read_turns
+from speakervlad.diarization.turns import Turns, load_turns
 
 
 def main(
@@ -19,7 +19,7 @@ def main(
     out: Annotated[Path, typer.Argument(help="What run.py wrote.")],
 ) -> None:
     """Print a row for every system, and DER by the number of speakers and by corpus."""
-    reference = read_turns(conversations / "reference.rttm")
+    reference = load_turns(conversations / "reference.rttm")
     systems = sorted(path.parent.name for path in out.glob("*/times.json"))
     print(
         "| system | DER | missed | false alarm | confusion | DER, collar 0.5 s | JER "
@@ -29,7 +29,7 @@ def main(
     by_system = {}
     for system in systems:
         times = json.loads((out / system / "times.json").read_text())
-        found = {name: Turns(name) for name in times} | read_turns(out / system)
+        found = {name: Turns(name) for name in times} | load_turns(out / system)
         judged = {name: reference[name] for name in times}
         by_system[system] = errors_by_recording(judged, found)
         with_collar = errors_by_recording(judged, found, collar=0.5)

@@ -16,7 +16,7 @@ from speakervlad.corpus.layouts import audio_below
 from speakervlad.corpus.prepare import prepare
 from speakervlad.corpus.work import BadList
 from speakervlad.errors import InputError, first_few
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, save_manifest
 
 SPLITS = ("train", "dev", "test")
 
@@ -49,7 +49,7 @@ def main(
         ]
         if parts:
             manifest = join(source, chosen, parts, readers)
-            manifest.save(out / f"{split}.csv")
+            save_manifest(out / f"{split}.csv", manifest)
             notes.print(
                 f"{split}: {len(manifest)} utterances of {len(manifest.speaker_names)} speakers"
             )

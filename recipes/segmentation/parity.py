@@ -19,7 +19,7 @@ import typer
 from convert import read_checkpoint
 
 from speakervlad.audio.local_speakers import WINDOW_SAMPLES, window_scores
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.corpus.voices import Voice, synthesise
 from speakervlad.sound import SAMPLE_RATE
 
@@ -64,7 +64,7 @@ def main(
     reference: Annotated[Path | None, typer.Option(help="Write scores for the tests.")] = None,
 ) -> None:
     """Print the largest difference of a probability in each recording."""
-    heard = {str(path): np.resize(read_audio(path), WINDOW_SAMPLES) for path in recordings}
+    heard = {str(path): np.resize(load_audio(path), WINDOW_SAMPLES) for path in recordings}
     heard["noise"] = 1e-3 * np.random.default_rng(0).standard_normal(WINDOW_SAMPLES)
     heard["generated"] = generated()
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():

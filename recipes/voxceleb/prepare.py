@@ -11,12 +11,14 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from speakervlad.cli.console import notes, track
+from speakervlad.cli.console import notes
 from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.corpus.work import BadList, Work
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path, check_writable, naming_full_disk
+from speakervlad.progress import track
+from speakervlad.tables.manifest import save_manifest
 
 CHUNK = 2**24
 
@@ -179,7 +181,7 @@ def write_manifest(out: Path, name: str, work: Work) -> None:
 
     manifest = prepare(out / name, layout="voxceleb", work=work).manifest
     check_counts(name, len(manifest), len(manifest.speaker_names), work.max_bad)
-    manifest.save(out / f"{name}.csv")
+    save_manifest(out / f"{name}.csv", manifest)
     notes.print(f"{name}: {len(manifest)} utterances: {out / name}.csv")
 
 

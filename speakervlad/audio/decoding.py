@@ -5,29 +5,37 @@ samples are counted and lie at computable places (PCM, FLAC); anything else is d
 beginning and to its end. Whatever a decoder or the file system raises ends in one `InputError`.
 """
 
-import logging
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import soundfile
 
+from speakervlad.audio.losses import TOLERATED, Losses, warn_once
+from speakervlad.audio.pyav import (
+    PYAV_OPTIONS,
+    PyAVSource,
+    gap_of,
+    has_pyav,
+    mended_flac,
+    tag_size,
+)
+from speakervlad.audio.quality import STEP
+from speakervlad.audio.source import (
+    BLOCK_FRAMES,
+    MAX_SECONDS,
+    Source,
+    UndecodableError,
+    check_duration,
+)
 from speakervlad.errors import InputError
 
-# Of a file that is read in order, times channels; some seconds.
-BLOCK_FRAMES = 1 << 18
-# Nobody speaks longer in one file; a header that claims more is not believed.
-MAX_SECONDS = 24 * 3600
 # Telephones have 8 kHz, studios 192; a header that says 50 Hz would make hours of a few kilobytes.
 MIN_RATE, MAX_RATE = 2000, 1_000_000
-# The smallest step of 16 bits relative to full scale, and of coarser coders.
-STEP = 2.0**-15
+# The smallest step of coders that are coarser than 16 bits, relative to full scale.
 STEPS = {"PCM_S8": 2.0**-7, "PCM_U8": 2.0**-7, "ULAW": 2.0**-12, "ALAW": 2.0**-12}
 # Where libsndfile finds any sample exactly: it misses some in PAF, SDS, Vorbis and Opus.
 SOUGHT = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC")
@@ -40,45 +48,7 @@ PACKED_RATE = 16000
 CUT_WAV = re.compile(r"^data : (?P<claimed>\d+) \(should be (?P<found>\d+)\)", re.MULTILINE)
 PIPED_BYTES = 0x7FFF0000
 HEADER_BYTES = 64
-# FFmpeg's demuxers that read the file they are given and no other: no playlists, no concat.
-PYAV_FORMATS = (
-    "aa,aac,ac3,act,aiff,alaw,amr,amrnb,amrwb,ape,asf,au,avi,avr,caf,codec2,dsf,dss,dts,dtshd,eac3,"
-    "flac,flv,g722,g723_1,g726,g726le,g729,gsm,iff,ircam,latm,loas,matroska,mlp,mmf,mov,mp3,mpc,"
-    "mpc8,mpeg,mpegts,mulaw,mxf,nistsphere,nut,ogg,oma,paf,pvf,qcp,rm,sbc,sds,shn,sln,sox,"
-    "swf,tak,truehd,tta,voc,w64,wav,wtv,wv,wve,xwma"
-)
-logger = logging.getLogger(__name__)
-
 EMPTY_HEADER = "its header states no samples"
-
-
-class UndecodableError(Exception):
-    """What is wrong with a file, in the words that follow its name."""
-
-
-class Source(Protocol):
-    """An audio file just opened, good for one call; a frame holds one sample of every channel.
-
-    Attributes:
-        length: Frames, where they are counted and a span is one seek; None where only decoding
-            tells how many there are.
-        is_float: Whether samples are stored that may exceed full scale.
-        step: Smallest step of its samples, relative to full scale.
-    """
-
-    sample_rate: int
-    num_channels: int
-    length: int | None
-    is_float: bool
-    step: float
-
-    def read(self, start: int, num_frames: int) -> np.ndarray:
-        """Frames from ``start`` on, if there is a ``length``: float32 (frames, channels)."""
-        ...
-
-    def blocks(self, stop: int | None = None) -> Iterator[np.ndarray]:
-        """All frames, or those up to ``stop`` and some more, in memory that does not grow."""
-        ...
 
 
 class SequentialFile(soundfile.SoundFile):
@@ -103,6 +73,7 @@ class SoundFileSource:
                 f"ends after {cut['found']} of {cut['claimed']} bytes"
             )
         self._file = file
+        self._losses = Losses(str(file.name))
         self.sample_rate: int = file.samplerate
         self.num_channels: int = file.channels
         self.is_float = file.subtype in ("FLOAT", "DOUBLE")
@@ -116,89 +87,53 @@ class SoundFileSource:
     def read(self, start: int, num_frames: int) -> np.ndarray:
         start = min(start, self._claimed)
         stop = min(start + num_frames, self._claimed)
-        if start:
-            self._file.seek(start)
         blocks = [np.zeros((0, self.num_channels), np.float32), *self._pieces(start, stop)]
         return blocks[-1] if len(blocks) == 2 else np.concatenate(blocks)
 
     def blocks(self, stop: int | None = None) -> Iterator[np.ndarray]:
         yield from self._pieces(0, stop)
+        if stop is None and self._claimed:
+            self._losses.judge(self._claimed / self.sample_rate - self._losses.seconds)
 
     def _pieces(self, done: int, stop: int | None) -> Iterator[np.ndarray]:
+        for block in self._decoded(done, stop):
+            done += len(block)
+            check_duration(done, self.sample_rate)
+            if len(block):
+                yield block
+        missing = (self._claimed if stop is None else min(stop, self._claimed)) - done
+        if missing > 0:
+            # Of Ogg pages that are damaged libsndfile says nothing.
+            if self._file.format != "OGG" or missing > TOLERATED * self._claimed:
+                raise soundfile.SoundFileRuntimeError(
+                    f"ends after {done} of {self._claimed} samples"
+                )
+            if stop is None:
+                self._losses.add(missing / self.sample_rate, gap_of(Path(self._file.name)))
+
+    def _decoded(self, done: int, stop: int | None) -> Iterator[np.ndarray]:
+        try:
+            if done:
+                self._file.seek(done)
+            for block in self._read_on(done, stop):
+                yield block
+                done += len(block)
+        except soundfile.SoundFileRuntimeError:
+            if self._file.format != "FLAC" or not has_pyav():
+                raise
+            path = Path(self._file.name)
+            yield from mended_flac(path, self._losses, self._claimed, done, stop)
+
+    def _read_on(self, done: int, stop: int | None) -> Iterator[np.ndarray]:
         self._file.in_order = True
         size = max(1, BLOCK_FRAMES // self.num_channels)
         while stop is None or done < stop:
             asked = size if stop is None else min(size, stop - done)
             block = self._file.read(asked, dtype="float32", always_2d=True)
             done += len(block)
-            _check_duration(done, self.sample_rate)
-            if len(block):
-                yield block
+            yield block
             if len(block) < asked:
-                break
-        if done < (self._claimed if stop is None else min(stop, self._claimed)):
-            raise soundfile.SoundFileRuntimeError(f"ends after {done} of {self._claimed} samples")
-
-
-class PyAVSource:
-    """Everything else that FFmpeg decodes, from its beginning to its end.
-
-    Raises:
-        UndecodableError: no sound in it, or no decoder for its codec.
-    """
-
-    length: int | None = None
-    step = STEP
-
-    def __init__(self, container: Any) -> None:  # noqa: ANN401 - PyAV is an optional dependency
-        if not container.streams.audio:
-            raise UndecodableError("holds no audio stream. Remove it or extract its sound.")
-        stream = container.streams.audio[0]
-        if stream.codec_context is None:
-            raise UndecodableError("there is no decoder for its codec. Convert it to wav or flac.")
-        frames = container.decode(stream)
-        first = next(frames, None)
-        self._frames = frames if first is None else chain([first], frames)
-        self.is_empty = first is None
-        self.is_float = stream.codec_context.name.startswith("pcm_f")
-        self.sample_rate: int = stream.rate if first is None else first.sample_rate
-        self.num_channels: int = stream.channels if first is None else first.layout.nb_channels
-
-    def read(self, start: int, num_frames: int) -> np.ndarray:
-        raise NotImplementedError("only decoding tells where a sample is")
-
-    def blocks(self, stop: int | None = None) -> Iterator[np.ndarray]:
-        size = max(1, BLOCK_FRAMES // self.num_channels)
-        pieces, begun, done = [], 0, 0
-        for piece in self._pieces():
-            pieces.append(piece)
-            done += piece.shape[1]
-            is_last = stop is not None and done >= stop
-            if is_last or done - begun >= size:
-                _check_duration(done, self.sample_rate)
-                yield np.concatenate(pieces, axis=1).T
-                pieces, begun = [], done
-            if is_last:
                 return
-        if pieces:
-            yield np.concatenate(pieces, axis=1).T
-
-    def _pieces(self) -> Iterator[np.ndarray]:
-        """float32 (channels, frames), of the rate and layout of the first frame."""
-        import av
-
-        converter: Any = None
-        setup = layout = None
-        for frame in self._frames:
-            layout = layout or frame.layout.name
-            if setup != (frame.format.name, frame.layout.name, frame.sample_rate):
-                setup = (frame.format.name, frame.layout.name, frame.sample_rate)
-                rest = converter.resample(None) if converter else []
-                yield from (piece.to_ndarray() for piece in rest)
-                converter = av.AudioResampler("fltp", layout, self.sample_rate)
-            yield from (piece.to_ndarray() for piece in converter.resample(frame))
-        if converter:
-            yield from (piece.to_ndarray() for piece in converter.resample(None))
 
 
 class PackedSource:
@@ -306,21 +241,13 @@ def _doubt(file: SequentialFile, path: Path) -> str | None:
         return EMPTY_HEADER
     if file.format == "OGG" and _is_chained(path):
         return "chained: several streams one after the other"
-    if file.subtype == "OPUS" and _begins_with(path, b"Lavf") and _has_pyav():
+    if file.subtype == "OPUS" and _begins_with(path, b"Lavf") and has_pyav():
         return "soundfile shifts what FFmpeg has written by some milliseconds"
     if file.subtype.startswith("MPEG"):
         is_counted = file.format == "MP3" and _begins_with(path, b"Xing", b"Info", b"VBRI")
-        if _has_pyav() or not is_counted:
+        if has_pyav() or not is_counted:
             return "soundfile would stop at an estimate of its length"
     return None
-
-
-def _has_pyav() -> bool:
-    try:
-        import av  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _is_chained(path: Path) -> bool:
@@ -342,10 +269,7 @@ def _begins_with(path: Path, *marks: bytes) -> bool:
     ``Xing``, ``Info``, ``VBRI``: an mp3 whose first frame counts the others; ``Lavf``: of FFmpeg.
     """
     with path.open("rb") as file:
-        tag, size = file.read(10), 0
-        if tag[:3] == b"ID3":
-            shifts = zip(tag[6:], (21, 14, 7, 0), strict=False)
-            size = 10 + sum(byte << shift for byte, shift in shifts)
+        size = tag_size(file.read(10))
         file.seek(size)
         begin = file.read(4096)
     return any(mark in begin for mark in marks)
@@ -361,19 +285,17 @@ def _open_with_pyav(path: Path, doubt: str) -> Iterator[Source]:
             f"soundfile cannot read it ({doubt}). For m4a, mp4 and webm: "
             "pip install 'speakervlad[formats]'; otherwise convert it to wav or flac."
         ) from error
-    # Neither playlists nor references inside of a file lead to other files or to the network.
-    options = {"protocol_whitelist": "file", "format_whitelist": PYAV_FORMATS}
     try:
-        container = av.open(str(path.absolute()), options=options)
+        container = av.open(str(path.absolute()), options=PYAV_OPTIONS)
     except (FFmpegError, ValueError) as error:
         raise _no_audio(doubt) from error
     with container:
-        source = PyAVSource(container)
+        source = PyAVSource(container, str(path), BLOCK_FRAMES)
         # FFmpeg takes any content for flac or mp3 that is named so.
         if source.sample_rate <= 0 or source.num_channels <= 0:
             raise _no_audio(doubt)
         if doubt == EMPTY_HEADER and not source.is_empty:
-            _warn_once(f"{path}: {doubt}; it is read to the end of the file")
+            warn_once(f"{path}: {doubt}; it is read to the end of the file")
         yield source
 
 
@@ -381,16 +303,6 @@ def _no_audio(doubt: str) -> UndecodableError:
     return UndecodableError(
         f"not an audio file that soundfile or PyAV can read ({doubt}). Convert it to wav or flac."
     )
-
-
-@lru_cache(4096)
-def _warn_once(message: str) -> None:
-    logger.warning("%s", message)
-
-
-def _check_duration(num_frames: int, sample_rate: int) -> None:
-    if num_frames > MAX_SECONDS * sample_rate:
-        raise UndecodableError(f"longer than {MAX_SECONDS // 3600} hours. Cut it.")
 
 
 def _explain(error: Exception, path: Path) -> str:

@@ -1,7 +1,5 @@
 """Audio files of any common format, rate and channel count to float32 mono waveforms at 16 kHz."""
 
-import io
-import logging
 import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -9,27 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 import soxr
 
 from speakervlad.audio.channels import Channels
-from speakervlad.audio.decoding import BLOCK_FRAMES, STEP, Source, open_audio
+from speakervlad.audio.decoding import BLOCK_FRAMES, Source, open_audio
+from speakervlad.audio.quality import Level, finite_peak, fitting, warn_of_poor
 from speakervlad.errors import InputError
-from speakervlad.files import atomic_path
 from speakervlad.sound import AUDIO_SUFFIXES, MIN_SAMPLES, SAMPLE_RATE
 
-logger = logging.getLogger(__name__)
-
-# Float samples hold [-1, 1] with some overshoot; above this they are scaled like integers.
-MAX_PEAK = 100.0
-# Speech of a lower root mean square (-60 dB of full scale) is hardly more than steps of 16 bits.
-QUIET = 1e-3
-# Samples whose level is measured at once: in double precision they take twice their memory.
-PIECE_SAMPLES = 1 << 18
 # Beyond this, soxr's filter rings less than one bit of 16 (measured: 1e-7 at 20 ms).
 RESAMPLE_MARGIN_SECONDS = 0.05
-# Real wide-band speech measured -55 dB and above, telephone speech in 16 bits -63 dB and below.
-TELEPHONE_BAND_DB = -60.0
 
 
 class AudioInfo(NamedTuple):
@@ -40,7 +27,7 @@ class AudioInfo(NamedTuple):
     num_channels: int
 
 
-def read_audio(
+def load_audio(
     path: str | Path,
     *,
     channel: int | None = None,
@@ -86,17 +73,17 @@ def audio_blocks(
     *,
     channel: int | None = None,
     sample_rate: int = SAMPLE_RATE,
-    level: "Level | None" = None,
+    level: Level | None = None,
     warn: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Yield what `read_audio` reads, sample by sample the same, in blocks of some seconds.
+    """Yield what `load_audio` reads, sample by sample the same, in blocks of some seconds.
 
     The file is read once (float files twice: for their peak), in memory that does not grow.
     ``level`` measures what is yielded. With ``warn``, channels that are averaged and differ
     strongly are warned of.
 
     Raises:
-        InputError: as `read_audio`; some of it only after the last block.
+        InputError: as `load_audio`; some of it only after the last block.
     """
     path = Path(path)
     num_samples, peak = 0, 0.0
@@ -120,7 +107,7 @@ def audio_info(path: str | Path, *, sample_rate: int = SAMPLE_RATE) -> AudioInfo
     """Length, rate and channels; the length is counted by decoding where a header estimates it.
 
     Raises:
-        InputError: as `read_audio`, as far as the length shows it.
+        InputError: as `load_audio`, as far as the length shows it.
     """
     path = Path(path)
     with open_audio(path) as source:
@@ -137,7 +124,7 @@ def counted_length(path: str | Path) -> int | None:
     """Samples at 16 kHz of a file whose header counts them, so that a span is one seek; else None.
 
     Raises:
-        InputError: as `read_audio`, as far as the header shows it.
+        InputError: as `load_audio`, as far as the header shows it.
     """
     with open_audio(Path(path)) as source:
         if source.length is None:
@@ -149,7 +136,7 @@ def counted_blocks(path: str | Path) -> int | None:
     """How many blocks `audio_blocks` yields, give or take one, if the header counts samples.
 
     Raises:
-        InputError: as `read_audio`, as far as the header shows it.
+        InputError: as `load_audio`, as far as the header shows it.
     """
     with open_audio(Path(path)) as source:
         if source.length is None:
@@ -169,73 +156,13 @@ def is_audio(path: Path) -> bool:
         return False
 
 
-class Level:
-    """How loud audio is that comes block by block, about its mean.
-
-    Args:
-        waveform: The first samples (samples,), or all.
-    """
-
-    def __init__(self, waveform: np.ndarray | None = None) -> None:
-        # Smallest step of the samples as they were stored, relative to full scale.
-        self.step = STEP
-        self.num_samples = 0
-        self._sum = self._squares = 0.0
-        self._is_zero = True
-        if waveform is not None:
-            self.add(waveform)
-
-    def add(self, block: np.ndarray) -> None:
-        """Take some more samples (samples,)."""
-        self.num_samples += len(block)
-        self._is_zero = self._is_zero and not block.any()
-        for start in range(0, len(block), PIECE_SAMPLES):
-            # The squares of a constant differ from the square of its mean in double precision only.
-            samples = block[start : start + PIECE_SAMPLES].astype(np.float64)
-            self._sum += float(samples.sum())
-            self._squares += float(np.square(samples, out=samples).sum())
-
-    @property
-    def rms(self) -> float:
-        """Root mean square about the mean, of full scale."""
-        count = max(self.num_samples, 1)
-        return max(self._squares / count - (self._sum / count) ** 2, 0.0) ** 0.5
-
-    @property
-    def has_sound(self) -> bool:
-        """Whether there is more than a constant and the noise of one bit."""
-        return self.rms > 1.25 * self.step
-
-    def check(self, name: str, *, min_samples: int = MIN_SAMPLES) -> None:
-        """Refuse audio that holds no speech.
-
-        Raises:
-            InputError: fewer than ``min_samples`` (25 ms at 16 kHz), all samples equal, or nothing
-                but the noise of one bit.
-        """
-        if self.num_samples < min_samples:
-            raise InputError(
-                f"{name}: {self.num_samples} sample(s) are too short, at least {min_samples} are "
-                "needed. Remove it or record more."
-            )
-        if self._is_zero:
-            raise InputError(
-                f"{name}: silent, every sample is zero. Remove it or choose a channel."
-            )
-        if not self.has_sound:
-            raise InputError(
-                f"{name}: holds no speech: a constant, or nothing but the noise of one bit. "
-                "Remove it or choose a channel."
-            )
-
-
 def read_speech(
     path: str | Path, *, channel: int | None = None, sample_rate: int = SAMPLE_RATE
 ) -> np.ndarray:
-    """Read a whole utterance to embed: `read_audio`, `check_speech`, warnings of poor audio.
+    """Read a whole utterance to embed: `load_audio`, `check_speech`, warnings of poor audio.
 
     Raises:
-        InputError: as `read_audio` and `check_speech`.
+        InputError: as `load_audio` and `check_speech`.
     """
     blocks = list(speech_blocks(path, channel=channel, sample_rate=sample_rate))
     waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
@@ -258,115 +185,6 @@ def speech_blocks(
     level = Level()
     yield from audio_blocks(path, channel=channel, sample_rate=sample_rate, level=level, warn=True)
     level.check(str(path), min_samples=min_samples)
-
-
-def check_speech(waveform: np.ndarray, name: str) -> None:
-    """Refuse audio that holds no speech.
-
-    Raises:
-        InputError: as `Level.check`.
-    """
-    Level(waveform).check(name)
-
-
-def warn_of_poor(waveform: np.ndarray, name: str, sample_rate: int = SAMPLE_RATE) -> None:
-    """Warn of speech that is embedded worse than it seems: telephone band, very quiet."""
-    if is_band_limited(waveform, sample_rate):
-        logger.warning("%s: no energy above 4 kHz, as in telephone audio", name)
-    rms = Level(waveform).rms
-    if 0 < rms < QUIET:
-        decibels = 20 * math.log10(max(rms, 1e-10))
-        logger.warning(
-            "%s: very quiet (%.0f dB): little of the voice is left in it", name, decibels
-        )
-
-
-def is_band_limited(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> bool:
-    """Whether audio that claims more than 8 kHz holds nothing above 4 kHz (upsampled telephone).
-
-    Compares the mean power per hertz of 4.4 kHz and above with that of 0.3 to 3.4 kHz, in the first
-    10 s; cheap (one FFT per 32 ms).
-    """
-    width = 512 * sample_rate // SAMPLE_RATE
-    if sample_rate <= 9600 or len(waveform) < width:
-        return False
-    frames = waveform[: min(len(waveform), 10 * sample_rate) // width * width].reshape(-1, width)
-    spectrum = np.fft.rfft(frames * np.hanning(width).astype(np.float32), axis=1)
-    power = np.square(np.abs(spectrum)).mean(axis=0)
-    hertz = np.fft.rfftfreq(width, 1 / sample_rate)
-    high = power[(hertz >= 4400) & (hertz <= 7600)].mean()
-    low = power[(hertz >= 300) & (hertz <= 3400)].mean()
-    return bool(high < low * 10 ** (TELEPHONE_BAND_DB / 10))
-
-
-def to_int16(waveform: np.ndarray) -> np.ndarray:
-    """Samples in [-1, 1] as 16-bit integers, little endian."""
-    return np.clip(np.rint(waveform * 32768), -32768, 32767).astype("<i2")
-
-
-def write_audio(
-    path: Path, samples: np.ndarray | Iterable[np.ndarray], *, subtype: str = "PCM_16"
-) -> None:
-    """Write mono samples at 16 kHz in the format of the suffix; all of them or nothing.
-
-    Args:
-        path: The file; its suffix is a format of soundfile.
-        samples: Shape (samples,), or blocks of them.
-        subtype: Of soundfile.
-
-    Raises:
-        InputError: ``path`` cannot be written, or the disk is full.
-    """
-    blocks = [samples] if isinstance(samples, np.ndarray) else samples
-    with atomic_path(path, sync=False) as temporary:
-        fill_audio(temporary, blocks, form=path.suffix[1:], subtype=subtype)
-
-
-def fill_audio(path: Path, blocks: Iterable[np.ndarray], *, form: str, subtype: str) -> None:
-    """Write mono samples at 16 kHz into an empty file, which is incomplete if that fails.
-
-    Args:
-        path: The file.
-        blocks: Samples (samples,) that follow one another.
-        form: Of soundfile.
-        subtype: Of soundfile.
-
-    Raises:
-        OSError: as the system raised it.
-    """
-    with _Sink(path, "r+") as sink:
-        with soundfile.SoundFile(
-            sink, "w", SAMPLE_RATE, 1, format=form, subtype=subtype
-        ) as encoder:
-            for block in blocks:
-                encoder.write(block)
-                sink.check()
-        sink.check()
-
-
-class _Sink(io.FileIO):
-    """A file that libsndfile writes; of a full disk that says "System error." and nothing else."""
-
-    error: OSError | None = None
-
-    def write(self, data: bytes, /) -> int:  # type: ignore[override] - what soundfile hands over
-        """Write all of it, or keep the error for `check`."""
-        view = memoryview(data)
-        try:
-            while view and self.error is None:
-                view = view[super().write(view) :]
-        except OSError as error:
-            self.error = error
-        return len(data)
-
-    def check(self) -> None:
-        """Raise what went wrong.
-
-        Raises:
-            OSError: as the system raised it.
-        """
-        if self.error is not None:
-            raise self.error
 
 
 def _read_sought(
@@ -444,27 +262,6 @@ def _peak_of(path: Path, _time: int, _size: int, channel: int | None) -> float:
         for block in source.blocks():
             peak = max(peak, finite_peak(_to_mono(block, channel)))
     return fitting(peak, str(path))
-
-
-def finite_peak(waveform: np.ndarray) -> float:
-    """The largest magnitude that is a number."""
-    magnitudes = np.abs(waveform)
-    return float(magnitudes.max(initial=0, where=np.isfinite(magnitudes)))
-
-
-def fitting(peak: float, name: str) -> float:
-    """What to divide float samples by; warns where that is not 1.
-
-    Raises:
-        InputError: a peak that is no overshoot, but another full scale.
-    """
-    if peak > MAX_PEAK:
-        raise InputError(
-            f"{name}: float samples up to {peak:g}, expected -1 to 1. Divide by the full scale."
-        )
-    if peak > 1:
-        logger.warning("%s: float samples up to %.4g, scaled down to 1", name, peak)
-    return max(peak, 1.0)
 
 
 def _resampled(

@@ -1,275 +1,281 @@
-"""Recordings as something to read spans from, so that hours of audio need not fit into memory."""
+"""A recording: where sound comes from, and what of it is heard; decoded once, when needed.
 
+Whoever takes audio takes ``AudioLike`` and calls ``Recording.of(audio)``; no option of a recording
+is passed on beside it.
+"""
+
+import functools
+import inspect
 import logging
+import math
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import numpy as np
-import soxr
 
-from speakervlad.audio.decoding import MAX_RATE, MIN_RATE
-from speakervlad.audio.reading import (
-    Level,
-    audio_blocks,
-    check_speech,
-    counted_length,
-    finite_peak,
-    fitting,
-    read_audio,
-    read_speech,
-    speech_blocks,
-    warn_of_poor,
+from speakervlad.audio.quality import Level, warn_of_poor
+from speakervlad.audio.reading import audio_blocks, counted_blocks, counted_length
+from speakervlad.audio.samples import Samples, as_waveform
+from speakervlad.audio.speech import Speech, check_spoken, find_spans
+from speakervlad.audio.waves import (
+    BLOCK_SAMPLES,
+    FileWave,
+    SampleWave,
+    SpeechWave,
+    SpooledWave,
+    Wave,
+    blocks_of,
 )
-from speakervlad.audio.speech import Span, check_spoken, speech_spans
-from speakervlad.errors import InputError, check_range
+from speakervlad.errors import InputError
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
 
 # Longer files stay on disk: as they are where a span is one seek, else their decoded samples.
 MEMORY_SECONDS = 300
-# Of a wave that is read from its beginning to its end.
-BLOCK_SAMPLES = 30 * SAMPLE_RATE
+# Of a recording, which until 0.2.0 were given to whatever took one.
+OLD_OPTIONS = ("channel", "speech_only", "sample_rate")
 
-# Samples in memory: an array, a list, a torch tensor.
-Samples = np.ndarray | Sequence[float]
-Audio = str | Path | bytes | BinaryIO | Samples
-
-
-class Wave(Protocol):
-    """Mono samples at 16 kHz of known length."""
-
-    @property
-    def num_samples(self) -> int: ...
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """float32 samples ``start`` to ``stop``."""
-        ...
+Inputs = ParamSpec("Inputs")
+Result = TypeVar("Result")
 
 
-class SampleWave:
-    """Samples in memory, shape ``(samples,)``."""
+class Recording:
+    """Sound from somewhere, and what of it is heard.
 
-    def __init__(self, samples: np.ndarray) -> None:
-        self.samples = samples
-        self.num_samples = len(samples)
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self.samples[start:stop]
-
-
-class FileWave:
-    """A long file, read span by span; silence is noticed when its end has been read."""
-
-    def __init__(self, path: Path, num_samples: int, channel: int | None) -> None:
-        self.path = path
-        self.num_samples = num_samples
-        self.channel = channel
-        self._level = Level()
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        span = read_audio(self.path, channel=self.channel, start=start, num_samples=stop - start)
-        self._level.add(span)
-        if stop == self.num_samples:
-            self._level.check(str(self.path))
-        return span
-
-
-class SpooledWave:
-    """A long file that can only be decoded in order: once, into a temporary file of 230 MB an hour.
-
-    It is decoded when it is asked for something, and removed when the wave is collected.
+    It is decoded once, when its samples are first needed, and keeps what it decoded: up to five
+    minutes in memory; longer ones are read from their file span by span, or from a temporary file
+    where that file can only be decoded in order.
 
     Args:
-        name: of the file, for errors.
-        blocks: its samples.
+        audio: The path of a file, or ``call.wav:1`` for the second channel of one, of any format
+            that is read; the content of a file as bytes or as a binary file object; or mono samples
+            (samples,) as an array, a list or a torch tensor: floats in [-1, 1], or integers of at
+            most 32 bits, which become such floats.
+        channel: Of a file with several, if its name does not say it; their mean by default.
+        speech_only: Whether silence counts for nothing: only where somebody speaks is heard.
+        sample_rate: Of samples, in Hz; a file states its own.
+        name: What messages call it; by default its path, or "audio".
+
+    Attributes:
+        path: as it was given; None if it is not a file.
+
+    Raises:
+        InputError: a Recording, or a file object in text mode.
     """
 
-    def __init__(self, name: str, blocks: Iterator[np.ndarray]) -> None:
-        self._name = name
-        self._blocks = blocks
+    def __init__(
+        self,
+        audio: "AudioLike",
+        *,
+        channel: int | None = None,
+        speech_only: bool = False,
+        sample_rate: float = SAMPLE_RATE,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(audio, Recording):
+            raise InputError(f"{audio.name}: is a Recording, whose options are given to itself.")
+        self.path = Path(audio) if isinstance(audio, str | Path) else None
+        self.name = name or (str(audio) if self.path is not None else "audio")
+        self.channel = channel
+        self.speech_only = speech_only
+        self.sample_rate = sample_rate
+        self._given_name = name
+        self._audio = _content_of(audio)
+        self._kept: Wave | None = None
+        self._found: Speech | None = None
+
+    @classmethod
+    def of(cls, audio: "AudioLike") -> "Recording":
+        """A recording as it is, or one of anything else, without options."""
+        return audio if isinstance(audio, Recording) else cls(audio)
 
     @property
-    def num_samples(self) -> int:
-        return self._spool[1]
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        file = self._spool[0]
-        file.seek(4 * start)
-        return np.frombuffer(bytearray(file.read(4 * (stop - start))), np.float32)
-
-    @cached_property
-    def _spool(self) -> tuple[BinaryIO, int]:
-        """All samples in float32, and their number.
+    def wave(self) -> Wave:
+        """What of it is heard: all, or its speech alone if ``speech_only``.
 
         Raises:
-            InputError: the file is damaged or silent, or there is no room for its samples.
+            InputError: as ``whole`` and ``speech``.
         """
-        try:
-            file = tempfile.TemporaryFile(prefix="speakervlad.")  # noqa: SIM115 - the wave holds it
-            for block in self._blocks:
-                file.write(block.data)
-            return file, file.tell() // 4
-        except OSError as error:
-            raise InputError(
-                f"{self._name}: its samples, 230 MB an hour, cannot be kept in "
-                f"{tempfile.gettempdir()} ({error.strerror or error}). Set TMPDIR to another."
-            ) from error
+        return self.speech if self.speech_only else self.whole
+
+    @cached_property
+    def whole(self) -> Wave:
+        """All of it.
+
+        Raises:
+            InputError: the audio is missing, damaged, empty, without sound or shorter than 25 ms
+                (in long files that may show only when their end is read), or the samples are none.
+        """
+        wave = self.decode()
+        if isinstance(wave, SampleWave):
+            in_memory = "audio" if isinstance(self._audio, bytes) else "waveform"
+            of_file = None if self.path is None else str(self._file[0])
+            (wave.level or Level(wave.samples)).check(self._given_name or of_file or in_memory)
+        return wave
+
+    @cached_property
+    def speech(self) -> SpeechWave:
+        """Where somebody speaks, one span directly behind the other.
+
+        Raises:
+            InputError: as ``whole``, or hardly any of it is speech.
+        """
+        whole = self.whole
+        found = self._found = self._found or find_spans(blocks_of(whole))
+        wave = SpeechWave(whole, found.spans)
+        check_spoken(wave.num_samples, whole.num_samples, self.name)
+        return wave
+
+    @property
+    def seconds(self) -> float:
+        """Duration of all of it.
+
+        Raises:
+            InputError: as ``whole``.
+        """
+        return self.whole.num_samples / SAMPLE_RATE
+
+    def decode(self) -> Wave:
+        """Decode it now, silence too, so that everything after that reads the same samples.
+
+        Returns:
+            All of it, of which nothing was checked.
+
+        Raises:
+            InputError: as ``whole``, but for sound and shortness.
+        """
+        if self._kept is None:
+            self._kept = self._open()
+        return self._kept
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All samples in pieces of some seconds, silence too; what is read for it is not kept.
+
+        Raises:
+            InputError: as ``decode``; some only after the last block.
+        """
+        yield from self.counted_blocks()[0]
+
+    def find_speech(self) -> Speech:
+        """Where somebody speaks, if anybody does.
+
+        A file that was not decoded before is read once, piece by piece: hours of it need no more
+        memory than seconds.
+
+        Raises:
+            InputError: as ``decode``, or there are no samples.
+        """
+        if self._found is None:
+            blocks, count = self.counted_blocks()
+            found = find_spans(track(blocks, "searching", count))
+            if not found.num_samples:
+                raise InputError(f"{self.name}: holds no samples.")
+            self._found = found
+        return self._found
+
+    def _open(self) -> Wave:
+        if self.path is not None:
+            return _open_file(*self._file)
+        if isinstance(self._audio, bytes):
+            with _as_file(self._audio, self.name) as path:
+                level = Level()
+                blocks = audio_blocks(path, channel=self.channel, level=level, warn=True)
+                return _in_memory(list(blocks), level, self.name)
+        name = self._given_name or "waveform"
+        return SampleWave(as_waveform(cast(Samples, self._audio), self.sample_rate, name))
+
+    def counted_blocks(self) -> tuple[Iterator[np.ndarray], int | None]:
+        """All samples in pieces, and how many pieces these are if that is known."""
+        wave = self._kept if self.path is not None else self.decode()
+        if isinstance(wave, SampleWave):
+            return blocks_of(wave), max(1, math.ceil(wave.num_samples / BLOCK_SAMPLES))
+        if isinstance(wave, SpooledWave):
+            return wave.unchecked_blocks(), None
+        path, channel = self._file
+        return audio_blocks(path, channel=channel), counted_blocks(path)
+
+    @cached_property
+    def _file(self) -> tuple[Path, int | None]:
+        """The file, and the channel to take of it."""
+        assert self.path is not None
+        path, named = split_channel(self.path)
+        return path, self.channel if named is None else named
 
 
-class SpeechWave:
-    """The speech of a wave, one span directly behind the other.
+AudioLike = str | Path | bytes | BinaryIO | Samples | Recording
 
-    Args:
-        wave: the recording.
-        spans: first sample of each span and the one behind its last, in order.
+
+def takes_old_options(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
+    """Let ``channel``, ``speech_only`` and ``sample_rate`` be given beside audio, as until 0.2.0.
+
+    They are deprecated: a ``Recording`` has them. Which arguments are audio is told by their names:
+    ``audio``, ``one``, ``other``; ``recordings``, a list; ``pairs``, a list of pairs.
     """
 
-    def __init__(self, wave: Wave, spans: Sequence[Span]) -> None:
-        self.wave = wave
-        self.spans = np.array(spans).reshape(-1, 2)
-        self._ends = np.cumsum(self.spans[:, 1] - self.spans[:, 0])
-        self.num_samples = int(self._ends[-1]) if len(spans) else 0
-
-    def seconds_in(self, windows: np.ndarray) -> np.ndarray:
-        """How much speech there is in windows (windows, 2) of the recording, all in seconds."""
-        edges = self.spans.ravel()
-        heard = np.stack([np.concatenate([[0], self._ends[:-1]]), self._ends], axis=1).ravel()
-        begin, end = np.interp(windows.T * SAMPLE_RATE, edges, heard)
-        return (end - begin) / SAMPLE_RATE
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        # Where samples lie in the recording, less where they lie here, is one number for each span.
-        shifts = self.spans[:, 1] - self._ends
-        touched = np.flatnonzero((self._ends > start) & (self.spans[:, 0] - shifts < stop))
-        return np.concatenate(
-            [np.zeros(0, np.float32)]
-            + [
-                self.wave.read(
-                    int(max(self.spans[row, 0], start + shifts[row])),
-                    int(min(self.spans[row, 1], stop + shifts[row])),
-                )
-                for row in touched
-            ]
+    @functools.wraps(function)
+    def called(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Result:
+        options: dict[str, Any] = {name: kwargs.pop(name) for name in OLD_OPTIONS if name in kwargs}
+        if not options:
+            return function(*args, **kwargs)
+        said = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        warnings.warn(
+            f"{function.__name__}(..., {said}): options of a recording are given to it: "
+            f"Recording(audio, {said}).",
+            DeprecationWarning,
+            stacklevel=2,
         )
+        made: dict[object, Recording] = {}
+
+        def recording(audio: AudioLike) -> Recording:
+            key = str(audio) if isinstance(audio, str | Path) else id(audio)
+            return made.setdefault(key, Recording(audio, **options))
+
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            if name in ("audio", "one", "other"):
+                bound.arguments[name] = recording(value)
+            elif name == "recordings":
+                bound.arguments[name] = [recording(each) for each in value]
+            elif name == "pairs":
+                bound.arguments[name] = [tuple(map(recording, pair)) for pair in value]
+        return function(*bound.args, **bound.kwargs)
+
+    return called
 
 
-class MirroredWave:
-    """A wave followed by its own reversal."""
-
-    def __init__(self, wave: Wave) -> None:
-        self.wave = wave
-        self.num_samples = 2 * wave.num_samples
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        length = self.wave.num_samples
-        parts = []
-        if start < length:
-            parts.append(self.wave.read(start, min(stop, length)))
-        if stop > length:
-            low, high = 2 * length - stop, 2 * length - max(start, length)
-            parts.append(self.wave.read(low, high)[::-1])
-        return np.concatenate(parts)
+def each_of(recordings: Iterable[AudioLike]) -> Iterator[Recording]:
+    """Yield recordings one after the other, and let go of what each decoded before the next."""
+    for audio in recordings:
+        yield copy(Recording.of(audio))
 
 
-def open_wave(
-    audio: Audio,
-    channel: int | None = None,
-    *,
-    sample_rate: float = SAMPLE_RATE,
-    speech_only: bool = False,
-) -> Wave:
-    """A wave from a file or from samples; hours of audio stay on disk.
+@takes_old_options
+def speech(audio: AudioLike) -> np.ndarray:
+    """Find where somebody speaks.
 
-    Args:
-        audio: The path of a file, as ``split_channel`` reads it; the content of one as bytes or as
-            a binary file object; or mono samples (samples,) as an array, a list or a torch tensor:
-            floats in [-1, 1], or integers of at most 32 bits, which become such floats.
-        channel: Of a file with several, if its name does not say it; their mean by default.
-        sample_rate: Of samples, in Hz; a file states its own.
-        speech_only: Leave out where nobody speaks.
-
-    Raises:
-        InputError: the audio is missing, damaged, empty, without sound or shorter than 25 ms, or
-            the samples are none; or hardly any of it is speech and only that is wanted.
-    """
-    source, channel = _resolved(audio, channel)
-    if isinstance(source, Path):
-        wave = _open_file(source, channel)
-    elif isinstance(source, bytes):
-        with _as_file(source) as path:
-            wave = SampleWave(read_speech(path, channel=channel))
-    else:
-        wave = SampleWave(as_waveform(source, sample_rate))
-    return spoken(wave, name_of(audio)) if speech_only else wave
-
-
-def spoken(wave: Wave, name: str) -> SpeechWave:
-    """Only the speech of a wave.
+    The recording is read once, piece by piece: hours of it need no more memory than seconds.
 
     Args:
-        wave: the recording, which is read twice, piece by piece.
-        name: of it, for errors.
+        audio: what ``Recording`` takes, or one; silence too.
+
+    Returns:
+        float64 (segments, 2), begin and end of each in seconds; sorted and apart. No rows where
+        nobody speaks.
 
     Raises:
-        InputError: hardly any of it is speech.
+        InputError: the audio is missing, damaged or empty.
     """
-    only = SpeechWave(wave, list(speech_spans(blocks_of_wave(wave))))
-    check_spoken(only.num_samples, wave.num_samples, name)
-    return only
-
-
-def blocks_of_wave(wave: Wave) -> Iterator[np.ndarray]:
-    """The samples of a wave in pieces of some seconds."""
-    for start in range(0, wave.num_samples, BLOCK_SAMPLES):
-        yield wave.read(start, min(start + BLOCK_SAMPLES, wave.num_samples))
-
-
-def blocks_of(
-    audio: Audio, channel: int | None = None, *, sample_rate: float = SAMPLE_RATE
-) -> Iterator[np.ndarray]:
-    """Yield what ``open_wave`` would hold, without keeping it; silence too.
-
-    Raises:
-        InputError: as ``open_wave``, but for sound and shortness; some only after the last block.
-    """
-    source, channel = _resolved(audio, channel)
-    if isinstance(source, Path):
-        yield from audio_blocks(source, channel=channel)
-    elif isinstance(source, bytes):
-        with _as_file(source) as path:
-            yield from audio_blocks(path, channel=channel)
-    else:
-        yield _at_our_rate(source, sample_rate)
-
-
-def name_of(audio: Audio) -> str:
-    """What messages call it."""
-    return str(audio) if isinstance(audio, str | Path) else "audio"
-
-
-def _resolved(audio: Audio, channel: int | None) -> tuple[Path | bytes | Samples, int | None]:
-    """A path, the content of a file, or samples; and the channel to take.
-
-    Raises:
-        InputError: a file object in text mode.
-    """
-    if isinstance(audio, str | Path):
-        path, named = split_channel(audio)
-        return path, channel if named is None else named
-    read = getattr(audio, "read", None)
-    if read is None:
-        return cast(bytes | Samples, audio), channel
-    content = read()
-    if not isinstance(content, bytes):
-        raise InputError("audio: a file that was opened as text. Open it with mode 'rb'.")
-    return content, channel
+    return Recording.of(audio).find_speech().segments
 
 
 def split_channel(name: str | Path) -> tuple[Path, int | None]:
@@ -290,83 +296,54 @@ def split_channel(name: str | Path) -> tuple[Path, int | None]:
     return path, None
 
 
-def as_waveform(samples: Samples, sample_rate: float = SAMPLE_RATE) -> np.ndarray:
-    """Samples of any kind as float32 (samples,) in [-1, 1] at 16 kHz.
-
-    Raises:
-        InputError: not one dimension of numbers, not finite, without sound, too short, of another
-            full scale than 1, or an impossible rate.
-    """
-    waveform = _at_our_rate(samples, sample_rate)
-    check_speech(waveform, "waveform")
-    return waveform
-
-
-def _at_our_rate(samples: Samples, sample_rate: float) -> np.ndarray:
-    check_range("sample_rate", sample_rate, at_least=MIN_RATE, at_most=MAX_RATE)
-    array = _as_array(samples)
-    if array.ndim != 1:
-        raise InputError(f"waveform of shape {array.shape}: expected one dimension of samples.")
-    waveform = _as_floats(array)
-    if sample_rate != SAMPLE_RATE and len(waveform):
-        resampled = soxr.resample(waveform, sample_rate, SAMPLE_RATE)
-        waveform = np.clip(resampled, -1, 1, out=resampled)
-    return waveform
-
-
-def _as_array(samples: Samples) -> np.ndarray:
-    try:
-        tensor = getattr(samples, "detach", None)  # of torch, which need not be installed
-        return np.asarray(samples if tensor is None else tensor().cpu())
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind = type(samples).__name__
-        raise InputError(
-            f"waveform: a {kind} cannot be taken as samples ({error}). Give float32 samples."
-        ) from error
-
-
-def _as_floats(array: np.ndarray) -> np.ndarray:
-    """float32 in [-1, 1]; integers are divided by their full scale, louder floats by their peak."""
-    if array.dtype.kind in "iu" and array.dtype.itemsize <= 4:
-        full_scale = 2.0 ** (8 * array.dtype.itemsize - 1)
-        middle = full_scale if array.dtype.kind == "u" else 0.0
-        return ((array - middle) / full_scale).astype(np.float32)
-    if array.dtype.kind != "f":
-        raise InputError(
-            f"waveform: samples are {array.dtype}, of which the full scale is not known. Give "
-            "floats from -1 to 1, or integers of at most 32 bits."
-        )
-    if not np.isfinite(array).all():
-        raise InputError("waveform: some samples are not finite.")
-    scale = fitting(finite_peak(array), "waveform")
-    return np.ascontiguousarray(array, np.float32) / np.float32(scale)
-
-
 def _open_file(path: Path, channel: int | None) -> Wave:
     """In memory if it is short, on disk if it is not; how long it is shows as it is decoded."""
-    blocks = speech_blocks(path, channel=channel)
+    level = Level()
+    blocks = audio_blocks(path, channel=channel, level=level, warn=True)
     begin, num_samples = [], 0
     for block in blocks:
         begin.append(block)
         num_samples += len(block)
         if num_samples > MEMORY_SECONDS * SAMPLE_RATE:
             break
-    samples = begin[0] if len(begin) == 1 else np.concatenate(begin)
-    warn_of_poor(samples, str(path))
+    wave = _in_memory(begin, level, str(path))
     if num_samples <= MEMORY_SECONDS * SAMPLE_RATE:
-        return SampleWave(samples)
+        return wave
     length = counted_length(path)
     if length is None:
-        return SpooledWave(str(path), chain([samples], blocks))
+        return SpooledWave(str(path), chain([wave.samples], blocks), level)
     return FileWave(path, length, channel)
 
 
+def _in_memory(blocks: list[np.ndarray], level: Level, name: str) -> SampleWave:
+    """Decoded samples; warns of poor ones, unless they are refused when they are wanted."""
+    samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    if level.has_sound:
+        warn_of_poor(samples, name)
+    return SampleWave(samples, level)
+
+
+def _content_of(audio: "AudioLike") -> str | Path | bytes | Samples:
+    """The content of a file object, which can be read once only; anything else as it is.
+
+    Raises:
+        InputError: a file object in text mode.
+    """
+    read = getattr(audio, "read", None)
+    if read is None:
+        return cast(str | Path | bytes | Samples, audio)
+    content = read()
+    if not isinstance(content, bytes):
+        raise InputError("audio: a file that was opened as text. Open it with mode 'rb'.")
+    return content
+
+
 @contextmanager
-def _as_file(content: bytes) -> Iterator[Path]:
+def _as_file(content: bytes, name: str) -> Iterator[Path]:
     """The content of an audio file in a temporary one, which every decoder reads.
 
     Raises:
-        InputError: what goes wrong meanwhile, with another name than the temporary one.
+        InputError: what goes wrong meanwhile, by the name of the recording.
     """
     with tempfile.TemporaryDirectory(prefix="speakervlad.") as folder:
         path = Path(folder) / "audio"
@@ -374,4 +351,4 @@ def _as_file(content: bytes) -> Iterator[Path]:
         try:
             yield path
         except InputError as error:
-            raise InputError(str(error).replace(str(path), "audio")) from error
+            raise InputError(str(error).replace(str(path), name)) from error

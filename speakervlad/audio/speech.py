@@ -8,7 +8,7 @@ beginning, in blocks of one size, so how its samples arrive changes nothing.
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,19 +17,19 @@ from speakervlad.onnx import open_session
 from speakervlad.sound import SAMPLE_RATE
 
 FRAME_SAMPLES = 512
-# What a frame knows of the one before it.
+# Samples of the frame before that the network sees as well.
 CONTEXT_SAMPLES = 64
 BLOCK_FRAMES = 128
 STATE = (1, 1, 128)
 
 # Speech begins with a frame of at least the first probability and goes on with at least the second.
 BEGIN, GO_ON = 0.5, 0.35
-# Shorter pauses belong to the speech, shorter speech is none.
+# Shorter pauses count as speech, shorter speech is dropped.
 PAUSE_FRAMES, SPEECH_FRAMES = 8, 4
 # Speech is taken from a little before its first frame to a little behind its last.
 MARGIN_SAMPLES = 512
 
-# In which a voice can hardly be known, and which noise can be mistaken for.
+# With less, a voice can hardly be recognised, and it may be noise.
 MIN_SPEECH_SECONDS = 0.25
 
 Span = tuple[int, int]
@@ -121,6 +121,40 @@ def speech_spans(
     for block in blocks:
         yield from finder.add(block)
     yield from finder.finish()
+
+
+class Speech(NamedTuple):
+    """Where somebody speaks in a recording.
+
+    Attributes:
+        spans: int64 (segments, 2), first sample of each and the one behind its last; sorted, apart.
+        num_samples: of the recording.
+    """
+
+    spans: np.ndarray
+    num_samples: int
+
+    @property
+    def segments(self) -> np.ndarray:
+        """float64 (segments, 2), begin and end of each in seconds."""
+        return self.spans.astype(np.float64) / SAMPLE_RATE
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the recording."""
+        return self.num_samples / SAMPLE_RATE
+
+    @property
+    def spoken_seconds(self) -> float:
+        """How long somebody speaks."""
+        return float((self.segments[:, 1] - self.segments[:, 0]).sum())
+
+
+def find_spans(blocks: Iterable[np.ndarray]) -> Speech:
+    """Where somebody speaks in float32 samples (samples,) at 16 kHz that follow one another."""
+    finder = SpeechFinder()
+    spans = list(speech_spans(blocks, finder))
+    return Speech(np.array(spans, np.int64).reshape(-1, 2), finder.num_samples)
 
 
 def spoken_blocks(blocks: Iterable[np.ndarray], spans: Iterable[Span]) -> Iterator[np.ndarray]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speakervlad.checkpoints.campplus import SpeakerLabCAMPPlus, WeSpeakerCAMPPlus
+from speakervlad.checkpoints.ecapa import SpeechBrainECAPA
 from speakervlad.checkpoints.keras import KerasReader
 from speakervlad.checkpoints.reader import Converted, Reader, write_folder
 from speakervlad.errors import InputError, did_you_mean
@@ -13,10 +14,13 @@ READERS: dict[str, type[Reader]] = {
     "keras": KerasReader,
     "3d-speaker": SpeakerLabCAMPPlus,
     "wespeaker": WeSpeakerCAMPPlus,
+    "speechbrain": SpeechBrainECAPA,
 }
 
 
-def convert(paths: Sequence[str | Path], out: str | Path, toolkit: str = "keras") -> Converted:
+def convert_checkpoint(
+    paths: Sequence[str | Path], out: str | Path, toolkit: str = "keras"
+) -> Converted:
     """Turn a checkpoint of another toolkit into an encoder folder.
 
     Args:

@@ -4,6 +4,7 @@ A reader states which module of the original is which of ours; every tensor must
 every place its tensor. Nothing is unpickled but tensors.
 """
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ class TensorReader(Reader):
         """The encoder whose sizes are those of the tensors.
 
         Raises:
-            KeyError, IndexError: a tensor is missing or has too few axes.
+            KeyError, IndexError, ValueError: a tensor is missing or has too few axes.
         """
 
     @abstractmethod
@@ -67,7 +68,9 @@ class TensorReader(Reader):
             config = complete(self.config(state))
             with torch.device("meta"):
                 encoder = assemble_encoder(config)
-        except (KeyError, IndexError, InputError) as error:
+        except KeyError as error:
+            raise InputError(f"{path}: is no {self.what}: no {error.args[0]}.") from error
+        except (IndexError, ValueError) as error:
             raise InputError(f"{path}: is no {self.what} ({error}).") from error
         shapes = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
         names = _names(shapes, self.modules(config))
@@ -90,8 +93,9 @@ def read_tensors(path: Path) -> Tensors:
     if not path.is_file():
         raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}.")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises what it likes
+        with warnings.catch_warnings(action="ignore"):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many classes of exceptions
         raise InputError(
             f"{path}: is damaged, or is no file of tensors alone, which torch reads without "
             "running code. Name a state dict that `torch.save` wrote."

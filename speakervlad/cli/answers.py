@@ -1,4 +1,4 @@
-"""One answer for each of many recordings: a bad one stops nobody, and all of them are told."""
+"""One answer for each of many recordings: failures are reported and do not stop the others."""
 
 import logging
 import sys
@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from speakervlad.cli.console import describe, errors, track
+from speakervlad.cli.console import describe, errors
 from speakervlad.cli.options import parse_fraction
 from speakervlad.errors import InputError
+from speakervlad.progress import track
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -52,7 +53,7 @@ def answers(
 
 
 def _judge(failures: list[InputError], num_files: int, tolerated: float) -> None:
-    """Tell every failure; refuse to end well with too many."""
+    """Report every failure; fail as well if there are too many."""
     if failures and (len(failures) > tolerated * num_files or len(failures) == num_files):
         for failure in failures[:-1]:
             errors.print(f"error: {failure}")

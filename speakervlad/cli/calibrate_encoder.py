@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import console
 from speakervlad.cli.options import BackendOption, DeviceOption, ManifestOption, read_manifest
 
 if TYPE_CHECKING:
@@ -40,17 +40,17 @@ def calibrate_encoder(
     known = read_manifest(manifest)
     lists = [TrialList.read(path, root, known) for path in trials]
     embedder = load_encoder(encoder, device=device, backend=backend)
-    for line in describe(calibrate_encoder(embedder, lists, out, track=track)):
+    for line in describe(calibrate_encoder(embedder, lists, out)):
         console.print(line)
 
 
 def describe(learnt: "Learnt") -> list[str]:
     """What was learnt, and where it is."""
-    from speakervlad.encoder.card import TOLD_RATES
+    from speakervlad.verification.known import SHOWN_RATES
 
     thresholds, calibration = learnt.thresholds, learnt.calibration
     counts = f"{calibration.num_target} target and {calibration.num_nontarget} impostor trials"
-    told = [rate for rate in TOLD_RATES if rate in thresholds.false_accept_rate]
+    told = [rate for rate in SHOWN_RATES if rate in thresholds.false_accept_rate]
     rates = sorted(thresholds.false_accept_rate)
     return [
         f"{len(thresholds.eer_by_list)} lists, {counts}",

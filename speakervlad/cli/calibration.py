@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import notes, track
+from speakervlad.cli.console import notes
 from speakervlad.cli.options import (
     FormatOption,
     KeyOption,
@@ -47,13 +47,14 @@ def calibrate(
 
     Example: speakervlad calibrate S.txt --out calibration.json
     """
-    from speakervlad.scoring import calibration
-    from speakervlad.scoring.judge import read_systems
+    from speakervlad.scoring import fusion
+    from speakervlad.scoring.calibration import save_calibration
     from speakervlad.scoring.metrics import cllr, min_cllr
+    from speakervlad.scoring.systems import load_systems
 
     check_writable(out)
-    pairs, systems = read_systems(scores, read_key(trials), form=form, partial=partial)
-    found, ratios = calibration.calibrate(
+    pairs, systems = load_systems(scores, read_key(trials), form=form, partial=partial)
+    found, ratios = fusion.calibrate(
         pairs,
         systems,
         quality=quality or [],
@@ -61,9 +62,8 @@ def calibrate(
         embeddings=read_embeddings(embeddings),
         cohort=read_embeddings(cohort),
         p_target=p_target,
-        track=track,
     )
-    found.save(out)
+    save_calibration(out, found)
     labels = pairs.labels()
     notes.print(f"{len(pairs)} trials, weights {', '.join(f'{w:.4g}' for w in found.weights)}")
     notes.print(f"Cllr {cllr(ratios, labels):.4f} bits, minimum {min_cllr(ratios, labels):.4f}")
@@ -83,13 +83,14 @@ def fuse(
 
     Example: speakervlad fuse A.txt B.txt --calibration AB.json --out AB.txt
     """
-    from speakervlad.scoring.calibration import fuse, load_calibration
-    from speakervlad.scoring.judge import read_systems
-    from speakervlad.scoring.lists import write_scores
+    from speakervlad.scoring.calibration import load_calibration
+    from speakervlad.scoring.fusion import fuse
+    from speakervlad.scoring.lists import save_scores
+    from speakervlad.scoring.systems import load_systems
 
     check_writable(out)
     model = load_calibration(calibration)
-    pairs, systems = read_systems(scores, form=source_form)
+    pairs, systems = load_systems(scores, form=source_form)
     ratios = fuse(
         model,
         pairs,
@@ -97,9 +98,8 @@ def fuse(
         manifest=read_manifest(manifest),
         embeddings=read_embeddings(embeddings),
         cohort=read_embeddings(cohort),
-        track=track,
     )
-    write_scores(out, pairs, ratios, form)
+    save_scores(out, pairs, ratios, form)
     notes.print(f"{len(pairs)} trials: {out}")
 
 
@@ -111,7 +111,7 @@ def convert_embeddings(
 
     Example: speakervlad convert-embeddings E.npz E.ark
     """
-    from speakervlad.tables.embeddings import load_embeddings, save_embeddings
+    from speakervlad.tables.interchange import load_embeddings, save_embeddings
 
     table = load_embeddings(source)
     save_embeddings(out, table)
@@ -130,16 +130,16 @@ def convert_scores(
 
     Example: speakervlad convert-scores S.txt K.txt --format kaldi
     """
-    from speakervlad.scoring.judge import read_scored
-    from speakervlad.scoring.lists import write_scores
+    from speakervlad.scoring.lists import save_scores
+    from speakervlad.scoring.systems import load_scores
 
-    pairs, values = read_scored(source, read_key(trials), form=source_form, partial=partial)
-    write_scores(out, pairs, values, form)
+    pairs, values = load_scores(source, read_key(trials), form=source_form, partial=partial)
+    save_scores(out, pairs, values, form)
     notes.print(f"{len(pairs)} trials: {out}")
 
 
 def read_embeddings(path: Path | None) -> "Embeddings | None":
     """The embeddings of an option, if it is given."""
-    from speakervlad.tables.embeddings import load_embeddings
+    from speakervlad.tables.interchange import load_embeddings
 
     return None if path is None else load_embeddings(path)

@@ -80,6 +80,7 @@ PEOPLE = {
     "add": people.add,
     "list": people.list_people,
     "show": people.show,
+    "recordings": people.recordings,
     "rename": people.rename,
     "forget": people.forget,
     "export": people.export_people,

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from rich import console as rich_console
 
 from speakervlad.errors import InputError
 from speakervlad.files import parse_json
+from speakervlad.progress import tracked_by
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -25,23 +27,25 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 # Where no terminal shows a bar, training prints a line of figures as often as this.
 SECONDS_BETWEEN_LINES = 30
+# Bars that were made, whether they are on the screen or not.
+_bars: "WeakSet[Progress]" = WeakSet()
 # Takes the step, the number of steps, and the newest figures.
 Show = Callable[[int, int, str], None]
 
-# What a terminal obeys instead of showing it: controls but for the tab, line and paragraph
-# separators, and what changes the direction of text.
+# Characters that a terminal interprets instead of showing them: controls but for the tab, line and
+# paragraph separators, and what changes the direction of text.
 OBEYED = re.compile(
     "[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]"
 )
 
 
 def shown(text: str) -> str:
-    r"""A text in which what a terminal would obey is spelt out, as ``\x1b`` or ``\u202e``."""
+    r"""A text in which what a terminal would interpret is spelt out, as ``\x1b`` or ``\u202e``."""
     return OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class Console(rich_console.Console):
-    """rich's, which shows every control character: names in a file are anybody's."""
+    """rich's, which shows every control character: names in a file may come from anybody."""
 
     def render_str(self, text: str, **options: Any) -> "Text":  # noqa: ANN401 - as rich takes them
         return super().render_str(shown(text), **options)
@@ -71,16 +75,25 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
-def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """A progress bar with count and remaining time, on stderr, gone when done."""
+def asked(question: str) -> bool:
+    """Whether somebody at the terminal says yes; no by default, and at the end of input."""
+    errors.print(f"{question} [y/N] ", end="")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def progress_bar(
+    items: Iterable[Item], description: str, total: int | None = None
+) -> Iterator[Item]:
+    """A bar with count and remaining time, on stderr, gone when done; none within another one."""
+    if _is_drawing():
+        yield from items
+        return
     with _progress() as progress:
         yield from progress.track(items, total=total, description=description)
 
 
-def track_audio(
-    items: Iterable[Item], description: str, total: int | None = None
-) -> Iterator[Item]:
-    """As ``track``, with the speed so far; items that have ``seconds`` count as audio."""
+def audio_bar(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+    """As ``progress_bar``, with the speed so far; items that have ``seconds`` count as audio."""
     import time
 
     began, audio_seconds = time.perf_counter(), 0.0
@@ -154,7 +167,14 @@ def _on_terminal(*columns: "ProgressColumn", transient: bool) -> "Progress":
     from rich.progress import Progress
 
     disable = notes.quiet or not notes.is_terminal
-    return Progress(*columns, console=notes, transient=transient, disable=disable)
+    progress = Progress(*columns, console=notes, transient=transient, disable=disable)
+    _bars.add(progress)
+    return progress
+
+
+def _is_drawing() -> bool:
+    """Whether a bar is on the screen: a terminal has room for one."""
+    return any(progress.live.is_started for progress in _bars)
 
 
 def be_quiet(wanted: bool) -> None:
@@ -194,13 +214,14 @@ def run(app: Callable[[], object]) -> None:
     notes.quiet = False
     handler = signal.signal(signal.SIGINT, interrupted)
     try:
-        app()
+        with tracked_by(progress_bar):
+            app()
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as ended:
         # rich and typer turn a closed pipe into exit code 1.
         if not _is_closed_pipe(ended):
             raise
-        # Nobody reads on: 141, as a shell says of a command that SIGPIPE ended.
+        # The reader has gone: 141, as shells report for a command that SIGPIPE ended.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os._exit(141)
     except Exception as error:

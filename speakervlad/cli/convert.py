@@ -28,9 +28,9 @@ def convert(
 ) -> None:
     """Turn a checkpoint of another toolkit into an encoder folder with its embeddings.
 
-    Example: speakervlad convert campplus_cn_common.bin --from 3d-speaker --out campplus/
+    Example: speakervlad convert campplus.bin --from 3d-speaker --out campplus/
     """
     require("torch", "train", "convert")
-    from speakervlad.checkpoints.readers import convert as convert_checkpoint
+    from speakervlad.checkpoints.readers import convert_checkpoint
 
     notes.print(f"{convert_checkpoint(weights, out, toolkit).told}: {out}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import notes, track
+from speakervlad.cli.console import notes
 from speakervlad.cli.options import BadListPath, MaxBad, SpeechOnlyOption, parse_fraction
 from speakervlad.files import check_writable
 
@@ -41,12 +41,13 @@ def prepare(
     work = work_of(max_bad, BadList(bad_list), workers)
     check_writable(out)
     from speakervlad.corpus.prepare import prepare as prepare_manifest
+    from speakervlad.tables.manifest import save_manifest
 
     preparation = prepare_manifest(
         source, layout=layout, decode=decode, speech_only=speech_only, work=work
     )
     manifest = preparation.manifest
-    manifest.save(out)
+    save_manifest(out, manifest)
     hours = manifest.num_samples.sum() / 16000 / 3600
     notes.print(
         f"{len(manifest)} utterances of {len(manifest.speaker_names)} speakers, {hours:.2f} h, "
@@ -98,13 +99,13 @@ def pack(
 
     work = work_of(max_bad, BadList(bad_list), workers)
     from speakervlad.corpus.packing import pack as pack_manifest
-    from speakervlad.tables.manifest import Manifest
+    from speakervlad.tables.manifest import load_manifest, save_manifest
 
-    utterances = Manifest.load(manifest, root)
+    utterances = load_manifest(manifest, root)
     check_writable(out / "manifest.csv")
     shard_samples = round(shard_hours * 3600 * 16000)
     packed = pack_manifest(utterances, out, shard_samples=shard_samples, work=work)
-    packed.save(out / "manifest.csv")
+    save_manifest(out / "manifest.csv", packed)
     notes.print(f"{len(packed)} utterances packed: {out / 'manifest.csv'}")
 
 
@@ -116,4 +117,4 @@ def work_of(max_bad: str, bad_list: "BadList", workers: int | None) -> "Work":
     """
     from speakervlad.corpus.work import Work
 
-    return Work(parse_fraction(max_bad), bad_list, workers, track)
+    return Work(parse_fraction(max_bad), bad_list, workers)

@@ -63,6 +63,12 @@ def diarize(
     channels: Annotated[
         Channels, typer.Option(help="separate: each channel is one speaker, as in recorded calls.")
     ] = Channels.MIXED,
+    overlap: Annotated[
+        bool,
+        typer.Option(
+            "--overlap/--no-overlap", help="Whether two may speak at once; else one does."
+        ),
+    ] = True,
     channel: ChannelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
@@ -74,8 +80,9 @@ def diarize(
 
     Example: speakervlad diarize meeting.wav --out turns --srt
     """
+    from speakervlad.audio.recording import Recording
     from speakervlad.diarization.diarize import diarize as find_turns
-    from speakervlad.diarization.turns import FORMS, write_turns
+    from speakervlad.diarization.turns import FORMS, save_turns
     from speakervlad.encoder.encoder import load_encoder
 
     if speakers is not None and (min_speakers, max_speakers) != (1, 20):
@@ -86,6 +93,10 @@ def diarize(
     forms = [form for form, wanted in asked.items() if wanted] or ["rttm"]
     check_names(files)
     check_writable(out / f"{files[0].stem}{FORMS[forms[0]].suffix}")
+    if store is not None:
+        from speakervlad.people.people import encoder_for
+
+        encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     people = None if store is None else open_people(store, embedder)
     find = partial(
@@ -97,12 +108,16 @@ def diarize(
         min_seconds=min_seconds,
         store=people,
         fpir=fpir,
-        channel=channel,
         separate=channels is Channels.SEPARATE,
+        overlap=overlap,
     )
-    for path, turns in answers(files, "diarizing", find, max_bad=max_bad, bad_list=bad_list):
+
+    def turns_of(path: Path) -> "Turns":
+        return find(Recording(path, channel=channel))
+
+    for path, turns in answers(files, "diarizing", turns_of, max_bad=max_bad, bad_list=bad_list):
         for form in forms:
-            write_turns(out / f"{path.stem}{FORMS[form].suffix}", turns, form)
+            save_turns(out / f"{path.stem}{FORMS[form].suffix}", turns, form)
         console.print(f"{path}: {describe(turns)}")
 
 
@@ -168,10 +183,10 @@ def der(
     Example: speakervlad der reference.rttm turns/
     """
     from speakervlad.diarization.der import DiarizationErrors, errors_by_recording
-    from speakervlad.diarization.turns import read_turns
-    from speakervlad.diarization.uem import read_uem
+    from speakervlad.diarization.turns import load_turns
+    from speakervlad.diarization.uem import load_uem
 
-    references, hypotheses = read_turns(reference), read_turns(hypothesis)
+    references, hypotheses = load_turns(reference), load_turns(hypothesis)
     if any_name or is_named_by_files(reference, hypothesis):
         hypotheses = renamed(references, hypotheses)
     else:
@@ -181,14 +196,14 @@ def der(
         hypotheses,
         collar=collar,
         skip_overlap=skip_overlap,
-        uem=None if uem is None else read_uem(uem),
+        uem=None if uem is None else load_uem(uem),
     )
     in_all = sum(errors.values(), DiarizationErrors())
     if as_json:
         import json
 
         figures = {name: found.figures for name, found in errors.items()}
-        console.print(json.dumps({"recordings": figures, "all": in_all.figures}, indent=1))
+        typer.echo(json.dumps({"recordings": figures, "all": in_all.figures}, indent=1))
         return
     print_errors([*errors.items(), ("all", in_all)] if len(errors) > 1 else list(errors.items()))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import describe_speed, notes, track_audio
+from speakervlad.cli.console import audio_bar, describe_speed, notes
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -21,13 +21,15 @@ from speakervlad.cli.options import (
 )
 from speakervlad.errors import InputError
 from speakervlad.files import check_writable
+from speakervlad.progress import tracked_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from speakervlad.corpus.inputs import Recordings
-    from speakervlad.encoder.encoder import Embedded, Windows
+    from speakervlad.encoder.encoder import Embedded
     from speakervlad.encoder.shares import Tolerate
+    from speakervlad.encoder.windows import Windows
     from speakervlad.tables.embeddings import Embeddings
 
 
@@ -68,41 +70,34 @@ def embed(
         open_parts,
         share_from_environment,
     )
+    from speakervlad.tables.interchange import save_embeddings
 
     started, share = time.time(), share_from_environment()
     windows = windows_of(window, hop)
     check_table(out)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
-    recordings = find_recordings(inputs, root)
+    found = find_recordings(inputs, root)
+    recordings = replace(found, channel=channel, speech_only=speech_only)
     with hold_output(out, share):
-        parts = open_parts(
-            out,
-            embedder,
-            precision=precision,
-            windows=windows,
-            speech_only=speech_only,
-            channel=channel,
-        )
+        parts = open_parts(out, embedder, recordings, precision=precision, windows=windows)
         began = time.perf_counter()
-        items = embed_in_parts(
-            embedder,
-            recordings,
-            parts,
-            share=share,
-            since=started,
-            windows=windows,
-            speech_only=speech_only,
-            channel=channel,
-            tolerate=tolerance(max_bad, bad_list, inputs[0]),
-            track=track_audio,
-        )
+        with tracked_by(audio_bar):
+            items = embed_in_parts(
+                embedder,
+                recordings,
+                parts,
+                share=share,
+                since=started,
+                windows=windows,
+                tolerate=tolerance(max_bad, bad_list, inputs[0]),
+            )
         if items is None:
             return
         seconds = [item.seconds for item in parts.new(recordings, items)]
         speed = describe_speed(len(seconds), sum(seconds), time.perf_counter() - began)
         good = {name: item for name, item in zip(recordings.ids, items, strict=True) if item}
         table = collect(list(good), list(good.values()), are_windows=windows is not None)
-        replace(table, encoder=embedder.fingerprint).save(out)
+        save_embeddings(out, replace(table, encoder=embedder.fingerprint))
         parts.remove()
     notes.print(f"{len(table)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
 
@@ -132,7 +127,7 @@ def windows_of(length: float | None, hop: float | None) -> "Windows | None":
     Raises:
         InputError: a hop without windows.
     """
-    from speakervlad.encoder.encoder import Windows
+    from speakervlad.encoder.windows import Windows
 
     if length is None and hop is not None:
         raise InputError("--hop goes with --window.")
@@ -182,7 +177,7 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
         from_manifest,
         from_names,
     )
-    from speakervlad.scoring.lists import read_trials
+    from speakervlad.scoring.lists import load_trials
 
     for path in inputs:
         if not path.exists():
@@ -196,4 +191,4 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
         return from_folder(first)
     if first.suffix.lower() == ".csv":
         return from_manifest(first, root)
-    return from_names(read_trials(first).names.tolist(), root or first.parent)
+    return from_names(load_trials(first).names.tolist(), root or first.parent)

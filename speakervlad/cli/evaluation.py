@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import notes, track
+from speakervlad.cli.console import notes
 from speakervlad.cli.figures_table import print_comparison, print_report
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
@@ -26,7 +26,7 @@ from speakervlad.errors import InputError
 from speakervlad.files import STANDARD_OUTPUT, atomic_path, check_writable
 
 if TYPE_CHECKING:
-    from speakervlad.encoder.encoder import Embedder
+    from speakervlad.encoder.encoder import Encoder
     from speakervlad.scoring.lists import Trials
     from speakervlad.tables.embeddings import Embeddings
 
@@ -70,11 +70,12 @@ def score(
     """
     from speakervlad.scoring import lists, scoring
     from speakervlad.scoring.calibration import load_calibration
-    from speakervlad.tables.embeddings import load_embeddings
+    from speakervlad.scoring.enrolment import load_enrolment
+    from speakervlad.tables.interchange import load_embeddings
 
     check_sources(embeddings, encoder, (enrol, mean_of, cohort))
     check_writable(out)
-    pairs = lists.read_trials(trials)
+    pairs = lists.load_trials(trials)
     calibrated = None if calibration is None else load_calibration(calibration)
     others = None if cohort is None else scoring.load_cohort(cohort, cohort_manifest)
     if embeddings is None:
@@ -86,14 +87,13 @@ def score(
     values = scoring.score(
         pairs,
         table,
-        enrolment=None if enrol is None else lists.read_enrolment(enrol),
+        enrolment=None if enrol is None else load_enrolment(enrol),
         mean_of=None if mean_of is None else load_embeddings(mean_of),
         cohort=others,
         top=top or None,
         calibration=calibrated,
-        track=track,
     )
-    lists.write_scores(out, pairs, values, form)
+    lists.save_scores(out, pairs, values, form)
     notes.print(f"{len(pairs)} trials scored: {out}")
 
 
@@ -113,7 +113,7 @@ def check_sources(
         )
 
 
-def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddings":
+def embed_trials(pairs: "Trials", root: Path, embedder: "Encoder") -> "Embeddings":
     """Embeddings of the recordings that a trial list names."""
     import numpy as np
 
@@ -121,7 +121,7 @@ def embed_trials(pairs: "Trials", root: Path, embedder: "Embedder") -> "Embeddin
     from speakervlad.tables.embeddings import Embeddings
 
     files = from_names(pairs.names.tolist(), root)
-    vectors = embedder.embed_files(files.paths, track=track)
+    vectors = embedder.embed_files(files.paths)
     return Embeddings(np.asarray(files.ids), vectors, embedder.fingerprint)
 
 
@@ -152,10 +152,11 @@ def metrics(
 
     Example: speakervlad metrics S.txt --det det.png
     """
-    from speakervlad.scoring.judge import judge, read_scored
+    from speakervlad.scoring.judge import judge
     from speakervlad.scoring.lists import read_long_scores
     from speakervlad.scoring.metrics import verification_report, warn_of_reversed
     from speakervlad.scoring.plots import Pictures
+    from speakervlad.scoring.systems import load_scores
 
     pictures = Pictures(det, histogram, bars)
     pictures.check()
@@ -170,7 +171,7 @@ def metrics(
         report = verification_report(values, labels, points, place)
         warn_of_reversed(report)
     else:
-        pairs, values = read_scored(scores, read_key(trials), form=form, partial=partial)
+        pairs, values = load_scores(scores, read_key(trials), form=form, partial=partial)
         labels = pairs.labels()
         report = judge(
             pairs,
@@ -180,7 +181,6 @@ def metrics(
             points=points,
             threshold=place,
             num_resamples=resamples,
-            track=track,
         )
     pictures.draw(scores.stem, values, labels, report, points[0])
     if json_out != STANDARD_OUTPUT:
@@ -205,11 +205,12 @@ def decision_threshold(
         if far is not None:
             raise InputError("--far goes with --encoder, whose threshold for that rate is taken.")
         return threshold
-    from speakervlad.encoder.card import find_encoder, read_threshold
-    from speakervlad.encoder.runtimes import OnnxBackend
+    from speakervlad.encoder.location import find_encoder
+    from speakervlad.encoder.runtimes import exported_notes
+    from speakervlad.verification.known import read_threshold
 
     path = find_encoder(encoder)
-    return read_threshold(path, OnnxBackend(path).notes if path.is_file() else {}, far)
+    return read_threshold(path, exported_notes(path), far)
 
 
 def compare(
@@ -226,18 +227,16 @@ def compare(
 
     Example: speakervlad compare A.txt B.txt
     """
-    from speakervlad.scoring import judge
+    from speakervlad.scoring.judge import compare as compare_scores
+    from speakervlad.scoring.systems import load_systems
 
-    pairs, systems = judge.read_systems(
-        [first, second], read_key(trials), form=form, partial=partial
-    )
-    found = judge.compare(
+    pairs, systems = load_systems([first, second], read_key(trials), form=form, partial=partial)
+    found = compare_scores(
         pairs,
         *systems.values(),
         manifest=read_manifest(manifest),
         points=parse_points(point),
         num_resamples=max(resamples, 1),
-        track=track,
     )
     print_comparison(found, list(systems))
 
@@ -259,12 +258,13 @@ def report(
     Example: speakervlad report A.txt B.txt --out report.html
     """
     from speakervlad.figures import check_drawable
-    from speakervlad.scoring.judge import judge_systems, read_systems
-    from speakervlad.scoring.report import write_report
+    from speakervlad.scoring.judge import judge_systems
+    from speakervlad.scoring.report import save_report
+    from speakervlad.scoring.systems import load_systems
 
     check_drawable()
     check_writable(out)
-    pairs, systems = read_systems(scores, read_key(trials), form=form, partial=partial)
+    pairs, systems = load_systems(scores, read_key(trials), form=form, partial=partial)
     results = judge_systems(
         pairs,
         systems,
@@ -272,7 +272,6 @@ def report(
         by=by or [],
         points=parse_points(point),
         num_resamples=resamples,
-        track=track,
     )
-    write_report(out, pairs, results, title=title)
+    save_report(out, pairs, results, title=title)
     notes.print(f"{len(systems)} systems on {len(pairs)} trials: {out}")

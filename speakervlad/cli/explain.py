@@ -48,6 +48,7 @@ def explain(
 
     Example: speakervlad explain a.wav --noise 2 --out a.png
     """
+    from speakervlad.audio.recording import Recording
     from speakervlad.encoder import explain as library
     from speakervlad.encoder.encoder import load_encoder
     from speakervlad.figures import save_figure
@@ -56,7 +57,7 @@ def explain(
     embedder = load_encoder(encoder, device=device, backend=backend)
     embedder.check_clusters()
     paths = [recording] if other is None else [recording, other]
-    audio = [library.samples_of(path, channel=channel) for path in paths]
+    audio = [library.samples_of(Recording(path, channel=channel)) for path in paths]
     spans = []
     if noise is not None:
         audio[0], span = library.with_noise(audio[0], noise, at=noise_at)

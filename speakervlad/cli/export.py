@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, notes, track
+from speakervlad.cli.console import console, notes
 from speakervlad.cli.embed import find_recordings
 from speakervlad.cli.evaluation import embed_trials
 from speakervlad.errors import InputError
@@ -14,13 +14,19 @@ from speakervlad.extras import require
 if TYPE_CHECKING:
     import numpy as np
 
-# More recordings hardly move the ranges of the activations.
+# More recordings hardly change the ranges of the activations.
 CALIBRATION_RECORDINGS = 64
 
 
 def export(
     encoder: Annotated[Path, typer.Argument(help="Encoder folder, as `train` writes.")],
-    out: Annotated[Path, typer.Argument(help="ONNX file to write: waveform in, embedding out.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="ONNX file to write. It takes a padded spectrogram, gives frame descriptors and "
+            "pooling weights; speakervlad computes what comes before and after."
+        ),
+    ],
     int8: Annotated[
         Path | None,
         typer.Option(
@@ -39,8 +45,8 @@ def export(
     """
     require("torch", "train", "export")
     require("onnx", "export", "export")
-    from speakervlad.encoder.card import find_encoder
     from speakervlad.encoder.export import CHECK_SECONDS, export_onnx
+    from speakervlad.encoder.location import find_encoder
     from speakervlad.files import check_writable
 
     if out.suffix != ".onnx":
@@ -63,25 +69,25 @@ def calibration_waveforms(source: Path) -> "list[np.ndarray]":
     """Some recordings of a manifest, folder or trial list, the same ones every time."""
     import numpy as np
 
-    from speakervlad.audio.reading import read_audio
+    from speakervlad.audio.reading import load_audio
 
     paths = find_recordings([source], None).paths
     order = np.random.default_rng(0).permutation(len(paths))
-    return [read_audio(paths[place]) for place in order[:CALIBRATION_RECORDINGS].tolist()]
+    return [load_audio(paths[place]) for place in order[:CALIBRATION_RECORDINGS].tolist()]
 
 
 def print_cost(encoder: Path, exported: Path, lists: list[Path]) -> None:
     """The equal error rates of both on each list, whose recordings lie beside it."""
     from speakervlad.encoder.encoder import load_encoder
-    from speakervlad.scoring.lists import read_trials
+    from speakervlad.scoring.lists import load_trials
     from speakervlad.scoring.metrics import equal_error_rate
     from speakervlad.scoring.scoring import cosine_scores
 
     embedders = load_encoder(encoder), load_encoder(exported)
     for path in lists:
-        pairs = read_trials(path)
+        pairs = load_trials(path)
         tables = (embed_trials(pairs, path.parent, embedder) for embedder in embedders)
         before, after = (
-            equal_error_rate(cosine_scores(table, pairs, track), pairs.labels()) for table in tables
+            equal_error_rate(cosine_scores(table, pairs), pairs.labels()) for table in tables
         )
         console.print(f"{path.name}: EER {before:.3%} in float32, {after:.3%} in int8")

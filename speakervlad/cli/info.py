@@ -20,10 +20,12 @@ def info(
 
     Example: speakervlad info runs/mine/encoder
     """
-    from speakervlad.encoder.card import describe_encoder, find_encoder
+    from speakervlad.encoder.card import describe_encoder
+    from speakervlad.encoder.location import find_encoder
+    from speakervlad.verification.known import describe_thresholds
 
     path = find_encoder(encoder)
-    for name, text in describe_encoder(path).items():
+    for name, text in (describe_encoder(path) | describe_thresholds(path)).items():
         console.print(f"{name:12}{text}", markup=False, soft_wrap=True)
     if card and (path / CARD_NAME).is_file():
         console.print()

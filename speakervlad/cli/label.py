@@ -54,25 +54,29 @@ def label(
     """
     from speakervlad.diarization.transcripts import (
         label_transcript,
-        read_transcript,
-        write_transcript,
+        load_transcript,
+        save_transcript,
     )
 
     if (recording is None) == (turns is None):
         raise InputError("give the recording, or --turns FILE of it: one of the two.")
-    read = read_transcript(transcript)
+    read = load_transcript(transcript)
     if turns is not None:
         found = turns_of_one(turns)
     else:
         from speakervlad.diarization.diarize import diarize
         from speakervlad.encoder.encoder import load_encoder
 
+        if store is not None:
+            from speakervlad.people.people import encoder_for
+
+            encoder = encoder_for(store, encoder)
         loaded = load_encoder(encoder, device=device, precision=precision, backend=backend)
         people = None if store is None else open_people(store, loaded)
         assert recording is not None
         found = diarize(recording, encoder=loaded, speakers=speakers, store=people)
     labelled = label_transcript(read, found)
-    write_transcript(out, labelled)
+    save_transcript(out, labelled)
     if str(out) != "-":
         notes.print(f"{len(labelled.segments)} segments of {len(found.speakers)} speakers: {out}")
 
@@ -83,9 +87,9 @@ def turns_of_one(path: Path) -> "Turns":
     Raises:
         InputError: it holds none, or those of several.
     """
-    from speakervlad.diarization.turns import read_turns
+    from speakervlad.diarization.turns import load_turns
 
-    recordings = read_turns(path)
+    recordings = load_turns(path)
     if len(recordings) != 1:
         raise InputError(f"{path}: turns of {len(recordings)} recordings, expected one.")
     return next(iter(recordings.values()))

@@ -76,16 +76,16 @@ def parse_points(texts: list[str] | None) -> "tuple[OperatingPoint, ...]":
 
 def read_key(path: Path | None) -> "Trials | None":
     """The trial list of an option, if it is given."""
-    from speakervlad.scoring.lists import read_trials
+    from speakervlad.scoring.lists import load_trials
 
-    return None if path is None else read_trials(path)
+    return None if path is None else load_trials(path)
 
 
 def read_manifest(path: Path | None) -> "Manifest | None":
     """The manifest of an option, if it is given."""
-    from speakervlad.tables.manifest import Manifest
+    from speakervlad.tables.manifest import load_manifest
 
-    return None if path is None else Manifest.load(path)
+    return None if path is None else load_manifest(path)
 
 
 def parse_fraction(text: str) -> float:

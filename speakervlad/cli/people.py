@@ -1,12 +1,15 @@
 """The commands about who is enrolled: ``people ...`` and ``identify``."""
 
 import json
+import sys
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, counted, errors, notes, track
+from speakervlad.cli.console import asked, console, counted, errors, notes
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -17,9 +20,13 @@ from speakervlad.cli.options import (
     SpeechOnlyOption,
 )
 from speakervlad.errors import InputError
+from speakervlad.progress import track
 
 if TYPE_CHECKING:
-    from speakervlad.encoder.encoder import Embedder
+    from collections.abc import Sequence
+
+    from speakervlad.encoder.encoder import Encoder
+    from speakervlad.people.doubts import Doubt
     from speakervlad.people.matching import Identification
     from speakervlad.people.people import PeopleStore
     from speakervlad.people.records import Person
@@ -46,6 +53,9 @@ def add(
     again: Annotated[
         bool, typer.Option("--again", help="Add recordings once more that are there already.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Enrol in spite of doubts, without a question.")
+    ] = False,
     speech_only: SpeechOnlyOption = False,
     encoder: EncoderOption = DEFAULT_ENCODER,
     channel: ChannelOption = None,
@@ -55,28 +65,49 @@ def add(
 ) -> None:
     """Enrol a person by recordings, or add recordings to one who is enrolled.
 
-    The store keeps sums of them, never audio: docs/privacy.md.
+    A recording that sounds like somebody else, is unlike the person's others or has two voices is
+    asked about; where no terminal can answer, it is an error. The store keeps sums of recordings,
+    never audio: docs/privacy.md.
 
     Example: speakervlad people add "Ada Lovelace" ada1.wav ada2.wav
     """
+    from speakervlad.audio.recording import Recording
     from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.people.people import encoder_for
 
+    encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     with open_people(store, embedder, create=True) as people:
         done = people.add(
             name,
-            find_files(inputs),
+            [
+                Recording(path, channel=channel, speech_only=speech_only)
+                for path in find_files(inputs)
+            ],
             note=note,
             again=again,
-            speech_only=speech_only,
-            channel=channel,
-            track=track,
+            confirm=partial(confirmed, name, yes=yes),
         )
     for known in done.known:
         notes.print(f"{known}: is there already, not added again (--again adds it)")
     for other in done.elsewhere:
         notes.print(f"a recording of {done.person.name} is enrolled as {other} too")
     notes.print(describe_person(done.person.name, done.new, done.person))
+
+
+def confirmed(name: str, doubts: "Sequence[Doubt]", *, yes: bool) -> bool:
+    """Whether to enrol recordings all the same: as somebody at the terminal answers.
+
+    Raises:
+        DoubtfulError: nobody is there to answer.
+    """
+    from speakervlad.people.doubts import DoubtfulError
+
+    if not yes and not (sys.stdin.isatty() and errors.is_terminal):
+        raise DoubtfulError(name, doubts, "Listen to it; --yes enrols all the same.")
+    for doubt in doubts:
+        errors.print(f"{doubt}")
+    return yes or asked(f"Enrol as {name} all the same?")
 
 
 def list_people(store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -135,17 +166,54 @@ def rename(
     notes.print(f"{name} is called {new} now")
 
 
+def recordings(
+    name: NameArgument,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    encoder: EncoderOption = DEFAULT_ENCODER,
+) -> None:
+    """What is kept of a person: each recording's id, date, length, voice and likeness.
+
+    Likeness is the cosine with the nearest other recording; a low one may be of somebody else.
+
+    Example: speakervlad people recordings "Ada Lovelace"
+    """
+    with open_people(store, encoder) as people:
+        kept = people.recordings(name)
+    if as_json:
+        console.print_json(json.dumps([each._asdict() for each in kept]))
+        return
+    for each in kept:
+        alike = "" if each.likeness is None else f"{each.likeness:.2f}"
+        console.print(
+            f"{each.id}  {each.date}  {each.seconds:8.1f} s  voice {each.voice + 1}  "
+            f"{alike:>5}  {each.note}".rstrip()
+        )
+
+
 def forget(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Of the people.")],
+    recording: Annotated[
+        list[str] | None,
+        typer.Option(help="Remove this recording alone, by its id of `people recordings`."),
+    ] = None,
     store: StoreOption = None,
+    encoder: EncoderOption = DEFAULT_ENCODER,
 ) -> None:
-    """Remove people from the store, and every byte of them from its file.
+    """Remove people or a recording from the store, and every byte of them from its file.
 
     Example: speakervlad people forget "Ada Lovelace"
     """
-    with open_people(store) as people:
-        people.forget(names)
-    notes.print(f"forgotten: {', '.join(names)}")
+    if recording and len(names) > 1:
+        raise InputError("--recording removes recordings of one person. Name one.")
+    with open_people(store, encoder) as people:
+        if not recording:
+            people.forget(names)
+            notes.print(f"forgotten: {', '.join(names)}")
+            return
+        person = people.forget_recordings(names[0], recording)
+    left = f"{counted(len(person.recordings), 'recording')} left"
+    notes.print(f"{person.name}: forgotten: {', '.join(recording)}; {left}")
 
 
 def export_people(
@@ -191,14 +259,14 @@ def cohort(
     """
     import numpy as np
 
-    from speakervlad.encoder.card import companion, find_encoder
     from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.encoder.location import companion, find_encoder
     from speakervlad.people.cohort import COHORT_NAME, make_cohort
-    from speakervlad.tables.embeddings import load_embeddings
-    from speakervlad.tables.manifest import Manifest
+    from speakervlad.tables.interchange import load_embeddings
+    from speakervlad.tables.manifest import load_manifest
     from speakervlad.tables.names import required_rows
 
-    table, known = load_embeddings(embeddings), Manifest.load(manifest)
+    table, known = load_embeddings(embeddings), load_manifest(manifest)
     known = known.select(required_rows(known, table.ids))
     speakers = np.array(known.speakers.tolist())
     made = make_cohort(table, speakers, speakers if by is None else known.column(by), size)
@@ -230,18 +298,21 @@ def identify(
 
     Example: speakervlad identify call.wav
     """
+    from speakervlad.audio.recording import Recording
     from speakervlad.encoder.encoder import load_encoder
 
     files = find_files(inputs)
+    from speakervlad.people.people import encoder_for
+
+    encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     answers, failures = [], []
     with open_people(store, embedder) as people:
         people.threshold(fpir)
         for path in track(files, "identifying", len(files)):
             try:
-                (answer,) = people.identify(
-                    [path], fpir=fpir, top=top, speech_only=speech_only, channel=channel
-                )
+                recording = Recording(path, channel=channel, speech_only=speech_only)
+                (answer,) = people.identify([recording], fpir=fpir, top=top)
             except InputError as error:
                 failures.append(error)
                 errors.print(f"error: {error}")
@@ -255,7 +326,7 @@ def identify(
 
 def open_people(
     store: str | None,
-    encoder: "Path | Embedder" = DEFAULT_ENCODER,
+    encoder: "Path | Encoder" = DEFAULT_ENCODER,
     *,
     create: bool = False,
 ) -> "PeopleStore":
@@ -292,10 +363,12 @@ def describe_person(name: str, new: int, person: "Person") -> str:
 
 def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None:
     """One line for one recording, or one JSON object."""
+    mixture = answer.mixture
     if as_json:
         values = answer._asdict() | {
             "file": str(path),
             "candidates": [each._asdict() for each in answer.candidates],
+            "mixture": None if mixture is None else asdict(mixture),
         }
         console.print(json.dumps(values))
         return
@@ -305,3 +378,5 @@ def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None
         for each in answer.candidates
     )
     console.print(f"{path}  {answer.name or 'unknown'}  [{people}; from {answer.threshold:.2f} on]")
+    if mixture is not None:
+        errors.print(f"{path}: {mixture.words}: `diarize --store` names each of them")

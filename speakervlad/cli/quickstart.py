@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli.console import console, notes, track, training_line
+from speakervlad.cli.console import console, notes, training_line
 from speakervlad.errors import InputError
 from speakervlad.extras import require
 
@@ -38,7 +38,7 @@ def quickstart(
     from speakervlad.training.quickstart import run_quickstart
 
     with training_line() as show:
-        result = run_quickstart(out, track=track, show=show)
+        result = run_quickstart(out, show=show)
     if result is None:
         notes.print("stopped early and saved; the same command goes on")
         return
@@ -80,7 +80,7 @@ def print_pairs(paths: list[Path]) -> None:
 
     embedder = load_encoder()
     rule = embedder.rule()
-    vectors = embedder.embed_files(paths, track=track)
+    vectors = embedder.embed_files(paths)
     for one, other in combinations(range(len(paths)), 2):
         answer = rule.judge(float(vectors[one] @ vectors[other]))
         decision = "same speaker" if answer.same else "different speakers"

@@ -14,6 +14,7 @@ from speakervlad.cli.options import (
     PrecisionOption,
 )
 from speakervlad.cli.people import StoreOption
+from speakervlad.progress import tracked_by
 
 logger = logging.getLogger(__name__)
 
@@ -49,5 +50,9 @@ def serve(
             "encrypted. Whoever has the printed address can use it.",
             host,
         )
+    from speakervlad.people.people import encoder_for
+
+    encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
-    app.serve(Desk(embedder, store), host, port, lambda address: console.print(address))
+    with tracked_by(None):
+        app.serve(Desk(embedder, store), host, port, lambda address: console.print(address))

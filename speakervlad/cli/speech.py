@@ -13,7 +13,7 @@ from speakervlad.cli.options import BadListPath, ChannelOption, MaxBad
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.audio.segmentation import Speech
+    from speakervlad.audio.speech import Speech
 
 
 def speech(
@@ -31,7 +31,7 @@ def speech(
 
     Example: speakervlad speech call.wav --json
     """
-    from speakervlad.audio.segmentation import find_speech
+    from speakervlad.audio.recording import Recording
 
     if as_json + rttm + labels > 1:
         raise InputError("--json, --rttm and --labels: give one of them.")
@@ -39,7 +39,10 @@ def speech(
         raise InputError(f"--labels holds one recording, not {len(files)}. Take --rttm.")
     form = next((name for name, asked in {"rttm": rttm, "labels": labels}.items() if asked), None)
     show = print_json if as_json else partial(print_turns, form) if form else print_text
-    find = partial(find_speech, channel=channel)
+
+    def find(path: Path) -> "Speech":
+        return Recording(path, channel=channel).find_speech()
+
     for path, found in answers(files, "listening", find, max_bad=max_bad, bad_list=bad_list):
         show(path, found)
 

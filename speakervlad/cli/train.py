@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from speakervlad.cli.console import notes, set_up_logging, track, training_line
-from speakervlad.progress import silent
+from speakervlad.cli.console import notes, set_up_logging, training_line
 
 
 def train(
@@ -35,7 +34,7 @@ def train(
     from speakervlad.training.run import train as run
 
     with training_line(enabled=is_main) as show:
-        folder = run(experiment, show, track if is_main else silent)
+        folder = run(experiment, show)
     if is_main and folder:
         notes.print(f"encoder: {folder}")
     elif is_main:

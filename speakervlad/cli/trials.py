@@ -22,12 +22,12 @@ def check(
     Example: speakervlad trials check list.trials --manifest dev.csv
     """
     from speakervlad.scoring.checks import check_trials
-    from speakervlad.scoring.lists import read_trials
-    from speakervlad.tables.manifest import Manifest
+    from speakervlad.scoring.lists import load_trials
+    from speakervlad.tables.manifest import load_manifest
 
-    known = None if manifest is None else Manifest.load(manifest)
-    trained = None if train is None else Manifest.load(train)
-    found = check_trials(read_trials(trials), known, trained)
+    known = None if manifest is None else load_manifest(manifest)
+    trained = None if train is None else load_manifest(train)
+    found = check_trials(load_trials(trials), known, trained)
     if found.known_as is not None:
         console.print(f"list        {found.known_as}")
     classes = ""
@@ -63,15 +63,16 @@ def make(
     """
     from speakervlad.files import check_writable
     from speakervlad.scoring.checks import make_trials
-    from speakervlad.tables.manifest import Manifest
+    from speakervlad.scoring.lists import save_trials
+    from speakervlad.tables.manifest import load_manifest
 
     check_writable(out)
     trials = make_trials(
-        Manifest.load(manifest),
+        load_manifest(manifest),
         per_speaker=per_speaker,
         match=match or (),
         allow_same_session=allow_same_session,
         seed=seed,
     )
-    trials.write(out)
+    save_trials(out, trials)
     notes.print(f"{len(trials)} trials: {out}")

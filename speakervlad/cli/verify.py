@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import console, track
+from speakervlad.cli.console import console
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -22,9 +22,9 @@ from speakervlad.cli.options import (
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.audio.recording import Audio
-    from speakervlad.scoring.decision import Verification
+    from speakervlad.audio.recording import AudioLike
     from speakervlad.scoring.metrics import OperatingPoint
+    from speakervlad.verification.rules import Verification
 
 STANDARD_INPUT = "-"
 Names = tuple[str, str]
@@ -83,26 +83,24 @@ def verify(
 
     Example: speakervlad verify a.wav b.wav --far 0.001
     """
+    from speakervlad.audio.recording import Recording
     from speakervlad.encoder.encoder import load_encoder
     from speakervlad.scoring.calibration import load_calibration
+    from speakervlad.verification.verifier import Verifier
 
     names = pairs_of(first, second, pairs)
     point = operating_point(p_target, c_miss, c_fa)
     own = None if calibration is None else load_calibration(calibration)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
-    rule = embedder.rule(threshold=threshold, far=far, point=point, calibration=own)
+    verifier = Verifier(embedder, own)
+    rule = verifier.rule(threshold=threshold, far=far, point=point)
     folder = (root or pairs.parent) if pairs is not None else None
-    recordings = [(place(one, folder), place(other, folder)) for one, other in names]
-    answers = list(
-        embedder.verify_pairs(
-            recordings,
-            rule,
-            speech_only=speech_only,
-            any_sound=any_sound,
-            channel=channel,
-            track=track,
-        )
-    )
+    recordings = {
+        name: Recording(place(name, folder), channel=channel, speech_only=speech_only)
+        for name in dict.fromkeys(name for pair in names for name in pair)
+    }
+    compared = [(recordings[one], recordings[other]) for one, other in names]
+    answers = list(verifier.verify_pairs(compared, rule, any_sound=any_sound))
     if pairs is None and isinstance(answers[0], InputError):
         raise answers[0]
     if not quiet:
@@ -144,7 +142,7 @@ def operating_point(
     return OperatingPoint(**({"p_target": 0.5} | given)) if given else None
 
 
-def place(name: str, folder: Path | None) -> "Audio":
+def place(name: str, folder: Path | None) -> "AudioLike":
     """Where a name's recording is: in the list's folder, or, for ``-``, in standard input."""
     if folder is None and name == STANDARD_INPUT:
         return sys.stdin.buffer.read()

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from speakervlad.audio.reading import Level, read_audio, speech_blocks
+from speakervlad.audio.quality import Level
+from speakervlad.audio.reading import load_audio, speech_blocks
 from speakervlad.errors import InputError
 from speakervlad.tables.manifest import Manifest
 
@@ -149,11 +150,11 @@ class UtteranceDataset(Dataset[Crop]):
 def _read_wrapped(path: Path, start: int, size: int, length: int) -> np.ndarray:
     """``size`` samples from ``start`` on of a recording that repeats after ``length``."""
     if start + size <= length:
-        return read_audio(path, start=start, num_samples=size)
+        return load_audio(path, start=start, num_samples=size)
     if length < size:
-        return np.resize(np.roll(read_audio(path, num_samples=length), -start), size)
-    tail = read_audio(path, start=start, num_samples=length - start)
-    return np.concatenate([tail, read_audio(path, num_samples=size - len(tail))])
+        return np.resize(np.roll(load_audio(path, num_samples=length), -start), size)
+    tail = load_audio(path, start=start, num_samples=length - start)
+    return np.concatenate([tail, load_audio(path, num_samples=size - len(tail))])
 
 
 def batches(loader: Iterable[Crop]) -> Iterator[Crop]:

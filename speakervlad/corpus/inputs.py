@@ -5,14 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from speakervlad.audio.recording import Recording
 from speakervlad.corpus.layouts import audio_below
 from speakervlad.errors import InputError, first_few
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 
 
 @dataclass(frozen=True)
 class Recordings:
     """Recordings to embed: the ids under which they are stored, and the files.
+
+    Attributes:
+        ids: one for each file.
+        paths: the files.
+        channel: as for ``Recording``, of all of them.
+        speech_only: as for ``Recording``, of all of them.
 
     Raises:
         InputError: some ids stand for several recordings.
@@ -20,16 +27,22 @@ class Recordings:
 
     ids: list[str]
     paths: list[Path]
+    channel: int | None = None
+    speech_only: bool = False
 
     def __post_init__(self) -> None:
         twice = [name for name, count in Counter(self.ids).items() if count > 1]
         if twice:
             raise InputError(f"{len(twice)} recordings are named twice: {first_few(twice)}.")
 
+    def audio(self, row: int) -> Recording:
+        """One of them."""
+        return Recording(self.paths[row], channel=self.channel, speech_only=self.speech_only)
+
 
 def from_manifest(path: Path, root: Path | None = None) -> Recordings:
     """Every row of a manifest, under its utterance id."""
-    manifest = Manifest.load(path, root)
+    manifest = load_manifest(path, root)
     rows = range(len(manifest))
     return Recordings(list(manifest.utterance_ids), [manifest.path(row) for row in rows])
 

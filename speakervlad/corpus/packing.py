@@ -1,7 +1,7 @@
 """A corpus as a few large files, for disks and networks that are slow to open a million small ones.
 
 A shard is the utterances' samples one after another: mono, 16 kHz, 16 bit. In the manifest an
-utterance is ``shard-00000.pcm16@first+length``, a path that `read_audio` understands, so whatever
+utterance is ``shard-00000.pcm16@first+length``, a path that `load_audio` understands, so whatever
 takes a manifest takes a packed one; a crop stays one seek and needs no decoder.
 
 Which utterance lies where follows from the lengths alone: one that cannot be read leaves its place
@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.reading import audio_blocks, to_int16
+from speakervlad.audio.reading import audio_blocks
+from speakervlad.audio.writing import to_int16
 from speakervlad.corpus.work import BadFile, Work
 from speakervlad.errors import InputError
 from speakervlad.files import alone_in, atomic_path, parse_json, remove_stale

@@ -9,18 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.reading import (
-    QUIET,
-    Level,
-    audio_blocks,
-    counted_length,
-    is_band_limited,
-    read_audio,
-    speech_blocks,
-    to_int16,
-    write_audio,
-)
+from speakervlad.audio.quality import QUIET, Level, is_band_limited
+from speakervlad.audio.reading import audio_blocks, counted_length, load_audio, speech_blocks
 from speakervlad.audio.speech import SpeechFinder, check_spoken, speech_spans, spoken_blocks
+from speakervlad.audio.writing import to_int16, write_audio
 from speakervlad.corpus.layouts import LAYOUTS, Rows, audio_below
 from speakervlad.corpus.work import BadFile, Work
 from speakervlad.errors import InputError, did_you_mean, first_few
@@ -134,7 +126,7 @@ def _examine(
     try:
         length = None if decode or speech_only else counted_length(file)
         if length is not None and length > TAIL_SAMPLES:
-            tail = read_audio(file, start=length - TAIL_SAMPLES, num_samples=TAIL_SAMPLES)
+            tail = load_audio(file, start=length - TAIL_SAMPLES, num_samples=TAIL_SAMPLES)
             if Level(tail).rms >= QUIET:
                 return _Finding(length, "", is_band_limited(tail))
         return _examine_whole(file, min_samples, SpeechFinder() if speech_only else None)

@@ -14,10 +14,9 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 
-from speakervlad.audio.reading import write_audio
+from speakervlad.audio.writing import write_audio
 from speakervlad.corpus.work import map_parallel
 from speakervlad.files import check_writable
-from speakervlad.progress import Track, silent
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.manifest import Manifest
 
@@ -346,7 +345,6 @@ def make_corpus(
     seed: int = 0,
     speaker_prefix: str = "speaker",
     num_workers: int | None = 0,
-    track: Track = silent,
 ) -> Manifest:
     """Write ``speaker/session/utterance.wav`` (16 kHz, 16 bit) below a folder.
 
@@ -363,7 +361,6 @@ def make_corpus(
         seed: Key of all randomness.
         speaker_prefix: Begins the speakers' names.
         num_workers: Spawned processes; None for one per core, 0 to work in this one.
-        track: Reports progress.
 
     Raises:
         InputError: ``folder`` cannot be written.
@@ -382,7 +379,6 @@ def make_corpus(
         list(zip(utterances, names, strict=True)),
         num_workers=num_workers,
         description="Generating voices",
-        track=track,
     )
     return Manifest.of(
         folder,

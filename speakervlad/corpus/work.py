@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path, check_writable
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -96,13 +96,11 @@ class Work:
         max_bad: Largest tolerated fraction of files that cannot be used.
         bad_list: Where these are written down, whatever their number.
         num_workers: Processes; one per core when None, 0 to work in this one.
-        track: Reports progress.
     """
 
     max_bad: float = 0.01
     bad_list: BadList = field(default_factory=BadList)
     num_workers: int | None = None
-    track: Track = silent
 
     def over(
         self,
@@ -119,7 +117,6 @@ class Work:
             num_workers=self.num_workers,
             min_items_per_worker=min_items_per_worker,
             description=description,
-            track=self.track,
         )
 
     def judge(self, bad_files: Sequence[BadFile], num_files: int, source: str) -> None:
@@ -138,7 +135,6 @@ def map_parallel(
     num_workers: int | None = None,
     min_items_per_worker: int = MIN_ITEMS_PER_WORKER,
     description: str,
-    track: Track = silent,
 ) -> list[Result]:
     """``[function(item) for item in items]`` in spawned processes; function and items are pickled.
 
@@ -148,7 +144,6 @@ def map_parallel(
         num_workers: Processes; one per core when None.
         min_items_per_worker: With fewer items the calling process works alone.
         description: Text of the progress bar.
-        track: Reports progress.
     """
     wanted = num_workers if num_workers is not None else os.cpu_count() or 1
     num_processes = min(wanted, len(items) // min_items_per_worker)

@@ -2,26 +2,26 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 import numpy as np
 
-from speakervlad.audio.recording import SampleWave, SpeechWave
+from speakervlad.audio.waves import SampleWave, SpeechWave
+from speakervlad.diarization.rows import Rows
 from speakervlad.diarization.talk import Talk, runs
-from speakervlad.encoder.frames import FrameEncoder
+from speakervlad.encoder.frames import CHUNK_SECONDS, FrameEncoder
 from speakervlad.models.sums import PoolingSums
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 # Seconds of the longest cell, and of speech that the trunk sees at once if every frame sees all.
 CELL, PIECE = 0.16, 10.0
 # A change of speaker that this share of the windows hears is one.
 HEARD_CHANGE = 0.5
 # Rows that are multiplied at once.
-BLOCK = 2048
+BLOCK = 512
+# Largest number of a row in float16, so that the least ones keep their digits.
+FULL_SCALE = 32768.0
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def plan_cells(talk: Talk) -> Plan:
     bounds, segments, doubled, sure = [], [], [], []
     for segment, (first, stop) in enumerate(runs(talk.speech()).tolist()):
         inner = [first, *cuts[(cuts > first) & (cuts < stop)].tolist(), stop]
-        for begin, end in zip(inner[:-1], inner[1:], strict=True):
-            start, behind = edges[begin], edges[end]
+        for begin, end in pairwise(inner):
+            start, behind = int(edges[begin]), int(edges[end])
             count = max(1, round((behind - start) / SAMPLE_RATE / CELL))
             fine = np.linspace(start, behind, count + 1).astype(int)
             bounds.append(np.stack([fine[:-1], fine[1:]], axis=1))
@@ -97,14 +97,16 @@ class SpeechCells:
         encoder: what the frames were computed by.
         plan: the cells.
         sizes: int (cells,), frames in each; a short one may have none.
-        moments: float32 (cells, numbers): ``PoolingSums.row`` of each.
+        moments: (cells, numbers): ``PoolingSums.row`` of each, divided by its scale.
+        scales: float32 (cells,), which the moments are to be multiplied with.
         sums: of some frames, as a pattern for the others; None without any.
     """
 
     encoder: FrameEncoder
     plan: Plan
     sizes: np.ndarray
-    moments: np.ndarray
+    moments: Rows
+    scales: np.ndarray
     sums: PoolingSums | None
 
     def __len__(self) -> int:
@@ -138,7 +140,7 @@ class SpeechCells:
         return np.unique(np.concatenate(found), axis=0) if found else np.zeros((0, 2), int)
 
     def around(self, reach: float) -> np.ndarray:
-        """(cells, 2): the cells whose middles are within ``reach`` seconds of each in its stretch."""
+        """(cells, 2): the cells of its stretch with middles within ``reach`` seconds of each."""
         middles, numbers = self.plan.middles, self.plan.segments
         edges = np.append(np.flatnonzero(np.diff(numbers, prepend=-1)), len(self))
         first = np.maximum(np.searchsorted(middles, middles - reach), edges[numbers])
@@ -151,88 +153,104 @@ class SpeechCells:
         return total[spans[:, 1]] - total[spans[:, 0]]
 
     def vectors(self, spans: np.ndarray) -> np.ndarray:
-        """float32 unit vectors (spans, dim) of spans (spans, 2) of cells; zeros where nobody is alone.
+        """float32 unit vectors (spans, dim) of what one speaker alone says in spans (spans, 2).
 
-        Frames in which two speak count only where there are no others.
+        Zeros where nobody is alone.
         """
-        counts = spans[:, 1] - spans[:, 0]
-        ends = np.concatenate([[0], counts.cumsum()])
-        cells = np.arange(ends[-1]) + np.repeat(spans[:, 0] - ends[:-1], counts)
-        return self._selected(self.alone[cells].astype(np.float32), cells, ends)
+        blocks = (spans[at : at + BLOCK] for at in range(0, len(spans), BLOCK))
+        found = [self.finish(self._sums(block)) for block in blocks]
+        return np.concatenate([np.zeros((0, self.encoder.ends.dim), np.float32), *found])
 
     def speaker_vectors(self, labels: np.ndarray) -> np.ndarray:
-        """float32 (speakers, dim): unit vectors of all cells of each label from 0 on, alone.
+        """float32 (speakers, dim): unit vectors of ``speaker_sums``."""
+        return self.finish(self.speaker_sums(labels))
+
+    def speaker_sums(self, labels: np.ndarray) -> np.ndarray:
+        """float64 (speakers, numbers): of all cells of each label from 0 on, alone; they add up.
 
         Of a speaker who is never alone, all cells count.
         """
-        found = np.empty((labels.max() + 1, self.encoder.ends.dim), np.float32)
-        for label in range(len(found)):
-            of_it = labels == label
-            chosen = of_it & self.alone if (of_it & self.alone).any() else of_it
-            found[label] = self.vector(chosen)
-        return found
+        chosen = (labels >= 0) & (self.alone | ~np.isin(labels, labels[self.alone]))
+        total = np.zeros((labels.max() + 1, self.moments.shape[1]))
+        for first in range(0, len(self), BLOCK):
+            stop = min(first + BLOCK, len(self))
+            cells = first + np.flatnonzero(chosen[first:stop])
+            factors = np.zeros((len(total), stop - first), np.float32)
+            factors[labels[cells], cells - first] = self.scales[cells]
+            total += factors @ self.moments.read(first, stop)
+        return total
 
-    def vector(self, mask: np.ndarray) -> np.ndarray:
-        """float32 unit vector (dim,) of all cells of a mask (cells,)."""
-        cells = np.flatnonzero(mask)
-        total = np.zeros(self.moments.shape[1])
-        for part in np.array_split(cells, 1 + len(cells) // BLOCK):
-            total += self.moments[part].sum(axis=0, dtype=np.float64)
-        return self._finish(total[None])[0]
-
-    def _selected(self, data: np.ndarray, cells: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def _sums(self, spans: np.ndarray) -> np.ndarray:
+        """(spans, moments) of spans of cells that lie near each other."""
         from scipy.sparse import csr_array
 
-        matrix: csr_array = csr_array((data, cells, ends), shape=(len(ends) - 1, len(self)))
-        blocks = (matrix[at : at + BLOCK] for at in range(0, len(ends) - 1, BLOCK))
-        found = [self._finish(np.asarray(block @ self.moments)) for block in blocks]
-        return np.concatenate([np.zeros((0, self.encoder.ends.dim), np.float32), *found])
+        first, stop = spans[:, 0].min(), spans[:, 1].max()
+        counts = spans[:, 1] - spans[:, 0]
+        ends = np.concatenate([[0], counts.cumsum()])
+        cells = np.arange(ends[-1]) + np.repeat(spans[:, 0] - ends[:-1], counts)
+        factors = (self.scales * self.alone)[cells]
+        shape = (len(spans), int(stop - first))
+        chosen = csr_array((factors, cells - first, ends), shape=shape)
+        return chosen @ self.moments.read(int(first), int(stop))
 
-    def _finish(self, rows: np.ndarray) -> np.ndarray:
-        """Unit vectors of rows of moments; zeros of rows without frames."""
-        heard = rows[:, 0] > 0
+    def finish(self, rows: np.ndarray) -> np.ndarray:
+        """float32 unit vectors (rows, dim) of rows of sums; zeros of rows without frames."""
         found = np.zeros((len(rows), self.encoder.ends.dim), np.float32)
+        heard = rows[:, 0] > 0
         if heard.any():
             assert self.sums is not None
             found[heard] = self.encoder.finish(self.sums.of_rows(rows[heard]))
         return found
 
 
-def speech_cells(
-    encoder: FrameEncoder, speech: SpeechWave, plan: Plan, track: Track = silent
-) -> SpeechCells:
+def speech_cells(encoder: FrameEncoder, speech: SpeechWave, plan: Plan) -> SpeechCells:
     """Run the trunk once over the speech of a recording, of which a piece is in memory.
 
     Args:
         encoder: network and what is around it.
         speech: what lies in ``plan.spans()`` of the recording.
         plan: its cells.
-        track: reports progress, piece by piece.
     """
-    seconds = plan.bounds[:, 1] - plan.bounds[:, 0]
-    edges = np.concatenate([[0], seconds.cumsum()])
-    sizes, moments, sums = np.zeros(len(plan), int), np.zeros((len(plan), 0), np.float32), None
-    count = max(1, round(speech.num_samples / SAMPLE_RATE / PIECE))
+    edges = np.concatenate([[0], (plan.bounds[:, 1] - plan.bounds[:, 0]).cumsum()])
+    found = _Sums(len(plan))
+    seconds = PIECE if encoder.ends.grid.context is None else CHUNK_SECONDS
+    count = max(1, round(speech.num_samples / SAMPLE_RATE / seconds))
     for centres, frames, weights in track(_frames(encoder, speech), "listening", count):
         cells = np.searchsorted(edges, centres, "right") - 1
-        kept = (cells >= 0) & (cells < len(plan))
-        for cell, first, stop in _groups(cells, kept):
+        for cell, first, stop in _groups(cells, len(plan)):
             part = None if weights is None else weights[:, first:stop]
             sums = PoolingSums.empty(encoder.ends.pooling).add(frames[:, first:stop], part)
-            row = sums.row()
-            if not moments.shape[1]:
-                moments = np.zeros((len(plan), len(row)), np.float32)
-            moments[cell] += row
-            sizes[cell] += stop - first
-    return SpeechCells(encoder, plan, sizes, moments, sums)
+            found.add(cell, sums)
+    return SpeechCells(encoder, plan, found.sizes, found.moments, found.scales, found.sums)
 
 
-def _groups(cells: np.ndarray, kept: np.ndarray) -> Iterator[tuple[int, int, int]]:
+class _Sums:
+    """The sums of cells as ``SpeechCells`` has them, while they are found one after the other."""
+
+    def __init__(self, count: int) -> None:
+        self.sizes, self.scales = np.zeros(count, int), np.zeros(count, np.float32)
+        self.moments = Rows(count, 0)
+        self.sums: PoolingSums | None = None
+        # The last row, of whose cell more frames may come.
+        self._row = np.zeros(0)
+
+    def add(self, cell: int, sums: PoolingSums) -> None:
+        """More frames, of the last cell or a later one."""
+        row = sums.row()
+        if self.sums is None:
+            self.sums, self.moments = sums, Rows(len(self.sizes), len(row))
+        self._row = row + self._row if self.sizes[cell] else row
+        self.scales[cell] = np.abs(self._row).max() / FULL_SCALE
+        self.moments.write(cell, self._row / self.scales[cell])
+        self.sizes[cell] += sums.num_frames
+
+
+def _groups(cells: np.ndarray, num_cells: int) -> Iterator[tuple[int, int, int]]:
     """Yield each cell with its first frame and the one behind its last."""
     begins = np.flatnonzero(np.diff(cells, prepend=-2))
     ends = np.append(begins[1:], len(cells))
     for first, stop in zip(begins.tolist(), ends.tolist(), strict=True):
-        if kept[first]:
+        if 0 <= cells[first] < num_cells:
             yield int(cells[first]), first, stop
 
 

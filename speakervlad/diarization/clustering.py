@@ -8,15 +8,15 @@ import numpy as np
 from speakervlad.errors import InputError, check_range, did_you_mean
 from speakervlad.models.sums import unit
 
-# Share of the mean vector of a recording's windows that is taken from each: the room is in it.
+# This share of the mean of a recording's windows is subtracted from each: it reflects the room.
 COMMON = 0.3
 # Mean cosine of windows from which on clusters are of one speaker.
 SAME = 0.22
 # Of more windows every second, third ... is clustered; the others go to their nearest speaker.
 MOST = 1000
-# Windows that are near to each: so many at least, this share of all at most; so many are tried.
+# Neighbours of a window: at least so many, at most this share of all; so many values are tried.
 FEWEST, NEAREST_SHARE, TRIED = 5, 0.2, 12
-# Norms below it count as it.
+# Smaller norms are replaced by this one.
 TINY = 1e-12
 
 

@@ -98,7 +98,7 @@ def diarization_errors(
         collar: seconds around every begin and end of the reference's turns that do not count, half
             of them before and half after: 0.5 is ``-c 0.25`` of NIST's md-eval.
         skip_overlap: whether only that counts where the reference has one speaker at most.
-        parts: (parts, 2) seconds, sorted and apart, as ``read_uem`` reads them: nothing else
+        parts: (parts, 2) seconds, sorted and apart, as ``load_uem`` reads them: nothing else
             counts. All counts if None.
 
     Raises:
@@ -151,7 +151,7 @@ def errors_by_recording(
         hypotheses: turns by recording.
         collar: as for ``diarization_errors``.
         skip_overlap: as for ``diarization_errors``.
-        uem: the parts that count, by recording, see ``read_uem``; recordings that it does not name
+        uem: the parts that count, by recording, see ``load_uem``; recordings that it does not name
             are left out, with a warning.
 
     Returns:

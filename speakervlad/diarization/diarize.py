@@ -1,64 +1,56 @@
 """A recording in, the turns of its speakers out."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from speakervlad.audio.reading import audio_info
-from speakervlad.audio.recording import Audio, SpeechWave, name_of, open_wave
-from speakervlad.audio.segmentation import find_speech
-from speakervlad.diarization.clustering import Limits, cluster
-from speakervlad.diarization.frames import SpeechFrames, speech_frames
-from speakervlad.diarization.resegmentation import resegment
+from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
+from speakervlad.audio.waves import SpeechWave
+from speakervlad.diarization.cells import Plan, SpeechCells, plan_cells, speech_cells
+from speakervlad.diarization.clustering import Limits
+from speakervlad.diarization.overlap import second_speakers
+from speakervlad.diarization.speakers import Known, speakers_of_cells, strangers
+from speakervlad.diarization.talk import Talk, listen
 from speakervlad.diarization.turns import Turn, Turns
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.errors import InputError
 from speakervlad.extras import require
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from speakervlad.people.people import PeopleStore
 
-# Seconds of a window, and from window to window.
-WINDOW, HOP = 1.5, 0.75
-# Shorter windows tell too little to cluster them; their frames are given to speakers afterwards.
-SHORTEST = 0.9
-# How often speakers and frames are found from each other.
-PASSES = 2
-# So many clusters more than are found, or half as many again; those of one speaker are joined.
-SPARE = 3
-# Speakers of a higher cosine are one: what one pair of strangers in so many reaches, or else so
-# much where the encoder states no threshold.
-STRANGERS, ALIKE = 0.0002, 0.78
-# Seconds of speech for which the cosine of two vectors of a speaker is half of what it may become.
-HALF_KNOWN = 1.5
-# A speaker's turns with a shorter pause between them are one.
+# Speakers of a higher cosine are one: so much, or more if one pair of strangers in so many reaches
+# more with the encoder. Between strangers in one room it is higher than between recordings.
+ALIKE, STRANGERS = 0.78, 0.0002
+# Turns of one speaker with a shorter pause between them are joined.
 PAUSE = 0.5
 
 
+@takes_old_options
 def diarize(
-    audio: Audio,
+    audio: AudioLike,
     *,
-    encoder: Embedder | None = None,
+    encoder: Encoder | None = None,
     speakers: int | None = None,
     min_speakers: int = 1,
     max_speakers: int = 20,
     min_seconds: float = 2.0,
     store: "PeopleStore | None" = None,
     fpir: float = 0.01,
-    channel: int | None = None,
-    sample_rate: float = SAMPLE_RATE,
     separate: bool = False,
+    overlap: bool = True,
     method: str = "spectral",
-    track: Track = silent,
 ) -> Turns:
     """Find who speaks when. The same recording gives the same turns, every time.
 
     Args:
-        audio: as for ``Embedder.embed``; hours of it are read piece by piece.
+        audio: as for ``Encoder.embed``; hours of it are read piece by piece.
         encoder: makes the vectors; the one that ships by default.
         speakers: how many there are, if that is known.
         min_speakers: else, at least so many.
@@ -67,15 +59,13 @@ def diarize(
         store: of people: speakers whom it knows get their names (two who are the same person
             become one), others ``speaker 1`` and so on, in the order of their first turns.
         fpir: share of speakers unknown to the store who may get a name of it.
-        channel: of a file with several; their mean by default.
-        sample_rate: of samples, in Hz; files know their own.
         separate: take each channel of a file for one speaker, as calls are recorded.
+        overlap: whether two may speak at once; else the one who goes on or comes does.
         method: ``spectral`` or ``agglomerative`` clustering.
-        track: reports progress.
 
     Returns:
-        The turns, none where nobody speaks. At every time one speaker speaks, or nobody; with
-        ``separate`` any number.
+        The turns, none where nobody speaks. At every time two speakers speak at most, one without
+        ``overlap``; with ``separate`` any number.
 
     Raises:
         InputError: the audio is missing, damaged or empty; there is less speech than so many
@@ -84,36 +74,38 @@ def diarize(
     limits = Limits(speakers or min_speakers, speakers or max_speakers, min_seconds)
     encoder = encoder or load_encoder()
     if separate:
-        return _by_channel(audio, encoder, store, fpir, track)
+        return _by_channel(Recording.of(audio), encoder, store, fpir)
     require("scipy", "diarization", "diarization")
     require("sklearn", "diarization", "diarization")
-    # A file object can be read once only.
-    read = getattr(audio, "read", None)
-    source: Audio = audio if read is None else read()
-    frames, turns = _listen(source, encoder, channel, sample_rate, track)
-    if frames is None:
+    recording = Recording.of(audio)
+    talk, turns = _listen(recording)
+    plan = plan_cells(talk)
+    if not len(plan):
         return turns
-    _check_enough(turns.recording, frames, limits)
-    labels = _speakers_of_frames(frames, limits, encoder, method)
-    names = _names(frames, labels, store, fpir)
-    return replace(turns, turns=turns_of(frames, labels, names)).joined(PAUSE)
+    _check_enough(turns.recording, plan, limits)
+    speech = SpeechWave(recording.whole, plan.spans())
+    cells = speech_cells(encoder.frames, speech, plan)
+    known = strangers if store is None else partial(_known, store, fpir)
+    labels = speakers_of_cells(cells, limits, _alike(encoder), method, known)
+    names = _names(cells, labels, known)
+    said = turns_of(plan, labels, names)
+    if overlap:
+        said += turns_of(plan, second_speakers(talk, plan, labels), names)
+    return replace(turns, turns=said).joined(PAUSE)
 
 
-def _listen(
-    audio: Audio, encoder: Embedder, channel: int | None, sample_rate: float, track: Track
-) -> tuple[SpeechFrames | None, Turns]:
-    """The frames of all speech, if there is any, and the recording without turns."""
-    found = find_speech(audio, channel=channel, sample_rate=sample_rate, track=track)
-    turns = Turns(Path(name_of(audio)).stem, (), found.seconds)
-    if not len(found.segments):
-        return None, turns
-    wave = open_wave(audio, channel, sample_rate=sample_rate)
-    spans = np.rint(found.segments * SAMPLE_RATE).astype(int).clip(0, wave.num_samples)
-    return speech_frames(encoder.frames, SpeechWave(wave, spans.tolist()), track), turns
+def _listen(recording: Recording) -> tuple[Talk, Turns]:
+    """What was heard, and the recording without turns."""
+    recording.decode()
+    blocks, count = recording.counted_blocks()
+    talk = listen(track(blocks, "searching", count))
+    if not talk.local.num_samples:
+        raise InputError(f"{recording.name}: holds no samples.")
+    return talk, Turns(Path(recording.name).stem, (), talk.local.num_samples / SAMPLE_RATE)
 
 
-def _check_enough(recording: str, frames: SpeechFrames, limits: Limits) -> None:
-    spoken = frames.joints[-1] / SAMPLE_RATE
+def _check_enough(recording: str, plan: Plan, limits: Limits) -> None:
+    spoken = plan.seconds.sum()
     if limits.least > 1 and spoken < limits.least * limits.seconds:
         raise InputError(
             f"{recording}: {spoken:.1f} s of speech are too little for {limits.least} speakers of "
@@ -121,131 +113,69 @@ def _check_enough(recording: str, frames: SpeechFrames, limits: Limits) -> None:
         )
 
 
-def _speakers_of_frames(
-    frames: SpeechFrames, limits: Limits, encoder: Embedder, method: str
-) -> np.ndarray:
-    """(frames,) numbers of speakers from 0."""
-    windows = frames.windows(WINDOW, HOP)
-    sizes = windows[:, 1] - windows[:, 0]
-    long_enough = sizes * frames.seconds >= SHORTEST
-    if long_enough.any():
-        windows, sizes = windows[long_enough], sizes[long_enough]
-    seconds = sizes * frames.seconds * min(1.0, HOP / WINDOW)
-    found = cluster(frames.vectors(windows), seconds, limits, method, SPARE)
-    labels = _majority(windows, found, len(frames))
-    labels = _joined(frames, labels, limits, _alike(encoder))
-    for _ in range(PASSES):
-        labels = resegment(frames, _vectors(frames, labels))
-        labels = _without_small(labels, frames.seconds, limits)
-        labels = _joined(frames, labels, limits, _alike(encoder))
-    return resegment(frames, _vectors(frames, labels))
-
-
-def _vectors(frames: SpeechFrames, labels: np.ndarray) -> np.ndarray:
-    """(speakers, dim) of all frames of each label from 0, in the order of the labels."""
-    numbers = np.unique(labels[labels >= 0])
-    return np.stack([frames.vector(labels == number) for number in numbers])
-
-
-def _joined(frames: SpeechFrames, labels: np.ndarray, limits: Limits, alike: float) -> np.ndarray:
-    """Labels where speakers whose vectors are too much alike have become one.
-
-    The less somebody says, the lower are the cosines of a vector, with the same speaker too: they
-    are divided by what is expected of so much speech.
-    """
-    while True:
-        numbers = np.unique(labels[labels >= 0])
-        if len(numbers) <= limits.least:
-            return labels
-        seconds = np.bincount(labels[labels >= 0])[numbers] * frames.seconds
-        known = _vectors(frames, labels) / np.sqrt(seconds / (seconds + HALF_KNOWN))[:, None]
-        cosines = known @ known.T
-        np.fill_diagonal(cosines, -np.inf)
-        one, other = np.unravel_index(cosines.argmax(), cosines.shape)
-        if cosines[one, other] < alike:
-            return labels
-        labels = np.where(labels == numbers[other], numbers[one], labels)
-
-
-def _alike(encoder: Embedder) -> float:
-    """The cosine that hardly any strangers reach, if the encoder states it."""
+def _alike(encoder: Encoder) -> float:
+    """The cosine that hardly any strangers reach."""
     known = encoder.thresholds
-    return ALIKE if known is None else known.false_accept_rate.get(STRANGERS, ALIKE)
+    stated = ALIKE if known is None else known.false_accept_rate.get(STRANGERS, ALIKE)
+    return max(ALIKE, stated)
 
 
-def _majority(windows: np.ndarray, labels: np.ndarray, num_frames: int) -> np.ndarray:
-    """(frames,) the label of most windows that a frame is in; -1 where they have none."""
-    votes = np.zeros((num_frames, labels.max() + 1), int)
-    for (start, stop), label in zip(windows.tolist(), labels.tolist(), strict=True):
-        if label >= 0:
-            votes[start:stop, label] += 1
-    return np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
+def _known(store: "PeopleStore", fpir: float, vectors: np.ndarray) -> list[str | None]:
+    """The names that the store has for some vectors."""
+    return [answer.name for answer in store.match(vectors, fpir=fpir, top=1)]
 
 
-def _without_small(labels: np.ndarray, seconds: float, limits: Limits) -> np.ndarray:
-    """-1 for the frames of speakers who say too little, but for as many as there must be."""
-    spoken = np.bincount(labels) * seconds
-    ranked = np.argsort(-spoken, kind="stable")
-    kept = [label for label in ranked if spoken[label] >= limits.seconds]
-    kept = ranked[: max(len(kept), limits.least)]
-    return np.where(np.isin(labels, kept), labels, -1)
-
-
-def _names(
-    frames: SpeechFrames, labels: np.ndarray, store: "PeopleStore | None", fpir: float
-) -> dict[int, str]:
-    """A name for each speaker, numbered by their first frames; two may be the same person."""
+def _names(cells: SpeechCells, labels: np.ndarray, known: Known) -> dict[int, str]:
+    """A name for each speaker, numbered by their first cells; two may be the same person."""
     numbers, first = np.unique(labels, return_index=True)
     order = numbers[np.argsort(first)].tolist()
-    names = {label: f"speaker {number}" for number, label in enumerate(order, 1)}
-    if store is None:
-        return names
-    vectors = np.stack([frames.vector(labels == label) for label in order])
-    answers = store.match(vectors, fpir=fpir, top=1)
-    known = zip(order, answers, strict=True)
-    return names | {label: answer.name for label, answer in known if answer.name is not None}
+    given = known(cells.speaker_vectors(labels)[order])
+    return {
+        label: name or f"speaker {number}"
+        for number, (label, name) in enumerate(zip(order, given, strict=True), 1)
+    }
 
 
-def turns_of(frames: SpeechFrames, labels: np.ndarray, names: dict[int, str]) -> tuple[Turn, ...]:
-    """Runs of one label, cut where the speech was joined, at their times in the recording.
+def turns_of(plan: Plan, labels: np.ndarray, names: dict[int, str]) -> tuple[Turn, ...]:
+    """Runs of one label in cells that touch.
 
     Args:
-        frames: of the recording.
-        labels: (frames,).
+        plan: the cells.
+        labels: int (cells,), -1 for nobody.
         names: of the labels.
     """
-    starts = np.flatnonzero(np.diff(labels, prepend=-1))
-    joints, centres = frames.joints, starts * frames.step
-    # A run begins at a joint between the centres of its first frame and the one before it, or, if
-    # there is none, half way.
-    later = joints[np.searchsorted(joints, centres - frames.step, "right")]
-    cuts = np.where(later <= centres, later, centres - frames.step // 2)
-    edges = np.union1d(joints, cuts[cuts < joints[-1]])
-    begins, ends = edges[:-1], edges[1:]
-    shifts = (frames.spans[:, 0] - joints[:-1])[np.searchsorted(joints, begins, "right") - 1]
-    said = labels[starts[np.searchsorted(cuts, begins, "right") - 1]]
-    times = np.stack([begins + shifts, ends + shifts], axis=1) / SAMPLE_RATE
+    touches = plan.bounds[1:, 0] == plan.bounds[:-1, 1]
+    same = np.concatenate([[False], touches & (labels[1:] == labels[:-1])])
+    begins = np.flatnonzero(~same)
+    ends = np.append(begins[1:], len(plan)) - 1
+    times = np.stack([plan.bounds[begins, 0], plan.bounds[ends, 1]], axis=1) / SAMPLE_RATE
     return tuple(
         Turn(round(begin, 3), round(end, 3), names[label])
-        for (begin, end), label in zip(times.tolist(), said.tolist(), strict=True)
-        if round(end, 3) > round(begin, 3)
+        for (begin, end), label in zip(times.tolist(), labels[begins].tolist(), strict=True)
+        if label >= 0 and round(end, 3) > round(begin, 3)
     )
 
 
 def _by_channel(
-    audio: Audio, encoder: Embedder, store: "PeopleStore | None", fpir: float, track: Track
+    recording: Recording,
+    encoder: Encoder,
+    store: "PeopleStore | None",
+    fpir: float,
 ) -> Turns:
     """The speech of each channel as one speaker's."""
-    if not isinstance(audio, str | Path):
+    path = recording.path
+    if path is None:
         raise InputError("audio: separate channels are taken from a file. Give its path.")
-    count = audio_info(audio).num_channels
-    turns = Turns(Path(audio).stem)
+    count = audio_info(path).num_channels
+    turns = Turns(path.stem)
     for channel in range(count):
-        found = find_speech(audio, channel=channel, track=track)
+        one = Recording(path, channel=channel, speech_only=True)
+        if store is not None:
+            one.decode()
+        found = one.find_speech()
         name = f"speaker {channel + 1}"
-        if store is not None and len(found.segments):
-            speech = open_wave(audio, channel, speech_only=True)
-            vector = encoder.finish(encoder.frames.sums(speech))
+        if store is not None and len(found.spans):
+            vector = encoder.embed(one)
             name = store.match(vector[None], fpir=fpir, top=1)[0].name or name
         said = (Turn(round(a, 3), round(b, 3), name) for a, b in found.segments.tolist())
         turns = replace(turns, turns=(*turns.turns, *said), seconds=found.seconds)

@@ -1,4 +1,6 @@
-"""Who else speaks where two do: the local speakers of the segmentation, by the names of the first."""
+"""Who else speaks where two do: what the segmentation's local speakers are called elsewhere."""
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -57,7 +59,7 @@ def _stretches(plan: Plan) -> list[tuple[int, int]]:
     for first, stop in runs(plan.doubled).tolist():
         cuts = first + 1 + np.flatnonzero(np.diff(plan.segments[first:stop]))
         edges = [first, *cuts.tolist(), stop]
-        found += zip(edges[:-1], edges[1:], strict=True)
+        found += pairwise(edges)
     return found
 
 

@@ -1,42 +1,6 @@
-"""From clusters of windows to one speaker for every frame."""
+"""The best sequence of states."""
 
 import numpy as np
-
-from speakervlad.diarization.frames import SpeechFrames
-
-# Seconds to either side that a frame is judged with.
-REACH = 0.48
-# What a cosine is worth in natural logarithms, a frame, and what a change of speaker costs within
-# speech and at a pause.
-SHARPNESS = 5.0
-CHANGE, CHANGE_AT_PAUSE = 3.0, 1.5
-# Frames whose vectors are held at once.
-BLOCK = 1000
-
-
-def resegment(frames: SpeechFrames, speakers: np.ndarray) -> np.ndarray:
-    """The best sequence of speakers (Viterbi 1967).
-
-    The frames around each, within its segment, are pooled as a recording is; the cosine with a
-    speaker's vector says how well the two agree.
-
-    Args:
-        frames: of the recording.
-        speakers: (speakers, dim) unit vectors.
-
-    Returns:
-        (frames,) int: rows of ``speakers``.
-    """
-    around = frames.around(REACH)
-    blocks = np.array_split(around, 1 + len(around) // BLOCK)
-    agreement = np.concatenate([frames.vectors(block) @ speakers.T for block in blocks])
-    # Fewer frames are less sure.
-    sizes = around[:, 1] - around[:, 0]
-    scores = SHARPNESS * np.sqrt(sizes / sizes.max())[:, None] * agreement
-    changes = np.full(len(frames), CHANGE)
-    begins = frames.segments()[:, 0]
-    changes[begins[begins < len(frames)]] = CHANGE_AT_PAUSE
-    return best_path(scores, changes)
 
 
 def best_path(scores: np.ndarray, changes: np.ndarray) -> np.ndarray:

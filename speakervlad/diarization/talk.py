@@ -20,7 +20,7 @@ from speakervlad.sound import SAMPLE_RATE
 FRAME_SECONDS = FRAME_SAMPLES / SAMPLE_RATE
 # Speech is where this share of one detector's log odds and the rest of the other's reach the bound.
 SEGMENTATION_SHARE, BOUND = 0.5, 0.0
-# Shorter pauses belong to the speech, shorter speech is none. Seconds.
+# Shorter pauses count as speech, shorter speech is dropped. Seconds.
 SHORTEST_PAUSE, SHORTEST_SPEECH = 0.2, 0.1
 # Two speak at once from this probability on, for so many seconds at least.
 OVERLAP, SHORTEST_OVERLAP = 0.5, 0.1
@@ -117,12 +117,10 @@ def runs(mask: np.ndarray) -> np.ndarray:
 
 
 def smoothed(mask: np.ndarray, pause: float, sound: float) -> np.ndarray:
-    """Without runs of False between others that are shorter than ``pause`` seconds, and then
-    without runs of True shorter than ``sound``.
-    """
+    """Without short runs: inner ones of False first, then those of True; in seconds."""
     smooth = mask.copy()
     for start, stop in runs(~mask).tolist():
-        if 0 < start and stop < len(mask) and (stop - start) * FRAME_SECONDS < pause:
+        if start > 0 and stop < len(mask) and (stop - start) * FRAME_SECONDS < pause:
             smooth[start:stop] = True
     for start, stop in runs(smooth).tolist():
         if (stop - start) * FRAME_SECONDS < sound:

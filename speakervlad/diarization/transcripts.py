@@ -25,7 +25,7 @@ from speakervlad.files import atomic_path, parse_json
 # of speech recognisers are seldom exact.
 NEAR_SECONDS = 1.0
 MAX_BYTES = 200_000_000
-# What tells of a whole segment, and of no part of it.
+# Fields that describe a whole segment and none of its parts.
 OF_WHOLE = frozenset({"tokens", "seek"})
 
 CUE = re.compile(r"([\d:.,]+)\s+-->\s+([\d:.,]+)")
@@ -74,7 +74,7 @@ class Transcript:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-def read_transcript(path: str | Path) -> Transcript:
+def load_transcript(path: str | Path) -> Transcript:
     """Read a transcript; its suffix (.json, .srt, .vtt) says the form.
 
     Raises:
@@ -176,7 +176,7 @@ def _text_of(words: Iterable[Word]) -> str:
     return "".join(texts) if any(text[:1].isspace() for text in texts) else " ".join(texts)
 
 
-def write_transcript(path: str | Path, transcript: Transcript, form: str | None = None) -> None:
+def save_transcript(path: str | Path, transcript: Transcript, form: str | None = None) -> None:
     """Write a transcript; the suffix chooses the form, if none is named.
 
     Raises:

@@ -165,7 +165,7 @@ FORMS = {
 }
 
 
-def write_turns(path: str | Path, turns: Turns | Iterable[Turns], form: str = "rttm") -> None:
+def save_turns(path: str | Path, turns: Turns | Iterable[Turns], form: str = "rttm") -> None:
     """Write the turns of a recording; RTTM takes those of several.
 
     Raises:
@@ -182,8 +182,8 @@ def write_turns(path: str | Path, turns: Turns | Iterable[Turns], form: str = "r
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def read_turns(path: str | Path) -> dict[str, Turns]:
-    """Read what ``write_turns`` wrote, or others' RTTM, by the suffix; RTTM if it is another.
+def load_turns(path: str | Path) -> dict[str, Turns]:
+    """Read what ``save_turns`` wrote, or others' RTTM, by the suffix; RTTM if it is another.
 
     Subtitles (.srt, .vtt) say who speaks in front of each text, see ``captions``.
 

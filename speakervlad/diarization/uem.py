@@ -10,7 +10,7 @@ from speakervlad.files import read_text
 UEM_FIELDS = 4
 
 
-def read_uem(path: str | Path) -> dict[str, np.ndarray]:
+def load_uem(path: str | Path) -> dict[str, np.ndarray]:
     """NIST's un-partitioned evaluation map: a line of recording, channel, begin and end a part.
 
     Args:

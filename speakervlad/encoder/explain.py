@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speakervlad.audio.recording import Audio, open_wave
-from speakervlad.encoder.encoder import Embedder
+from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.errors import InputError, check_range
 from speakervlad.figures import COLOURS, new_figure
 from speakervlad.models.frontend import FrontEnd
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# A picture of more shows nothing, and its samples would have to be in memory.
+# Longer recordings are illegible in one picture, and all samples are kept in memory.
 MAX_SECONDS = 600
 # Linear magnitudes of 25 ms every 10 ms: what is drawn, whatever the encoder looks at.
 DRAWN = FrontEnd(num_mels=0)
@@ -85,22 +85,19 @@ class Explanation:
         }
 
 
-def explain(
-    encoder: Embedder, audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
-) -> Explanation:
+@takes_old_options
+def explain(encoder: Encoder, audio: AudioLike) -> Explanation:
     """The weight of every cluster and ghost over time, and the spectrogram above it.
 
     Args:
         encoder: one that pools by VLAD.
         audio: as ``encoder.embed`` takes it, of 10 minutes at most.
-        channel: of a file with several; their mean by default.
-        sample_rate: of samples, in Hz; files know their own.
 
     Raises:
         InputError: as ``encoder.embed``, the recording is longer, or the encoder has no clusters.
     """
     clusters = encoder.check_clusters()
-    samples = samples_of(audio, channel=channel, sample_rate=sample_rate)
+    samples = samples_of(audio)
     shares = encoder.assignments(samples)
     return Explanation(
         shares,
@@ -117,15 +114,14 @@ def spectrogram_of(samples: np.ndarray) -> np.ndarray:
     return (levels - levels.max()).astype(np.float32)
 
 
-def samples_of(
-    audio: Audio, *, channel: int | None = None, sample_rate: float = SAMPLE_RATE
-) -> np.ndarray:
+@takes_old_options
+def samples_of(audio: AudioLike) -> np.ndarray:
     """All samples at 16 kHz of a recording that is short enough to be drawn.
 
     Raises:
         InputError: it cannot be read, or is longer than 10 minutes.
     """
-    wave = open_wave(audio, channel, sample_rate=sample_rate)
+    wave = Recording.of(audio).wave
     if wave.num_samples > MAX_SECONDS * SAMPLE_RATE:
         raise InputError(
             f"{wave.num_samples / SAMPLE_RATE:.0f} s of audio: at most {MAX_SECONDS} s are "
@@ -134,7 +130,7 @@ def samples_of(
     return wave.read(0, wave.num_samples)
 
 
-def contributions(encoder: Embedder, one: PoolingSums, other: PoolingSums) -> np.ndarray:
+def contributions(encoder: Encoder, one: PoolingSums, other: PoolingSums) -> np.ndarray:
     """What every cluster adds to the cosine of two recordings.
 
     Before its length is divided out, an embedding is a sum over the clusters, ``u = r + sum_k
@@ -168,7 +164,7 @@ def contributions(encoder: Embedder, one: PoolingSums, other: PoolingSums) -> np
     return halves / (2 * lengths[0] * lengths[1])
 
 
-def _terms(encoder: Embedder, sums: PoolingSums) -> np.ndarray:
+def _terms(encoder: Encoder, sums: PoolingSums) -> np.ndarray:
     """float64 (clusters + 1, dim): what adds up to an embedding before its length is 1."""
     projection, clusters = encoder.backend.ends.projection, encoder.check_clusters()
     whole, matrix = sums.finish().astype(np.float64), projection.weight.astype(np.float64)

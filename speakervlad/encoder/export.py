@@ -14,10 +14,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from speakervlad.audio.recording import SampleWave
+from speakervlad.audio.waves import SampleWave
 from speakervlad.config import encoder_values
-from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.encoder.frames import Ends, FrameEncoder
+from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
 from speakervlad.encoder.network import Network
 from speakervlad.encoder.runtimes import (
     FORMAT,
@@ -41,18 +41,18 @@ from speakervlad.onnx import onnxruntime
 from speakervlad.sound import SAMPLE_RATE
 
 CHECK_SECONDS = tuple(np.geomspace(0.1, 60, 20).tolist())
-# Of the example that is traced; the length is dynamic.
+# Frames of the example that is traced; the length stays dynamic.
 TRACED_FRAMES = 201
 QUANTISED = ("Conv", "Relu", "Add", "MaxPool")
 # Smaller constants stay in a graph that shares the encoder's weights.
 SHARED_SIZE = 16
-# What calibration sees of a recording: its activations hardly change after that.
+# Seconds of a recording that calibration uses: more hardly changes the ranges of activations.
 CALIBRATION_SECONDS = 5
 
 
 def export_onnx(
-    folder: Path,
-    out: Path,
+    folder: str | Path,
+    out: str | Path,
     *,
     check_seconds: tuple[float, ...] = CHECK_SECONDS,
     calibration: Sequence[np.ndarray] | None = None,
@@ -80,6 +80,7 @@ def export_onnx(
         InputError: the folder is damaged, torch cannot export the network, or the file does not
             compute what torch computes.
     """
+    folder, out = Path(folder), Path(out)
     encoder, config = load_encoder_folder(folder)
     backend = TorchBackend(encoder, "cpu")
     shares = out.name == SHARING_GRAPH_NAME

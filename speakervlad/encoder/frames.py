@@ -13,7 +13,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from speakervlad.audio.recording import MirroredWave, SampleWave, Wave
+from speakervlad.audio.waves import MirroredWave, SampleWave, Wave
+from speakervlad.config import PIECE_SECONDS
+from speakervlad.errors import InputError, check_range
 from speakervlad.files import parse_json
 from speakervlad.models.frontend import (
     Framing,
@@ -23,14 +25,17 @@ from speakervlad.models.frontend import (
     same_padding,
 )
 from speakervlad.models.sums import Finish, PoolingSums
+from speakervlad.schema import from_dict
 from speakervlad.sound import SAMPLE_RATE
 
 # Longer signals are computed in chunks: it bounds the memory and costs the chunks' context.
 CHUNK_SECONDS = 20
 # Of a piece, where every frame sees all of its piece: a rest that is shorter joins the last one.
 LEAST_PIECE_SECONDS = 2.0
-# Of files that were exported before pieces had a length of their own.
-OLD_PIECE_SECONDS = 60.0
+# Frames and strides of an exported encoder that are beyond any use.
+MAX_SIZE = 65_536
+# To which shorter signals may be repeated there.
+MAX_REPEATED_SECONDS = 60
 # Frames at a cut are reflections of the signal; both lie in what is thrown away.
 EDGE_FRAMES = 2
 
@@ -167,7 +172,7 @@ class Ends:
     stem_padding: tuple[int, int]
     pooling: Finish
     projection: Projection
-    piece_seconds: float = OLD_PIECE_SECONDS
+    piece_seconds: float = PIECE_SECONDS
 
     @property
     def dim(self) -> int:
@@ -210,22 +215,40 @@ class Ends:
         """The inverse of ``to_notes`` and ``arrays``.
 
         Raises:
-            ValueError, KeyError, TypeError: they are none.
+            ValueError, KeyError, TypeError: they are none, or numbers beyond any use.
         """
         notes: dict[str, Any] = parse_json(text)
-        kernel, stride = notes["stem_padding"]
+        kernel, padded_stride = notes["stem_padding"]
+        sizes = {"stride": notes["stride"], "kernel": kernel, "stem stride": padded_stride}
+        for name, size in (sizes | {"context": notes["context"] or 0}).items():
+            check_range(name, int(size), at_least=name != "context", at_most=MAX_SIZE)
         weight, bias, mean, scale = (
             arrays[f"projection_{name}"] for name in ("weight", "bias", "mean", "scale")
         )
         return cls(
-            FrontEnd(**notes["front_end"]),
+            front_end_of(notes),
             int(notes["stride"]),
             None if notes["context"] is None else int(notes["context"]),
-            (int(kernel), int(stride)),
+            (int(kernel), int(padded_stride)),
             Finish.from_notes(notes["pooling"], arrays),
             Projection(weight, bias, bool(notes["relu"]), mean, scale),
-            float(notes.get("piece_seconds", OLD_PIECE_SECONDS)),
+            float(notes.get("piece_seconds", PIECE_SECONDS)),
         )
+
+
+def front_end_of(notes: Mapping[str, Any]) -> FrontEnd:
+    """The front end of ``Ends.to_notes``.
+
+    Raises:
+        ValueError, KeyError: it is none, or has numbers beyond any use.
+    """
+    values = notes["front_end"]
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{name}={value}: must be finite.")
+    front_end = from_dict(FrontEnd, values, "front end")
+    check_range("min_seconds", front_end.min_seconds, at_most=MAX_REPEATED_SECONDS)
+    return front_end
 
 
 class FrameEncoder:
@@ -255,9 +278,20 @@ class FrameEncoder:
             total = total.merge(other)
         return self.finish(total)
 
-    def sums(self, wave: Wave) -> PoolingSums:
-        """The sums of a recording, to merge with those of others or to finish."""
-        return self._sums_of(wave, mirror=self.ends.front_end.mirror)
+    def sums(self, wave: Wave, weights: list[np.ndarray] | None = None) -> PoolingSums:
+        """The sums of a recording, to merge with those of others or to finish.
+
+        Args:
+            wave: the recording.
+            weights: where to add those of its frames too, (rows, frames) chunk by chunk.
+        """
+        return self._sums_of(wave, weights, mirror=self.ends.front_end.mirror)
+
+    def weights(self, wave: Wave) -> np.ndarray:
+        """The weights (rows, frames) of all frames of a recording, which is not mirrored."""
+        parts: list[np.ndarray] = []
+        self._sums_of(wave, parts, mirror=False)
+        return np.concatenate(parts, axis=1)
 
     def finish(self, sums: PoolingSums) -> np.ndarray:
         """Unit vector (dim,) of all frames of some sums."""
@@ -309,10 +343,14 @@ class FrameEncoder:
             kept = slice(chunk.first, chunk.last)
             yield frames[:, kept], None if weights is None else weights[:, kept]
 
-    def _sums_of(self, wave: Wave, *, mirror: bool) -> PoolingSums:
+    def _sums_of(
+        self, wave: Wave, parts: list[np.ndarray] | None = None, *, mirror: bool
+    ) -> PoolingSums:
         total = PoolingSums.empty(self.ends.pooling)
         for frames, weights in self.frames(wave, mirror=mirror):
             total = total.add(frames, weights)
+            if parts is not None and weights is not None:
+                parts.append(weights)
         return total
 
     def _frames_of(self, spans: np.ndarray, num_samples: int) -> np.ndarray:

@@ -14,16 +14,18 @@ from typing import NamedTuple
 import numpy as np
 
 from speakervlad.corpus.inputs import Recordings
-from speakervlad.encoder.encoder import Embedded, Embedder, Windows, describe_failures
+from speakervlad.encoder.encoder import Embedded, Encoder
+from speakervlad.encoder.streams import describe_failures
+from speakervlad.encoder.windows import Windows
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, exclusive, parse_json
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.tables.arrays import load_npz
 
 logger = logging.getLogger(__name__)
 
 RUN_NAME = "run.json"
-# So much work at most is lost with a process; shorter runs leave no parts at all.
+# Seconds between saves: a process that is killed loses at most so much work.
 PART_SECONDS = 60.0
 POLL_SECONDS = 0.5
 NOTICE_SECONDS = 60.0
@@ -129,7 +131,7 @@ class Parts:
         return self.out.stat().st_mtime >= moment
 
     def remove(self) -> None:
-        """When all is in one file."""
+        """Remove the parts, once all is in one file."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _refuse_other_run(self) -> None:
@@ -175,12 +177,11 @@ def hold_output(out: Path, share: Share) -> AbstractContextManager[None]:
 
 def open_parts(
     out: Path,
-    embedder: Embedder,
+    encoder: Encoder,
+    recordings: Recordings,
     *,
     precision: str = "float32",
     windows: Windows | None = None,
-    speech_only: bool = False,
-    channel: int | None = None,
 ) -> Parts:
     """The parts of a run with this encoder and these options.
 
@@ -188,28 +189,25 @@ def open_parts(
         InputError: as ``Parts``.
     """
     settings: dict[str, object] = {
-        "encoder": embedder.fingerprint,
-        "backend": type(embedder.backend).__name__,
+        "encoder": encoder.fingerprint,
+        "backend": type(encoder.backend).__name__,
         "precision": precision,
         "windows": None if windows is None else list(windows),
-        "speech_only": speech_only,
-        "channel": channel,
+        "speech_only": recordings.speech_only,
+        "channel": recordings.channel,
     }
     return Parts(out, settings)
 
 
 def embed_in_parts(
-    embedder: Embedder,
+    encoder: Encoder,
     recordings: Recordings,
     parts: Parts,
     *,
     share: Share,
     since: float,
     windows: Windows | None = None,
-    speech_only: bool = False,
-    channel: int | None = None,
     tolerate: Tolerate | None = None,
-    track: Track = silent,
 ) -> list[Embedded | None] | None:
     """Embed this process's share of what is not finished yet; the first process gets it all.
 
@@ -217,17 +215,14 @@ def embed_in_parts(
     cores. Parts are left to the caller, who removes them when the result is stored.
 
     Args:
-        embedder: the encoder.
+        encoder: what embeds.
         recordings: those of all processes.
         parts: where to keep what is finished.
         share: this process.
         since: when the run began, Unix time: what is merged after it needs no more work.
         windows: sliding windows instead of whole recordings.
-        speech_only: leave out where nobody speaks.
-        channel: of files with several; their mean by default.
         tolerate: is given the recordings that cannot be embedded, by id, and the number of all,
             and raises if they are too many; None tolerates none. For one process alone.
-        track: progress of the first process.
 
     Returns:
         All recordings in order, in the first process, which waits for the others; None in place of
@@ -244,14 +239,9 @@ def embed_in_parts(
     if parts.found and not share.rank:
         logger.info("%s: %d recordings are finished already", parts.folder, len(parts.found))
     mine = [r for r in range(share.rank, len(keys), share.size) if keys[r] not in parts.found]
-    stream = embedder.embed_stream(
-        [recordings.paths[row] for row in mine],
-        embedder.streams_for(len(keys)),
-        windows=windows,
-        speech_only=speech_only,
-        channel=channel,
-    )
-    tracked = (silent if share.rank else track)(stream, "embedding", len(mine))
+    audio = [recordings.audio(row) for row in mine]
+    stream = encoder.embed_stream(audio, encoder.streams_for(len(keys)), windows=windows)
+    tracked = stream if share.rank else track(stream, "embedding", len(mine))
     done, failures = _save_now_and_then([keys[row] for row in mine], tracked, parts)
     in_parts = share.size > 1 or parts.folder.is_dir() or (bool(failures) and bool(tolerate))
     if in_parts:

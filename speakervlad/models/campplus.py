@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from speakervlad.models.resnets import BasicBlock
 from speakervlad.models.trunk import FeatureMap, Spectrograms, Trunk, Width, scaled
-from speakervlad.schema import Range, Share
+from speakervlad.schema import Fraction, Range
 
 # Output frames of a segment: a mask knows the mean of its segment and that of the recording.
 SEGMENT = 100
@@ -89,7 +89,7 @@ class CAMPPlus(Trunk):
         *,
         layers: tuple[LayerCount, ...] = (12, 24, 16),
         width: Width = 1.0,
-        batch_norm_momentum: Share = 0.01,
+        batch_norm_momentum: Fraction = 0.01,
     ) -> None:
         super().__init__()
         momentum, growth = batch_norm_momentum, scaled(32, width)

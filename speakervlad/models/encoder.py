@@ -38,7 +38,7 @@ class RowMean(nn.Module):
         return feature_map.mean(dim=2)
 
 
-class Projection(nn.Module):
+class EmbeddingLayer(nn.Module):
     """Pooled vector to embedding.
 
     Args:
@@ -76,7 +76,7 @@ class SpeakerEncoder(nn.Module):
         trunk: Trunk,
         descriptors: ColumnDescriptors | RowMean,
         pooling: Pooling,
-        projection: Projection,
+        projection: EmbeddingLayer,
         piece_seconds: float = PIECE_SECONDS,
     ) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 """Encoder folders and configs to modules, and back."""
 
+import hashlib
 import json
 import logging
 from dataclasses import replace
@@ -11,7 +12,10 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from speakervlad.config import (
+    CALIBRATION_NAME,
     ENCODER_CONFIG_NAME,
+    THRESHOLDS_NAME,
+    WEIGHTS_NAME,
     EncoderConfig,
     TeacherConfig,
     encoder_values,
@@ -19,7 +23,7 @@ from speakervlad.config import (
 )
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
-from speakervlad.models.encoder import ColumnDescriptors, Projection, RowMean, SpeakerEncoder
+from speakervlad.models.encoder import ColumnDescriptors, EmbeddingLayer, RowMean, SpeakerEncoder
 from speakervlad.models.losses import Classifier, Distillation
 from speakervlad.models.spectrogram import Spectrogram
 from speakervlad.models.tables import complete_part, make_part, packages_of, require_packages
@@ -27,7 +31,6 @@ from speakervlad.schema import Part
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS_NAME = "model.safetensors"
 CLASSIFIER_NAME = "classifier.safetensors"
 
 
@@ -80,12 +83,13 @@ def assemble_encoder(config: EncoderConfig) -> SpeakerEncoder:
         ColumnDescriptors(trunk.channels, trunk.num_rows, dim) if dim else RowMean(trunk.channels)
     )
     pooling = make_part("pooling", config.pooling, descriptors.dim, trunk.channels * trunk.num_rows)
-    projection = Projection(
+    projection = EmbeddingLayer(
         pooling.out_dim,
         config.embedding_dim,
         relu=config.embedding_relu,
         batch_norm=config.embedding_norm,
     )
+    front_end = front_end.of_at_least(trunk.least_frames)
     return SpeakerEncoder(
         Spectrogram(front_end), trunk, descriptors, pooling, projection, config.piece_seconds
     )
@@ -110,12 +114,23 @@ def build_distillation(config: TeacherConfig) -> Distillation | None:
 def save_encoder(
     folder: str | Path, encoder: SpeakerEncoder, config: EncoderConfig, notes: dict[str, str]
 ) -> None:
-    """Write an encoder folder; ``notes`` (such as step and EER) travel inside the weights file."""
+    """Write an encoder folder; ``notes`` (such as step and EER) travel inside the weights file.
+
+    Thresholds and calibration that other weights left there are removed: they say nothing of these.
+    """
     folder = Path(folder)
     config = replace(complete(config), packages=packages_of(parts_of(config)))
     with atomic_path(folder / ENCODER_CONFIG_NAME) as path:
         path.write_text(json.dumps(encoder_values(config), indent=2) + "\n")
+    before = _digest(folder / WEIGHTS_NAME)
     _write_weights(folder / WEIGHTS_NAME, encoder.state_dict(), notes)
+    if _digest(folder / WEIGHTS_NAME) != before:
+        for name in (THRESHOLDS_NAME, CALIBRATION_NAME):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> bytes | None:
+    return hashlib.sha256(path.read_bytes()).digest() if path.is_file() else None
 
 
 def load_encoder_folder(folder: str | Path) -> tuple[SpeakerEncoder, EncoderConfig]:

@@ -9,21 +9,19 @@ module that is trained) go through the same functions: ``spectra``, ``FrontEnd.c
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
-from speakervlad.schema import NonNegative, Range, Seconds, Share
+from speakervlad.schema import Fraction, NonNegative, Range, Seconds
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.threads import one_blas_thread
 
 NORM_EPSILON = 1e-5
-# Frames that are computed together: intermediate results stay in the processor's cache. Always so
-# many, the last of them zeros: in a product of another size a row differs in its last bits.
+# Frames of one matrix product, whose results stay in the processor's cache. Fewer are padded with
+# zeros, because the last bits of a row depend on the size of the product.
 BLOCK_FRAMES = 128
-# Trunks that reduce time need so many.
-LEAST_FRAMES = 4
 # Kaldi's samples are of 16 bits; the machine epsilon of float32 keeps its logarithms finite.
 KALDI_SCALE = 32768.0
 KALDI_FLOOR = 2.0**-23
@@ -32,6 +30,8 @@ Normalisation = Literal["frequency", "time", "time_mean", "none"]
 # "reflect", "zeros": frames are centred, and what is missing at the ends of a signal is its mirror
 # image or zeros. "cut": only frames that lie in the signal ("snip edges" in Kaldi).
 Edges = Literal["reflect", "zeros", "cut"]
+# Far beyond any use, and low enough that matrices of these sizes fill no memory.
+FrameSize = Annotated[int, Range(at_least=16, at_most=4096)]
 MelCount = Annotated[int, Range(at_least=1, at_most=512)]
 Hertz = Annotated[float, Range(at_least=0, at_most=SAMPLE_RATE / 2)]
 Floor = Annotated[float, Range(above=0, at_most=1)]
@@ -110,22 +110,22 @@ class FrontEnd:
         min_seconds: shorter signals are repeated until they last this long.
     """
 
-    n_fft: int = 512
-    win_length: int = 400
-    hop_length: int = 160
+    n_fft: FrameSize = 512
+    win_length: FrameSize = 400
+    hop_length: FrameSize = 160
     window: str = "hann"
     periodic: bool = True
     edges: Edges = "reflect"
     scale: float = 1.0
     remove_mean: bool = False
     preemphasis: float = 0.0
-    num_mels: MelCount = 80
+    num_mels: Annotated[int, Range(at_least=0, at_most=512)] = 80
     f_min: float = 20.0
     f_max: float = 7600.0
     triangles: str = "hertz"
     log_floor: Floor = 1e-6
     clip_floor: bool = False
-    relative_floor: Share = 0.0
+    relative_floor: Fraction = 0.0
     decibels: bool = False
     range_db: float = 0.0
     normalise: Normalisation = "frequency"
@@ -140,8 +140,7 @@ class FrontEnd:
     @property
     def min_samples(self) -> int:
         """Length in samples up to which shorter signals are repeated."""
-        shortest = self.framing.num_samples(LEAST_FRAMES)
-        return max(self.n_fft, shortest, round(self.min_seconds * SAMPLE_RATE))
+        return max(self.n_fft, round(self.min_seconds * SAMPLE_RATE))
 
     @property
     def whole(self) -> bool:
@@ -156,6 +155,12 @@ class FrontEnd:
     def num_frames(self, num_samples: int) -> int:
         """Frames of a signal of so many samples, at least ``min_samples``, in evaluation."""
         return self.framing.num_frames(num_samples)
+
+    def of_at_least(self, num_frames: int) -> "FrontEnd":
+        """The same, but shorter signals are repeated until they give so many frames."""
+        if self.num_frames(self.min_samples) >= num_frames:
+            return self
+        return replace(self, min_seconds=self.framing.num_samples(num_frames) / SAMPLE_RATE)
 
     def crop_samples(self, num_frames: int) -> int:
         """Samples of a training crop that yields ``num_frames`` frames of real signal."""
@@ -245,9 +250,9 @@ class FrontEnd:
     def _spectra(self, frames: np.ndarray) -> np.ndarray:
         """What ``spectra`` returns, in half the multiplications where that is possible.
 
-        If nothing but an even window is in the way, a transform about its middle is one of cosines
-        over the even part of a frame and of sines over its odd part: ahead of numpy's FFT at this
-        length, and of ``analysis`` by 7 % of the time of the smallest encoder that ships.
+        If samples are only multiplied by an even window, a transform about its middle is one of
+        cosines over the even part of a frame and of sines over its odd part: ahead of numpy's FFT
+        at this length, and of ``analysis`` by 7 % of the time of the smallest encoder that ships.
         """
         if not self._folds:
             return spectra(np.ascontiguousarray(frames), self.analysis, self.filters)
@@ -262,7 +267,7 @@ class FrontEnd:
 
     @property
     def _folds(self) -> bool:
-        """Whether a frame is multiplied by a window that is even about its middle, and no more."""
+        """Whether samples are only multiplied by a window that is even about its middle."""
         is_even = not self.periodic or abs(self._window[0]) < 1e-12
         return is_even and not (self.win_length % 2 or self.preemphasis or self.remove_mean)
 
@@ -432,7 +437,7 @@ def log_mel(
     *,
     num_mels: MelCount = 80,
     log_floor: Floor = 1e-6,
-    relative_floor: Share = 0.0,
+    relative_floor: Fraction = 0.0,
     normalise: Normalisation = "frequency",
     mirror: bool = False,
     min_seconds: Seconds = 0.0,
@@ -454,7 +459,7 @@ def kaldi_fbank(
     f_min: Hertz = 20.0,
     f_max: Hertz = SAMPLE_RATE / 2,
     window: Literal["povey", "hamming"] = "povey",
-    preemphasis: Share = 0.97,
+    preemphasis: Fraction = 0.97,
     scale: Annotated[float, Range(above=0, at_most=KALDI_SCALE)] = 1.0,
     log_floor: Floor = KALDI_FLOOR,
     normalise: Normalisation = "time_mean",

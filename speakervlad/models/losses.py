@@ -13,7 +13,7 @@ from speakervlad.errors import InputError
 from speakervlad.models.precision import at_least_float32
 from speakervlad.schema import Count, NonNegative, Range
 
-Embeddings = Float[Tensor, "batch dim"]
+Vectors = Float[Tensor, "batch dim"]
 Speakers = Int[Tensor, " batch"]
 Targets = Float[Tensor, "batch teacher_dim"]
 Logits = Float[Tensor, "batch speakers"]
@@ -79,7 +79,7 @@ class Softmax(Classifier):
         super().__init__()
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(num_speakers, dim)))
 
-    def forward(self, embeddings: Embeddings, speakers: Speakers) -> Loss:
+    def forward(self, embeddings: Vectors, speakers: Speakers) -> Loss:
         logits = at_least_float32(F.linear(embeddings, self.weight))
         return self.mean_loss(logits, logits, speakers)
 
@@ -115,14 +115,14 @@ class MarginSoftmax(Classifier):
         self.register_buffer("margin_now", torch.tensor(float(margin)), persistent=False)
         self.margin_now: Tensor
 
-    def forward(self, embeddings: Embeddings, speakers: Speakers) -> Loss:
+    def forward(self, embeddings: Vectors, speakers: Speakers) -> Loss:
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = F.normalize(at_least_float32(embeddings))
             cosines = self.cosines(embeddings)
             with_margin = self.apply_margin(cosines, speakers)
             return self.mean_loss(self.scale * with_margin, cosines, speakers)
 
-    def cosines(self, embeddings: Embeddings) -> Logits:
+    def cosines(self, embeddings: Vectors) -> Logits:
         """Cosines between unit embeddings and classes."""
         return F.linear(embeddings, self.directions(self.weight))
 
@@ -253,7 +253,7 @@ class SubcentreAAMSoftmax(AAMSoftmax):
         centers = nn.init.orthogonal_(torch.empty(num_speakers * num_centers, dim))
         self.weight = nn.Parameter(centers.view(num_speakers, num_centers, dim))
 
-    def cosines(self, embeddings: Embeddings) -> Logits:
+    def cosines(self, embeddings: Vectors) -> Logits:
         centers = F.normalize(at_least_float32(self.weight), dim=2)
         return torch.einsum("bd,snd->bsn", embeddings, centers).amax(dim=2)
 
@@ -284,7 +284,7 @@ class Distillation(nn.Module):
         super().__init__()
         self.labels, self.cosine, self.similarity = labels, cosine, similarity
 
-    def forward(self, loss: Loss, embeddings: Embeddings, targets: Targets) -> Loss:
+    def forward(self, loss: Loss, embeddings: Vectors, targets: Targets) -> Loss:
         with torch.autocast(embeddings.device.type, enabled=False):
             own = F.normalize(at_least_float32(embeddings))
             value = self.labels * loss.value

@@ -162,7 +162,8 @@ class GhostStatisticsPooling(Pooling):
         dim: size D of a descriptor.
         guide_dim: not looked at.
         num_ghosts: G.
-        unbiased: as ``StatisticsPooling``, by the number of frames, not by the sum of weights.
+        unbiased: divide squared deviations by the number of frames less one, not by the sum of
+            weights.
         variance_floor: added to the variance.
     """
 
@@ -230,7 +231,7 @@ class AttentiveStatisticsPooling(Pooling):
         attention_dim: size of the attention's hidden layer, the rows of W.
         per_channel: every dimension has weights of its own.
         context: attention sees, beside a descriptor, the mean and standard deviation of all.
-        unbiased: as ``StatisticsPooling``.
+        unbiased: divide squared deviations by the number of positions less one.
         variance_floor: added to the variances.
     """
 

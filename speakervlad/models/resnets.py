@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from speakervlad.models.frontend import same_padding
 from speakervlad.models.trunk import FeatureMap, Spectrograms, Trunk, Width, scaled
-from speakervlad.schema import Share
+from speakervlad.schema import Fraction
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class BottleneckResNet(Trunk):
         stem_stride: int = 1,
         stem_pool: bool = True,
         width: Width = 1.0,
-        batch_norm_momentum: Share = 0.01,
+        batch_norm_momentum: Fraction = 0.01,
     ) -> None:
         super().__init__()
         momentum = batch_norm_momentum
@@ -171,7 +171,7 @@ class StandardResNet34(Trunk):
     """
 
     def __init__(
-        self, num_bins: int = 80, *, width: Width = 1.0, batch_norm_momentum: Share = 0.01
+        self, num_bins: int = 80, *, width: Width = 1.0, batch_norm_momentum: Fraction = 0.01
     ) -> None:
         super().__init__()
         channels = scaled(BASIC_STAGES[0][0], width)

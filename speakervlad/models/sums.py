@@ -354,6 +354,3 @@ FINISHES: dict[str, Callable[[PoolingSums], np.ndarray]] = {
     "residuals": _residuals,
     "side_by_side": _side_by_side,
 }
-
-# The name of 0.1.0, when every pooling had sums of its own.
-VladState = PoolingSums

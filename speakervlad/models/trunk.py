@@ -28,6 +28,7 @@ class Trunk(nn.Module):
         frame_stride: spectrogram frames per frame of the feature map.
         frame_context: spectrogram frames that one of its frames sees on either side; None where
             every frame sees the whole recording.
+        least_frames: spectrogram frames that it needs; shorter recordings are repeated.
         stem_padding: kernel and stride of a first layer with "same" padding along time, which
             ``pad_time`` adds; (1, 1) for none.
     """
@@ -36,6 +37,7 @@ class Trunk(nn.Module):
     num_rows: int
     frame_stride: int
     frame_context: int | None
+    least_frames: int = 4
     stem_padding: tuple[int, int] = (1, 1)
 
     def forward(self, spectrograms: Spectrograms) -> FeatureMap:

@@ -27,6 +27,10 @@ TRUNKS: dict[str, Callable[..., Trunk]] = {
         BottleneckResNet, stages=WIDE_STAGES, stem_stride=2, stem_pool=True
     ),
     "standard_resnet34": StandardResNet34,
-    "ecapa_tdnn": ECAPATDNN,
+    "ecapa_tdnn": functools.partial(ECAPATDNN, summed=True, last_norm=False, padding="zeros"),
+    # SpeechBrain's, which is not quite the one of the paper.
+    "speechbrain_ecapa_tdnn": functools.partial(
+        ECAPATDNN, summed=False, last_norm=True, padding="reflect"
+    ),
     "campplus": CAMPPlus,
 }

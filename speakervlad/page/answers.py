@@ -1,29 +1,27 @@
 """What the page asks for, one library call each, as plain numbers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import QUIET, Level, is_band_limited
-from speakervlad.audio.segmentation import speech
-from speakervlad.encoder.encoder import SHORT_SECONDS, Embedder
-from speakervlad.errors import InputError
+from speakervlad.audio.quality import QUIET, Level, is_band_limited
+from speakervlad.audio.recording import Recording
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.page.guard import MAX_BODY_BYTES
 from speakervlad.page.pictures import picture
-from speakervlad.page.uploads import Form, Upload
+from speakervlad.page.uploads import Form
 from speakervlad.people.people import PeopleStore
 from speakervlad.scoring.checks import check_trials
-from speakervlad.scoring.decision import Rule
-from speakervlad.scoring.judge import SystemResult, align, judge_systems, read_scored
-from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.judge import SystemResult, judge_systems
+from speakervlad.scoring.lists import Trials, load_trials
 from speakervlad.scoring.metrics import error_curve, hint_at_reversed
 from speakervlad.scoring.plots import det_limits, spread_ticks, thinned_deviates
 from speakervlad.scoring.report import report_page
-from speakervlad.sound import SAMPLE_RATE
+from speakervlad.scoring.systems import align, load_scores
+from speakervlad.verification.rules import Rule
+from speakervlad.verification.verifier import SHORT_SECONDS
 
 # False-acceptance rates that the page offers, as far as the encoder has thresholds for them.
 RATES = (0.1, 0.01, 0.001, 0.0001)
@@ -44,7 +42,7 @@ class Desk:
         where: the file of enrolled people; None for the usual one.
     """
 
-    embedder: Embedder
+    embedder: Encoder
     where: str | None = None
 
     @cached_property
@@ -60,7 +58,7 @@ def about(desk: Desk) -> dict:
     return {"encoder": name, "scale": scale(desk.embedder), "most_bytes": MAX_BODY_BYTES - SLACK}
 
 
-def scale(embedder: Embedder) -> dict:
+def scale(embedder: Encoder) -> dict:
     """The rules that may decide, and the probability of the same speaker at every cosine."""
     cosines = np.linspace(-0.2, 1, 121)
     found: dict = {"cosines": cosines.round(3).tolist(), "rules": rules(embedder)}
@@ -70,7 +68,7 @@ def scale(embedder: Embedder) -> dict:
     return found
 
 
-def rules(embedder: Embedder) -> list[dict]:
+def rules(embedder: Encoder) -> list[dict]:
     """What ``verify`` decides by, first by default and then at false-acceptance rates."""
     known = embedder.thresholds
     rates = sorted(known.false_accept_rate) if known is not None else []
@@ -88,13 +86,11 @@ def rules(embedder: Embedder) -> list[dict]:
 def verification(desk: Desk, form: Form) -> dict:
     """Two recordings: how alike their voices are, and what each of them looks like."""
     uploads = [form.file("first"), form.file("second")]
-    recordings = [upload.samples() for upload in uploads]
     vectors, described = [], []
-    for upload, samples in zip(uploads, recordings, strict=True):
-        with named(upload):
-            vector, shares = desk.embedder.embed_and_assign(samples)
+    for recording in [upload.recording() for upload in uploads]:
+        vector, shares = desk.embedder.embed_and_assign(recording)
         vectors.append(vector)
-        described.append(picture(desk.embedder, samples, shares) | heard(upload, samples))
+        described.append(picture(desk.embedder, recording, shares) | heard(recording))
     score = float(vectors[0] @ vectors[1])
     found: dict = {"score": score, "recordings": described}
     if desk.embedder.calibration is not None:
@@ -106,29 +102,21 @@ def verification(desk: Desk, form: Form) -> dict:
     return found
 
 
-@contextmanager
-def named(upload: Upload) -> Iterator[None]:
-    """While its samples are computed: errors say the name of the file."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace("waveform", upload.name, 1)) from error
-
-
-def heard(upload: Upload, samples: np.ndarray) -> dict:
+def heard(recording: Recording) -> dict:
     """Name, speech and what makes an answer about a recording less certain than it looks."""
-    segments = speech(samples)
-    spoken = float((segments[:, 1] - segments[:, 0]).sum())
+    samples = recording.whole.read(0, recording.whole.num_samples)
+    found = recording.find_speech()
+    segments, spoken = found.segments, found.spoken_seconds
     notes = []
     if not len(segments):
         notes.append("no speech was found: the answer says nothing about a voice")
-    elif len(samples) < SHORT_SECONDS * SAMPLE_RATE or spoken < LITTLE_SPEECH:
+    elif recording.seconds < SHORT_SECONDS or spoken < LITTLE_SPEECH:
         notes.append(f"{spoken:.1f} s of speech are little: errors are far more frequent")
     if is_band_limited(samples):
         notes.append("nothing above 4 kHz: telephone audio?")
     if Level(samples).rms < QUIET:
         notes.append("very quiet: little of the voice is left")
-    return {"name": upload.name, "speech": segments.round(3).tolist(), "notes": notes}
+    return {"name": recording.name, "speech": segments.round(3).tolist(), "notes": notes}
 
 
 def judged(form: Form) -> tuple[Trials, list[SystemResult]]:
@@ -138,7 +126,7 @@ def judged(form: Form) -> tuple[Trials, list[SystemResult]]:
     scored = []
     for upload in uploads:
         with upload.named():
-            scored.append(read_scored(upload.path, key))
+            scored.append(load_scores(upload.path, key))
     trials, columns = align(scored)
     names = unique([Path(upload.name).stem for upload in uploads])
     systems = dict(zip(names, columns.T, strict=True))
@@ -151,7 +139,7 @@ def read_key(form: Form) -> Trials | None:
         return None
     upload = form.file("trials")
     with upload.named():
-        return read_trials(upload.path)
+        return load_trials(upload.path)
 
 
 def unique(names: list[str]) -> list[str]:
@@ -189,7 +177,7 @@ def report(form: Form) -> dict:
 
 
 def hints_at_reversed(results: list[SystemResult]) -> list[str]:
-    """Of the systems whose scores tell the wrong way round."""
+    """Sentences on systems whose scores are higher for different speakers."""
     hints = {result.name: hint_at_reversed(result.report) for result in results}
     return [f"{name}: {hint}" for name, hint in hints.items() if hint is not None]
 

@@ -21,7 +21,8 @@ from speakervlad.page.conversation import Conversations, exported
 from speakervlad.page.document import document
 from speakervlad.page.guard import API, Guard, is_loopback, refuse
 from speakervlad.page.uploads import Form, received
-from speakervlad.page.work import Work
+from speakervlad.page.work import Threads
+from speakervlad.people.doubts import DoubtfulError
 
 logger = logging.getLogger(__name__)
 
@@ -39,19 +40,21 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
         token: what requests must carry.
         is_local: whether it listens on loopback only.
     """
-    work, page = Work(COMPUTED_AT_ONCE), document()
+    work, page = Threads(COMPUTED_AT_ONCE), document()
     gets = {"about": answers.about, "people": enrolment.people}
     posts: dict[str, tuple[Answer, Callable[[Any], Response]]] = {
         "verify": (partial(answers.verification, desk), JSONResponse),
         "people/add": (partial(enrolment.add, desk), JSONResponse),
         "people/rename": (partial(enrolment.rename, desk), JSONResponse),
         "people/forget": (partial(enrolment.forget, desk), JSONResponse),
+        "people/recordings": (partial(enrolment.recordings, desk), JSONResponse),
+        "people/recordings/forget": (partial(enrolment.forget_recording, desk), JSONResponse),
         "identify": (partial(enrolment.identify, desk), JSONResponse),
         "turns": (exported, PlainTextResponse),
         "report": (answers.report, JSONResponse),
         "report.html": (answers.kept_report, HTMLResponse),
     }
-    conversations = Conversations(desk, Work(CONVERSATIONS_AT_ONCE))
+    conversations = Conversations(desk, Threads(CONVERSATIONS_AT_ONCE))
     routes = [
         Route("/", lambda _: page),
         *(Route(API + name, _getting(work, partial(of, desk))) for name, of in gets.items()),
@@ -61,7 +64,12 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
         ),
         Route(f"{API}conversation", conversations, methods=["POST"]),
     ]
-    handlers = {InputError: _input_error, HTTPException: _http_error, Exception: _failure}
+    handlers = {
+        DoubtfulError: _doubtful,
+        InputError: _input_error,
+        HTTPException: _http_error,
+        Exception: _failure,
+    }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token, is_local)
 
 
@@ -117,7 +125,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _getting(work: Work, answer: Callable[[], Any]) -> Callable[[Request], Any]:
+def _getting(work: Threads, answer: Callable[[], Any]) -> Callable[[Request], Any]:
     async def endpoint(_: Request) -> Response:
         return JSONResponse(await work(answer))
 
@@ -125,7 +133,7 @@ def _getting(work: Work, answer: Callable[[], Any]) -> Callable[[Request], Any]:
 
 
 def _posting(
-    work: Work, answer: Answer, response: Callable[[Any], Response]
+    work: Threads, answer: Answer, response: Callable[[Any], Response]
 ) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         async with received(request) as form:
@@ -136,6 +144,13 @@ def _posting(
 
 async def _input_error(_: Request, error: Exception) -> Response:
     return refuse(422, " ".join(str(error).split()))
+
+
+async def _doubtful(_: Request, error: Exception) -> Response:
+    """What was not enrolled, and why, for the question whether to do it all the same."""
+    assert isinstance(error, DoubtfulError)
+    text = " ".join(str(error).split())
+    return JSONResponse({"error": text, "doubts": [str(each) for each in error.doubts]}, 422)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

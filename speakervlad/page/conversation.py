@@ -20,7 +20,8 @@ from speakervlad.files import parse_json
 from speakervlad.page.answers import Desk
 from speakervlad.page.pictures import peaks
 from speakervlad.page.uploads import Form, Upload, received
-from speakervlad.page.work import Work
+from speakervlad.page.work import Threads
+from speakervlad.progress import tracked_by
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -31,11 +32,11 @@ MAX_TURNS = 100_000
 
 
 class Cancelled(Exception):  # noqa: N818 - nothing went wrong
-    """Whoever asked does not wait any longer."""
+    """The client does not wait for the answer any longer."""
 
 
 class Progress:
-    """How far an answer is; told by the thread that computes it, read by others.
+    """How far an answer is: written by the thread that computes it, read by others.
 
     Attributes:
         step: what is being done.
@@ -60,7 +61,7 @@ class Progress:
     def track(
         self, items: Iterable[Item], description: str, total: int | None = None
     ) -> Iterator[Item]:
-        """See ``progress.Track``."""
+        """See ``progress.Tracker``."""
         self.begin(description)
         for number, item in enumerate(items):
             if self.cancelled.is_set():
@@ -77,7 +78,7 @@ class Conversations:
         work: where it is computed.
     """
 
-    def __init__(self, desk: Desk, work: Work) -> None:
+    def __init__(self, desk: Desk, work: Threads) -> None:
         self.desk = desk
         self.work = work
 
@@ -115,7 +116,7 @@ def _answer(desk: Desk, form: Form, progress: Progress) -> dict[str, Any]:
     """The last line: turns, or why there are none."""
     upload = form.file("recording")
     try:
-        with upload.named():
+        with upload.named(), tracked_by(progress.track):
             return _turns(desk, form, upload, progress)
     except Cancelled:
         return {"error": "cancelled"}
@@ -127,7 +128,7 @@ def _answer(desk: Desk, form: Form, progress: Progress) -> dict[str, Any]:
 
 
 def _turns(desk: Desk, form: Form, upload: Upload, progress: Progress) -> dict[str, Any]:
-    decoded = upload.decoded(form.make(), progress.track)
+    decoded = upload.decoded(form.make())
     enrolled = desk.people.people() if form.text("names", "") else []
     separate = bool(form.text("separate", ""))
     with decoded.named():
@@ -137,7 +138,6 @@ def _turns(desk: Desk, form: Form, upload: Upload, progress: Progress) -> dict[s
             speakers=int(form.number("speakers")) if form.text("speakers", "") else None,
             store=desk.people if enrolled else None,
             separate=separate,
-            track=progress.track,
         )
     progress.begin("drawing")
     num_samples = counted_length(decoded.path) or 1

@@ -1,16 +1,15 @@
 """Who is enrolled, and whose voice a recording is, as the page asks for it."""
 
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.recording import open_wave
+from speakervlad.audio.recording import Recording
 from speakervlad.errors import InputError
 from speakervlad.files import parse_json
-from speakervlad.page.answers import Desk, heard, named
+from speakervlad.page.answers import Desk, heard
 from speakervlad.page.uploads import Form, Upload
-from speakervlad.people.people import Heard
 from speakervlad.people.records import check_name
 from speakervlad.sound import SAMPLE_RATE
 
@@ -26,24 +25,22 @@ def people(desk: Desk) -> dict:
 
 
 def add(desk: Desk, form: Form) -> dict:
-    """Enrol recordings of a person, or some turns of one recording."""
+    """Enrol recordings of a person, or some turns of one recording.
+
+    Raises:
+        DoubtfulError: something speaks against it, and the form does not say that it is sure.
+    """
     name = check_name(form.text("name"))
     uploads = form.all("recording")
     if "spans" in form.texts:
         upload = form.file("recording")
-        samples = [turns_of(upload, form.make(), read_spans(form.text("spans")))]
+        recordings = [turns_of(upload, form.make(), read_spans(form.text("spans")))]
     else:
-        samples = [upload.samples() for upload in uploads]
-    recordings = [hear(desk, upload, each) for upload, each in zip(uploads, samples, strict=True)]
-    added = desk.people.enrol(name, recordings)
+        recordings = [upload.recording() for upload in uploads]
+    is_sure = form.text("sure", "") == "yes"
+    added = desk.people.add(name, recordings, confirm=lambda _: is_sure)
     return {"name": added.person.name, "new": added.new, "known": added.known,
             "elsewhere": added.elsewhere}  # fmt: skip
-
-
-def hear(desk: Desk, upload: Upload, samples: np.ndarray) -> Heard:
-    """What is stored of a recording."""
-    with named(upload):
-        return replace(desk.people.hear(samples), name=upload.name)
 
 
 def rename(desk: Desk, form: Form) -> dict:
@@ -58,17 +55,31 @@ def forget(desk: Desk, form: Form) -> dict:
     return people(desk)
 
 
+def recordings(desk: Desk, form: Form) -> dict:
+    """What is kept of a person."""
+    kept = desk.people.recordings(form.text("name"))
+    return {"recordings": [each._asdict() for each in kept], "apart": desk.people.apart}
+
+
+def forget_recording(desk: Desk, form: Form) -> dict:
+    """Remove one recording of a person, and every byte of it."""
+    desk.people.forget_recordings(form.text("name"), [form.text("recording")])
+    return recordings(desk, form)
+
+
 def identify(desk: Desk, form: Form) -> dict:
     """Whose voices some recordings are."""
     rate = form.number("fpir")
     answers = []
     for upload in form.all("recording"):
-        samples = upload.samples()
-        with named(upload):
-            (answer,) = desk.people.identify([samples], fpir=rate, top=TOP)
-        found = answer._asdict() | heard(upload, samples)
+        recording = upload.recording()
+        (answer,) = desk.people.identify([recording], fpir=rate, top=TOP)
+        found = answer._asdict() | heard(recording)
         found["candidates"] = [candidate._asdict() for candidate in answer.candidates]
-        answers.append(found | {"identified": answer.name, "seconds": len(samples) / SAMPLE_RATE})
+        found["mixture"] = None if answer.mixture is None else asdict(answer.mixture)
+        if answer.mixture is not None:
+            found["notes"].append(f"{answer.mixture.words}: ask for the speakers of a conversation")
+        answers.append(found | {"identified": answer.name, "seconds": recording.seconds})
     return {"recordings": answers}
 
 
@@ -87,15 +98,15 @@ def read_spans(text: str) -> list[tuple[float, float]]:
     return spans
 
 
-def turns_of(upload: Upload, decoded: Path, spans: list[tuple[float, float]]) -> np.ndarray:
-    """The samples of some spans of a recording, the longest ones where they are many.
+def turns_of(upload: Upload, decoded: Path, spans: list[tuple[float, float]]) -> Recording:
+    """Some spans of a recording, the longest ones where they are many.
 
     Args:
         upload: the recording.
         decoded: an empty file for its samples.
         spans: begins and ends in seconds.
     """
-    wave = open_wave(upload.decoded(decoded).path)
+    wave = Recording(upload.decoded(decoded).path).whole
     kept, seconds = [], 0.0
     for begin, end in sorted(spans, key=lambda span: span[0] - span[1]):
         if seconds < MAX_TURN_SECONDS:
@@ -105,4 +116,4 @@ def turns_of(upload: Upload, decoded: Path, spans: list[tuple[float, float]]) ->
     parts = [wave.read(start, stop) for start, stop in cuts.tolist() if start < stop]
     if not parts:
         raise InputError(f"{upload.name}: ends before these turns begin.")
-    return np.concatenate(parts)
+    return Recording(np.concatenate(parts), name=upload.name)

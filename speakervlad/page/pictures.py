@@ -5,30 +5,31 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from speakervlad.encoder.encoder import Embedder
+from speakervlad.audio.recording import Recording
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.explain import RANGE_DB, spectrogram_of
-from speakervlad.sound import SAMPLE_RATE
 
-# A screen has hardly more.
+# About as many as a screen has pixels in a row.
 MAX_COLUMNS, MAX_ROWS = 800, 128
 
 
-def picture(embedder: Embedder, samples: np.ndarray, shares: np.ndarray | None) -> dict:
+def picture(embedder: Encoder, recording: Recording, shares: np.ndarray | None) -> dict:
     """Spectrogram and weights over time, as ``explain`` draws them.
 
     Args:
         embedder: whose clusters they are.
-        samples: float32 (samples,) at 16 kHz.
+        recording: what is drawn.
         shares: (clusters + ghosts, frames) of an encoder with clusters.
 
     Returns:
         ``seconds``; ``spectrogram`` and, of an encoder with clusters, ``weights``, each a ``grid``;
         the number of ``clusters``, which are the first rows of the weights.
     """
-    found: dict = {"seconds": len(samples) / SAMPLE_RATE}
+    found: dict = {"seconds": recording.seconds}
     if shares is not None:
         found["weights"] = grid(reduced(shares, MAX_COLUMNS))
         found["clusters"] = embedder.check_clusters().count
+    samples = recording.whole.read(0, recording.whole.num_samples)
     rows = reduced(reduced(spectrogram_of(samples), MAX_COLUMNS).T, MAX_ROWS).T
     return found | {"spectrogram": grid(1 + rows / RANGE_DB)}
 

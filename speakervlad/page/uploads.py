@@ -12,10 +12,12 @@ import numpy as np
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from speakervlad.audio.reading import audio_blocks, counted_blocks, fill_audio
+from speakervlad.audio.reading import audio_blocks, counted_blocks
+from speakervlad.audio.recording import Recording
+from speakervlad.audio.writing import fill_audio
 from speakervlad.errors import InputError
 from speakervlad.files import naming_full_disk
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 # Of a recording that is compared or enrolled, and of a conversation.
@@ -41,21 +43,21 @@ class Upload:
     name: str
     path: Path
 
-    def samples(self) -> np.ndarray:
-        """The whole recording, float32 (samples,) mono at 16 kHz.
+    def recording(self) -> Recording:
+        """The whole recording, decoded.
 
         Raises:
             InputError: not audio, damaged, or longer than ``MAX_SECONDS``.
         """
         with self.named():
-            return np.concatenate(list(self._limited(MAX_SECONDS)))
+            samples = np.concatenate(list(self._limited(MAX_SECONDS)))
+        return Recording(samples, name=self.name)
 
-    def decoded(self, target: Path, track: Track = silent) -> "Upload":
+    def decoded(self, target: Path) -> "Upload":
         """The same samples, mono, of which any span is one seek.
 
         Args:
             target: an empty file.
-            track: reports progress.
 
         Raises:
             InputError: not audio, damaged, or longer than ``MAX_MEETING_SECONDS``; or the disk is

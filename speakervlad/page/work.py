@@ -8,7 +8,7 @@ import anyio
 Result = TypeVar("Result")
 
 
-class Work:
+class Threads:
     """Threads for one kind of answer.
 
     Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.encoder.card import companion
+from speakervlad.encoder.location import companion
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.scoring.scoring import unit_vectors

@@ -1,15 +1,17 @@
 """Open-set identification: the best people for a recording, or nobody, at a rate one chooses.
 
 The score of a person is the cosine of the recording and the nearest of the person's voices. S-norm
-and AS-norm are left out because they make it worse here: benchmarks/README.md.
+and AS-norm are left out because they make it worse here: benchmarks/RESULTS.md.
 """
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from speakervlad.errors import InputError, check_range
+from speakervlad.people.mixture import Mixture
 from speakervlad.people.records import Match
 from speakervlad.people.sql import SqlStore
 from speakervlad.scoring.calibration import Calibration
@@ -18,12 +20,22 @@ logger = logging.getLogger(__name__)
 
 # Rates below this are extrapolated from the impostors that score highest.
 TAIL = 0.1
-# Voices of the store that stand for strangers; as many people as count half, beside the cohort.
+# Voices of the store that are scored as strangers, and the number of people at which they weigh as
+# much as the cohort.
 STRANGERS, HALF_TRUSTED = 300, 5
 # Voices looked at until one of another person is found, or enough people.
 NEAREST = 20
 # Of the number of voices in the store, before the threshold is computed anew.
 GROWTH = 0.01
+# People of the store who are nearer to each other than what so many in one are by chance are taken
+# for one person under two names, and are no strangers to each other.
+ALIKE = 0.1
+# Scores farther from the median than so many robust deviations count as being there.
+OUTLYING = 2.0
+# Median of the absolute deviations to standard deviation, of normal scores.
+NORMAL = 1.4826
+# What no cosine exceeds.
+HIGHEST = 1.0
 
 
 class Candidate(NamedTuple):
@@ -32,7 +44,7 @@ class Candidate(NamedTuple):
     Attributes:
         name: of the person.
         score: cosine of the recording and the person's nearest voice.
-        probability: that it is this person, where as likely as not nobody of the store speaks;
+        probability: that it is this person, at a prior of 0.5 that the speaker is not in the store;
             None if the encoder is not calibrated.
     """
 
@@ -50,6 +62,7 @@ class Identification(NamedTuple):
         threshold: the score from which on the first one is believed.
         fpir: false-positive identification rate that the threshold is for.
         seconds: of audio, or of speech where only speech was heard.
+        mixture: two voices, where a recording has them; its name is then of neither for certain.
     """
 
     name: str | None
@@ -57,6 +70,7 @@ class Identification(NamedTuple):
     threshold: float
     fpir: float
     seconds: float
+    mixture: Mixture | None = None
 
 
 class Matcher:
@@ -66,14 +80,20 @@ class Matcher:
         store: of people.
         cohort: (impostors, dim) unit vectors of people whom nobody enrolled.
         calibration: cosines to log-likelihood ratios, for probabilities.
+        same_voice: the cosine that a share of pairs of strangers reaches; None if that is unknown.
     """
 
     def __init__(
-        self, store: SqlStore, cohort: np.ndarray, calibration: Calibration | None = None
+        self,
+        store: SqlStore,
+        cohort: np.ndarray,
+        calibration: Calibration | None = None,
+        same_voice: Callable[[float], float | None] = lambda _: None,
     ) -> None:
         self.store = store
         self.cohort = cohort
         self.calibration = calibration
+        self.same_voice = same_voice
         self._num_voices = 0
         self._impostors = self._strangers = np.empty(0)
 
@@ -106,7 +126,9 @@ class Matcher:
         Two kinds of strangers are known. The cohort gives the shape: how high its best scores in
         this store are. The people of the store are strangers to each other, of its own channel and
         language: mean and deviation of their best scores for others move and widen the cohort's,
-        the more, the more people there are. The threshold is never below the cohort's.
+        the more, the more people there are. Neither one person under two names nor a few odd pairs
+        decide that: see ``ALIKE`` and ``OUTLYING``. The threshold is never below the cohort's, and
+        never above what a cosine reaches.
 
         Raises:
             InputError: nobody is enrolled, or an impossible rate.
@@ -115,14 +137,9 @@ class Matcher:
         self._refresh()
         known, own = self._impostors, self._strangers
         threshold = quantile_of_tail(known, fpir)
-        if len(own) < 2:
-            return threshold
-        trust = len(own) / (len(own) + HALF_TRUSTED)
-        mean = known.mean() + trust * max(0.0, own.mean() - known.mean())
-        spread = np.sqrt((1 - trust) * known.var() + trust * own.var()) / max(known.std(), 1e-6)
-        if len(own) == 2:
-            spread = 1.0
-        return max(threshold, float(mean + spread * (threshold - known.mean())))
+        if len(own) >= 2:
+            threshold = max(threshold, moved(threshold, known, own))
+        return min(threshold, HIGHEST)
 
     def _refresh(self) -> None:
         """Score all strangers again when the store has grown or shrunk."""
@@ -138,8 +155,16 @@ class Matcher:
         )
         voices = self.store.voices(STRANGERS)
         found = self.store.nearest(np.stack([vector for _, vector in voices]), NEAREST)
+        level = self.same_voice(ALIKE / count)
         best = [
-            next((match.cosine for match in matches if match.name != name), None)
+            next(
+                (
+                    match.cosine
+                    for match in matches
+                    if match.name != name and (level is None or match.cosine < level)
+                ),
+                None,
+            )
             for (name, _), matches in zip(voices, found, strict=True)
         ]
         self._strangers = np.array([cosine for cosine in best if cosine is not None])
@@ -163,6 +188,35 @@ class Matcher:
         ratios = self.calibration.log_likelihood_ratio(cosines) - np.log(self._num_voices)
         total = np.logaddexp(0, np.logaddexp.reduce(ratios))
         return np.exp(ratios - total).tolist()
+
+
+def moved(threshold: float, known: np.ndarray, own: np.ndarray) -> float:
+    """Where a threshold of the cohort lies among the strangers of a store.
+
+    Args:
+        threshold: among ``known``.
+        known: (impostors,) best scores of the cohort.
+        own: (people,) best scores of the people of the store for others, two or more.
+    """
+    spread = max(robust_deviation(known), 1e-6)
+    known, own = (_without_outliers(each, spread) for each in (known, own))
+    trust = len(own) / (len(own) + HALF_TRUSTED)
+    mean = known.mean() + trust * max(0.0, own.mean() - known.mean())
+    # Two people have one score for each other, which says nothing of how scores differ.
+    variance = known.var() if len(own) == 2 else own.var()
+    wider = np.sqrt((1 - trust) * known.var() + trust * variance) / max(known.std(), 1e-6)
+    return float(mean + wider * (threshold - known.mean()))
+
+
+def _without_outliers(scores: np.ndarray, least: float) -> np.ndarray:
+    """The scores, no farther from their median than ``OUTLYING`` deviations; these, ``least``."""
+    middle, reach = np.median(scores), OUTLYING * max(robust_deviation(scores), least)
+    return np.clip(scores, middle - reach, middle + reach)
+
+
+def robust_deviation(scores: np.ndarray) -> float:
+    """The standard deviation of normal scores, which a few others hardly change."""
+    return NORMAL * float(np.median(np.abs(scores - np.median(scores))))
 
 
 def quantile_of_tail(scores: np.ndarray, rate: float) -> float:

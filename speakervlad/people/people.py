@@ -1,8 +1,9 @@
 """The store of people and what is done with it: add, list, show, rename, forget, identify."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -10,34 +11,47 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from speakervlad.audio.recording import Audio, blocks_of_wave, name_of, open_wave, spoken
-from speakervlad.encoder.card import DEFAULT
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.audio.recording import AudioLike, each_of, takes_old_options
+from speakervlad.encoder.encoder import Encoder, load_encoder
+from speakervlad.encoder.location import DEFAULT, PRETRAINED, find_encoder
+from speakervlad.encoder.runtimes import weights_digest
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
+from speakervlad.people.doubts import Doubt, DoubtfulError, of_mixture, of_others, of_unlike
 from speakervlad.people.exchange import read_people, write_people
-from speakervlad.people.matching import Identification, Matcher
+from speakervlad.people.hearing import Heard, hear, not_known
+from speakervlad.people.matching import NEAREST, Identification, Matcher
 from speakervlad.people.records import (
+    ID_LENGTH,
     Change,
     Header,
+    Kept,
     Person,
     PersonSummary,
     Recording,
     check_name,
     check_note,
+    kept_of_id,
     pack_sums,
     stored_name,
     unpack_sums,
     with_voices,
 )
+from speakervlad.people.sql import SqlStore
 from speakervlad.people.stores import open_store
-from speakervlad.people.voices import group
-from speakervlad.progress import Track, silent
-from speakervlad.sound import SAMPLE_RATE
+from speakervlad.people.voices import group, likeness
+from speakervlad.progress import track
+
+logger = logging.getLogger(__name__)
 
 # So many people are named in a message at most.
 MOST_NAMED = 20
+# Share of others' recordings that may be given a name, where nobody says another.
+USUAL_FPIR = 0.01
+
+# Says of some doubts whether to enrol all the same.
+Confirm = Callable[[Sequence[Doubt]], bool]
 
 
 class Added(NamedTuple):
@@ -56,14 +70,44 @@ class Added(NamedTuple):
     elsewhere: list[str]
 
 
-@dataclass(frozen=True)
-class Heard:
-    """A recording that was read: how messages call it, its digest, sums and seconds."""
+def encoder_for(where: str | Path | None, wanted: str | Path = DEFAULT) -> str | Path:
+    """The encoder to open a store with, as ``load_encoder`` takes it.
 
-    name: str
-    digest: str
-    sums: PoolingSums
-    seconds: float
+    A store that another encoder of the package made, such as an earlier default, is opened with
+    that one unless an encoder is named; one line says so, and how to move on.
+
+    Args:
+        where: as for ``PeopleStore``; there need not be a store yet.
+        wanted: what was asked for.
+    """
+    if str(wanted) != DEFAULT:
+        return wanted
+    try:
+        store = open_store(where)
+    except InputError:  # whoever opens it says why
+        return wanted
+    try:
+        return _encoder_for(store, wanted)
+    finally:
+        store.close()
+
+
+def _encoder_for(store: SqlStore, wanted: str | Path) -> str | Path:
+    made_by = store.header().encoder
+    if str(wanted) != DEFAULT or made_by is None:
+        return wanted
+    if made_by == weights_digest(find_encoder(DEFAULT)):
+        return wanted
+    for name in PRETRAINED:
+        if made_by == weights_digest(find_encoder(name)):
+            logger.warning(
+                "%s: was made by the encoder %s, which is used. To move on to the default, enrol "
+                "the recordings anew into another --store.",
+                store.where,
+                name,
+            )
+            return name
+    return wanted
 
 
 class PeopleStore:
@@ -81,7 +125,7 @@ class PeopleStore:
     def __init__(
         self,
         where: str | Path | None = None,
-        encoder: str | Path | Embedder = DEFAULT,
+        encoder: str | Path | Encoder = DEFAULT,
         *,
         create: bool = True,
     ) -> None:
@@ -99,56 +143,93 @@ class PeopleStore:
         self.store.close()
 
     @property
-    def encoder(self) -> Embedder:
+    def encoder(self) -> Encoder:
         """The encoder, which has a fingerprint.
 
         Raises:
             InputError: it cannot be loaded, or nothing tells its weights from others.
         """
-        if not isinstance(self._encoder, Embedder):
-            self._encoder = load_encoder(self._encoder)
+        if not isinstance(self._encoder, Encoder):
+            self._encoder = load_encoder(_encoder_for(self.store, self._encoder))
         if self._encoder.fingerprint is None:
             raise InputError("the encoder has no fingerprint. Load it from a folder or an export.")
         return self._encoder
 
+    @takes_old_options
     def add(
         self,
         name: str,
-        recordings: Sequence[Audio],
+        recordings: Sequence[AudioLike],
         *,
         note: str = "",
         again: bool = False,
-        speech_only: bool = False,
-        channel: int | None = None,
-        track: Track = silent,
+        confirm: Confirm | None = None,
     ) -> Added:
         """Enrol recordings of a person, new or known, in one transaction.
+
+        A recording with two voices, one that sounds like somebody else of the store, and one that
+        is unlike the person's others are enrolled with a warning, or as ``confirm`` says.
 
         Args:
             name: of the person.
             recordings: of that person alone.
             note: kept with each of them.
             again: whether recordings that the person has already are added once more.
-            speech_only: whether silence is left out first.
-            channel: of files with several; their mean by default.
-            track: progress.
+            confirm: takes doubts, and says whether the recordings are enrolled all the same.
 
         Raises:
-            InputError: a bad name, no recording, one that cannot be embedded, or the store is of
-                another encoder or cannot be written. Nothing is stored then.
+            InputError: a bad name, no recording, one that cannot be embedded, the store is of
+                another encoder or cannot be written, or ``confirm`` says no. Nothing is stored
+                then.
         """
         check_name(name)
         self._check_encoder(self.store.header())
-        heard = [
-            self.hear(audio, speech_only=speech_only, channel=channel)
-            for audio in track(recordings, "enrolling", len(recordings))
-        ]
+        each = track(each_of(recordings), "enrolling", len(recordings))
+        heard = [self.hear(recording) for recording in each]
+        doubts = self.doubts(name, heard, again=again)
+        if confirm is None:
+            for doubt in doubts:
+                logger.warning("%s", doubt)
+        elif doubts and not confirm(doubts):
+            raise DoubtfulError(name, doubts, "Nothing was stored.")
         return self.enrol(name, heard, note=note, again=again)
+
+    def doubts(self, name: str, heard: Sequence[Heard], *, again: bool = False) -> list[Doubt]:
+        """What speaks against enrolling some recordings as a person's, recording by recording.
+
+        Args:
+            name: of the person.
+            heard: what ``hear`` made of the recordings.
+            again: as for ``add``.
+
+        Raises:
+            InputError: a bad name, or the store is of another encoder or cannot be read.
+        """
+        name, header = check_name(name), self.store.header()
+        self._check_encoder(header)
+        person = next(iter(self.store.people([name])), Person(name))
+        fresh = list(heard) if again else not_known(person, heard)[0]
+        if not fresh:
+            return []
+        vectors = np.stack([self.encoder.finish(each.sums) for each in fresh])
+        groups, voices = self._groups(person, [each.sums for each in fresh])
+        names, num_known = [each.name for each in fresh], len(person.recordings)
+        unlike = of_unlike(name, names, vectors, groups, voices, num_known)
+        matches = self.store.nearest(vectors, NEAREST)
+        threshold = self._named_from() if header.num_voices else math.inf
+        own = [max(each @ person.voices.T, default=-1.0) for each in vectors] if num_known else []
+        found = []
+        for row, each in enumerate(fresh):
+            found += of_mixture(each.name, each.mixture)
+            nearest = own[row] if num_known else -1.0
+            found += of_others(each.name, name, nearest, matches[row], threshold)
+            found += [doubt for doubt in unlike if doubt.recording == each.name]
+        return found
 
     def enrol(
         self, name: str, heard: Sequence[Heard], *, note: str = "", again: bool = False
     ) -> Added:
-        """As ``add``, of what ``hear`` made of recordings.
+        """As ``add``, of what ``hear`` made of recordings, whatever ``doubts`` says of them.
 
         Raises:
             InputError: as ``add``, and all recordings are there already.
@@ -163,7 +244,7 @@ class PeopleStore:
         def change(header: Header, people: list[Person]) -> Change:
             self._check_encoder(header)
             person = people[0] if people else Person(name)
-            fresh, old = (heard, []) if again else _unknown(person, heard)
+            fresh, old = (heard, []) if again else not_known(person, heard)
             if not fresh:
                 raise InputError(
                     f"{first_few(each.name for each in old)}: {name} has this recording already. "
@@ -223,6 +304,51 @@ class PeopleStore:
             whole=False,
         )
 
+    def recordings(self, name: str) -> list[Kept]:
+        """What is kept of a person, in the order in which it was added.
+
+        Raises:
+            InputError: nobody of that name, or the store is of another encoder.
+        """
+        self._check_encoder(self.store.header())
+        person = self.show(name)
+        alike = likeness(self._sums(person), self.encoder.finish)
+        return [
+            Kept(each.digest[:ID_LENGTH], each.seconds, each.date, each.voice, cosine, each.note)
+            for each, cosine in zip(person.recordings, alike, strict=True)
+        ]
+
+    def forget_recordings(self, name: str, ids: Sequence[str]) -> Person:
+        """Remove some recordings of a person, and every byte of them; the voices are made anew.
+
+        Args:
+            name: of the person.
+            ids: beginnings of their digests, as ``recordings`` lists them. Of one that was added
+                several times the last goes.
+
+        Returns:
+            The person as stored now.
+
+        Raises:
+            InputError: nobody of that name, no such recording, several that begin so, or none would
+                be left. Nothing is removed then.
+        """
+
+        def change(header: Header, people: list[Person]) -> Change:
+            self._check_encoder(header)
+            (person,) = self._known([stored_name(name)], people)
+            removed = [kept_of_id(person, each) for each in dict.fromkeys(ids)]
+            kept = tuple(each for each in person.recordings if each not in removed)
+            if not kept:
+                raise InputError(
+                    f"{person.name}: no recording would be left. `speakervlad people forget NAME` "
+                    "removes the person."
+                )
+            rows = tuple(each.row for each in removed if each.row is not None)
+            return Change((self._grouped(replace(person, recordings=kept)),), recordings=rows)
+
+        return self.store.change([stored_name(name)], change).save[0]
+
     def export(self, path: str | Path) -> int:
         """Write everybody into one file, from which ``import_`` makes the same store.
 
@@ -278,15 +404,13 @@ class PeopleStore:
         self.store.change(names, change, self._identity())
         return len(counts), sum(counts)
 
+    @takes_old_options
     def identify(
         self,
-        recordings: Sequence[Audio],
+        recordings: Sequence[AudioLike],
         *,
-        fpir: float = 0.01,
+        fpir: float = USUAL_FPIR,
         top: int = 3,
-        speech_only: bool = False,
-        channel: int | None = None,
-        track: Track = silent,
     ) -> list[Identification]:
         """Say of each recording who of the people it is, or nobody.
 
@@ -294,22 +418,19 @@ class PeopleStore:
             recordings: each of one voice.
             fpir: share of recordings of others that may be taken for somebody of the store.
             top: how many people are named for each at most.
-            speech_only: whether silence is left out first.
-            channel: of files with several; their mean by default.
-            track: progress.
 
         Raises:
             InputError: a recording that cannot be embedded or without speech, an empty store, a
                 store of another encoder, or an encoder without a cohort.
         """
         answers = []
-        for audio in track(recordings, "identifying", len(recordings)):
-            heard = self.hear(audio, speech_only=speech_only, channel=channel)
+        for recording in track(each_of(recordings), "identifying", len(recordings)):
+            heard = self.hear(recording)
             (answer,) = self.match(self.encoder.finish(heard.sums)[None], fpir=fpir, top=top)
-            answers.append(answer._replace(seconds=heard.seconds))
+            answers.append(answer._replace(seconds=heard.seconds, mixture=heard.mixture))
         return answers
 
-    def threshold(self, fpir: float = 0.01) -> float:
+    def threshold(self, fpir: float = USUAL_FPIR) -> float:
         """The score from which on somebody is named, at the present size of the store.
 
         Raises:
@@ -319,7 +440,7 @@ class PeopleStore:
         return self._matcher.threshold(fpir)
 
     def match(
-        self, vectors: np.ndarray, *, fpir: float = 0.01, top: int = 3
+        self, vectors: np.ndarray, *, fpir: float = USUAL_FPIR, top: int = 3
     ) -> list[Identification]:
         """As ``identify``, of embeddings: (recordings, dim) float32 unit vectors.
 
@@ -336,22 +457,33 @@ class PeopleStore:
         if encoder.folder is None:
             raise InputError("the encoder has no folder, so no cohort beside it.")
         cohort = load_cohort(encoder.folder, encoder.fingerprint)
-        return Matcher(self.store, cohort.vectors, encoder.calibration)
+        return Matcher(self.store, cohort.vectors, encoder.calibration, self._same_voice)
 
-    def hear(self, audio: Audio, *, speech_only: bool = False, channel: int | None = None) -> Heard:
-        """The sums of a recording, and the digest that recognises it.
+    def _same_voice(self, rate: float) -> float | None:
+        """The cosine that a share of pairs of strangers reaches, if the encoder knows it."""
+        known = self.encoder.thresholds
+        return None if known is None else known.near(rate)
+
+    def _named_from(self) -> float:
+        """The cosine from which on a recording sounds like somebody of the store.
+
+        One stranger in a hundred reaches it: of those that thresholds are taken from, and of the
+        encoder's development recordings, who are of one channel as the people of a store often are.
+        """
+        known = self._same_voice(USUAL_FPIR)
+        try:
+            return max(self._matcher.threshold(USUAL_FPIR), known or -1.0)
+        except InputError:  # no cohort
+            return math.inf if known is None else known
+
+    @takes_old_options
+    def hear(self, audio: AudioLike) -> Heard:
+        """The sums of a recording, the digest that recognises it, and two voices if it has them.
 
         Raises:
             InputError: it cannot be embedded, or hardly anybody speaks in it.
         """
-        name, wave = name_of(audio), open_wave(audio, channel)
-        digest = hashlib.sha256()
-        for block in blocks_of_wave(wave):
-            digest.update(np.ascontiguousarray(block, "<f4").data)
-        speech = spoken(wave, name)
-        heard = speech if speech_only else wave
-        sums = self.encoder.frames.sums(heard)
-        return Heard(name, digest.hexdigest(), sums, heard.num_samples / SAMPLE_RATE)
+        return hear(self.encoder.frames, audio, self.apart)
 
     def _check_encoder(self, header: Header) -> None:
         """Refuse a store that another encoder made."""
@@ -365,17 +497,24 @@ class PeopleStore:
 
     def _grouped(self, person: Person) -> Person:
         """The person with voices made of all recordings."""
-        encoder = self.encoder
-        pooling = encoder.backend.ends.pooling
+        return with_voices(person, *self._groups(person))
+
+    def _groups(
+        self, person: Person, new: Sequence[PoolingSums] = ()
+    ) -> tuple[list[list[int]], np.ndarray]:
+        """The voices of the person's recordings and of new ones behind them, as ``group`` does."""
         try:
-            sums = [unpack_sums(each.sums, pooling) for each in person.recordings]
-            groups, voices = group(sums, encoder.finish, self._apart)
+            return group([*self._sums(person), *new], self.encoder.finish, self.apart)
         except InputError as error:
             raise InputError(f"{self.store.where}: {person.name}: {error}") from error
-        return with_voices(person, groups, voices)
+
+    def _sums(self, person: Person) -> list[PoolingSums]:
+        pooling = self.encoder.backend.ends.pooling
+        return [unpack_sums(each.sums, pooling) for each in person.recordings]
 
     @property
-    def _apart(self) -> float:
+    def apart(self) -> float:
+        """The cosine below which two voices are not taken for one; -1 where it is not known."""
         known = self.encoder.thresholds
         return -1.0 if known is None else known.eer
 
@@ -392,16 +531,3 @@ class PeopleStore:
             hint = did_you_mean(missing[0], known) if few else f"{len(known)} are enrolled."
             raise InputError(f"{first_few(missing)}: nobody of that name. {hint}")
         return people
-
-
-def _unknown(person: Person, heard: Sequence[Heard]) -> tuple[list[Heard], list[Heard]]:
-    """Recordings that the person does not have yet, each once, and the others."""
-    digests = {recording.digest for recording in person.recordings}
-    fresh: dict[str, Heard] = {}
-    known = []
-    for each in heard:
-        if each.digest in digests or each.digest in fresh:
-            known.append(each)
-        else:
-            fresh[each.digest] = each
-    return list(fresh.values()), known

@@ -12,11 +12,14 @@ from speakervlad.models.sums import Finish, PoolingSums
 
 MAX_NAME = 200
 MAX_NOTE = 1000
-# By which the length of a unit vector in float32 may be off.
+# Characters of a digest by which people call a recording.
+ID_LENGTH = 12
+# Tolerance of the length of a unit vector in float32.
 UNIT_SLACK = 1e-3
-# Categories of which nothing is seen: control, format, surrogate, private, separators of lines.
+# Unicode categories without a visible glyph: control, format, surrogate, private, separators of
+# lines.
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-# And what else has no ink: fillers, variation selectors, an empty pattern of Braille.
+# Other characters without a glyph: fillers, variation selectors, an empty pattern of Braille.
 BLANK = (
     *((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2065, 0x2065)),
     *((0x2800, 0x2800), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0000, 0xE0FFF)),
@@ -62,6 +65,26 @@ class Person:
     row: int | None = None
 
 
+class Kept(NamedTuple):
+    """A recording of somebody, as ``PeopleStore.recordings`` lists it.
+
+    Attributes:
+        id: the beginning of its digest, by which ``forget_recordings`` knows it.
+        seconds: of audio, or of speech where only speech was summed.
+        date: when it was added, ISO 8601 in UTC.
+        voice: which of the person's voices it is part of, from 0.
+        likeness: cosine with the nearest other recording of the person; None without others.
+        note: free text.
+    """
+
+    id: str
+    seconds: float
+    date: str
+    voice: int
+    likeness: float | None
+    note: str
+
+
 class PersonSummary(NamedTuple):
     """A line of the list of people; dates of the first and the last recording, ISO 8601."""
 
@@ -94,10 +117,17 @@ class Header(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What one transaction writes: people to store as they are now, people to remove."""
+    """What one transaction writes.
+
+    Attributes:
+        save: people to store as they are now.
+        remove: people to remove.
+        recordings: rows of recordings to remove.
+    """
 
     save: tuple[Person, ...] = ()
     remove: tuple[Person, ...] = ()
+    recordings: tuple[int, ...] = ()
 
 
 class Match(NamedTuple):
@@ -187,6 +217,22 @@ def check_text(text: str, what: str) -> None:
         raise InputError(
             f"{what} {text[:40]!r}: holds a line break or another control character. Leave it out."
         )
+
+
+def kept_of_id(person: Person, beginning: str) -> Recording:
+    """The last of a person's recordings whose digest begins so.
+
+    Raises:
+        InputError: there is none, or they are different ones.
+    """
+    found = [each for each in person.recordings if each.digest.startswith(beginning.lower())]
+    if not beginning or len({each.digest for each in found}) != 1:
+        how_many = "several recordings begin so" if found and beginning else "no such recording"
+        raise InputError(
+            f"{person.name}: {beginning!r}: {how_many}. `speakervlad people recordings NAME` "
+            "lists them."
+        )
+    return found[-1]
 
 
 def recording_of(row: Sequence[Any]) -> Recording:

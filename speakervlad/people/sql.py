@@ -232,10 +232,11 @@ class SqlStore(ABC):
 
     def _write(self, change: Change, revision: int) -> None:
         self.run_each("DELETE FROM people WHERE id = ?", [(each.row,) for each in change.remove])
+        self.run_each("DELETE FROM recordings WHERE id = ?", [(row,) for row in change.recordings])
         for person in change.save:
             self._save(person, revision)
         self._note([("revision", revision)])
-        if change.remove:
+        if change.remove or change.recordings:
             self._note([("removed", revision), ("unclean", revision)])
 
     def _save(self, person: Person, revision: int) -> None:

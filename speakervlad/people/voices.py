@@ -6,7 +6,7 @@ import numpy as np
 
 from speakervlad.models.sums import PoolingSums
 
-# Sums to a unit vector (dim,), as ``Embedder.finish`` does.
+# Sums to a unit vector (dim,), as ``Encoder.finish`` does.
 FinishSums = Callable[[PoolingSums], np.ndarray]
 
 
@@ -30,6 +30,21 @@ def group(
     everything = [list(range(len(sums)))]
     groups = everything if apart <= -1 else _merge_near(list(sums), finish, apart)
     return groups, np.stack([finish(_total([sums[row] for row in rows])) for rows in groups])
+
+
+def likeness(sums: Sequence[PoolingSums], finish: FinishSums) -> list[float | None]:
+    """The cosine of each recording with the one of the others that is nearest; None of one alone.
+
+    Args:
+        sums: of the recordings.
+        finish: sums to a unit vector.
+    """
+    if len(sums) < 2:
+        return [None] * len(sums)
+    vectors = np.stack([finish(each) for each in sums])
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -np.inf)
+    return cosines.max(axis=1).tolist()
 
 
 def _merge_near(totals: list[PoolingSums], finish: FinishSums, apart: float) -> list[list[int]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.scoring.metrics import (
     FIXED_FALSE_ACCEPT,
     REPORTED_POINTS,
@@ -87,7 +87,6 @@ def with_intervals(
     num_resamples: int = NUM_RESAMPLES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
-    track: Track = silent,
 ) -> VerificationReport:
     """The report with a percentile interval for every figure in it.
 
@@ -95,7 +94,7 @@ def with_intervals(
         InputError: fewer than ``MIN_SPEAKERS`` speakers.
     """
     draws = resampled_figures(
-        [scores], is_target, speakers, points, num_resamples=num_resamples, seed=seed, track=track
+        [scores], is_target, speakers, points, num_resamples=num_resamples, seed=seed
     )
     return attach_intervals(report, of_system(draws, 0), confidence)
 
@@ -123,7 +122,6 @@ def compare_systems(
     num_resamples: int = NUM_RESAMPLES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
-    track: Track = silent,
 ) -> dict[str, Comparison]:
     """Paired comparison: both systems see the same resampled speakers, so what they share cancels.
 
@@ -139,7 +137,6 @@ def compare_systems(
         points,
         num_resamples=num_resamples,
         seed=seed,
-        track=track,
     )
     rates = measurable_rates(int(np.sum(~is_target)))
     return paired(
@@ -188,7 +185,6 @@ def resampled_figures(
     *,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-    track: Track = silent,
 ) -> dict[str, np.ndarray]:
     """Every figure of every system on every resample of the speakers.
 

@@ -1,8 +1,8 @@
-"""Every text list: trials, score files, enrolment lists, of this and of other toolkits."""
+"""Trial lists and score files, of this and of other toolkits."""
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speakervlad.deprecated import warn_of_old_name
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path
 from speakervlad.tables.columns import (
@@ -130,20 +131,26 @@ class Trials:
         return f"{self.names[self.enrol[trial]]} {self.names[self.test[trial]]}"
 
     def write(self, path: str | Path) -> None:
-        """Write ``label enrol test`` lines (``enrol test`` for a blind list).
+        """Deprecated: ``save_trials``."""
+        warn_of_old_name("Trials.write", "save_trials")
+        save_trials(path, self)
 
-        Tabs separate the columns where a name has spaces; such a blind list gets a NIST header.
 
-        Raises:
-            InputError: names that no text list can hold, such as those with line ends.
-        """
-        columns = [self.enrol_ids.tolist(), self.test_ids.tolist()]
-        heading: list[Sequence[str]] = []
-        if self.is_target is not None:
-            columns.insert(0, np.where(self.is_target, "1", "0").tolist())
-        elif _separator(self.names) == "\t":
-            heading = [(NIST_MODEL, NIST_SEGMENT)]
-        _write_rows(path, chain(heading, zip(*columns, strict=True)), self, read_trials)
+def save_trials(path: str | Path, trials: Trials) -> None:
+    """Write ``label enrol test`` lines (``enrol test`` for a blind list).
+
+    Tabs separate the columns where a name has spaces; such a blind list gets a NIST header.
+
+    Raises:
+        InputError: names that no text list can hold, such as those with line ends.
+    """
+    columns = [trials.enrol_ids.tolist(), trials.test_ids.tolist()]
+    heading: list[Sequence[str]] = []
+    if trials.is_target is not None:
+        columns.insert(0, np.where(trials.is_target, "1", "0").tolist())
+    elif _separator(trials.names) == "\t":
+        heading = [(NIST_MODEL, NIST_SEGMENT)]
+    _write_rows(path, chain(heading, zip(*columns, strict=True)), trials, load_trials)
 
 
 def _separator(names: np.ndarray) -> str:
@@ -195,7 +202,7 @@ def _same_pairs(one: Trials, other: Trials) -> bool:
     )
 
 
-def read_trials(path: str | Path) -> Trials:
+def load_trials(path: str | Path) -> Trials:
     """Read a trial list of any known format, recognised by its columns.
 
     Known: VoxCeleb ``label a b``; Kaldi, CN-Celeb and SITW ``a b label``; VoxSRC blind ``a b``;
@@ -225,10 +232,10 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
     A first row of ``first,second`` or ``enrol,test`` is a header.
 
     Raises:
-        InputError: as ``read_trials``, or rows of another number of columns.
+        InputError: as ``load_trials``, or rows of another number of columns.
     """
     if Path(path).suffix.lower() != ".csv":
-        trials = read_trials(path)
+        trials = load_trials(path)
         return list(zip(trials.enrol_ids.tolist(), trials.test_ids.tolist(), strict=True))
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -483,7 +490,7 @@ def _not_scores(table: TextTable) -> InputError:
     return table.error(0, f"no score file; expected {expected}.")
 
 
-def write_scores(
+def save_scores(
     path: str | Path, trials: Trials, scores: np.ndarray, form: str = "speakervlad"
 ) -> None:
     """Write a score file, a trial a line.
@@ -508,10 +515,10 @@ def write_scores(
     _write_rows(path, rows, trials, lambda written: read_scores(written, form)[0])
 
 
-Rows = Iterable[Sequence[str]]
+Lines = Iterable[Sequence[str]]
 
 
-def _own_rows(trials: Trials, scores: np.ndarray) -> Rows:
+def _own_rows(trials: Trials, scores: np.ndarray) -> Lines:
     """``enrol test score [1|0]``; nine digits bring a float32 back exactly."""
     columns = [trials.enrol_ids.tolist(), trials.test_ids.tolist()]
     columns.append([f"{score:.9g}" for score in scores.tolist()])
@@ -520,7 +527,7 @@ def _own_rows(trials: Trials, scores: np.ndarray) -> Rows:
     return zip(*columns, strict=True)
 
 
-def _voxsrc_rows(trials: Trials, scores: np.ndarray) -> Rows:
+def _voxsrc_rows(trials: Trials, scores: np.ndarray) -> Lines:
     """``score enrol test`` with the lowest score at 0 and the highest at 1."""
     shifted = scores.astype(np.float64) - scores.min()
     texts = [f"{score:.9f}" for score in (shifted / (np.ptp(scores) or 1.0)).tolist()]
@@ -528,60 +535,3 @@ def _voxsrc_rows(trials: Trials, scores: np.ndarray) -> Rows:
 
 
 WRITTEN_FORMS = {"speakervlad": _own_rows, "kaldi": _own_rows, "voxsrc": _voxsrc_rows}
-
-
-@dataclass(frozen=True)
-class Enrolment:
-    """The recordings of every speaker model.
-
-    Attributes:
-        recordings: utterance names by model name. A part of a recording is named
-            ``path@start-end`` with its seconds, such as ``audio/lywwa.flac@72.000-77.310``.
-    """
-
-    recordings: dict[str, tuple[str, ...]]
-
-    def __len__(self) -> int:
-        return len(self.recordings)
-
-
-def read_enrolment(path: str | Path) -> Enrolment:
-    """Read an enrolment list, recognised by its columns.
-
-    Known: CN-Celeb ``enroll.map`` (``model utterance utterance ...``), CN-Celeb and SITW
-    ``model path``, SITW assisted ``model path start end``, NIST headed ``modelid segmentid``.
-    A model may have several lines.
-
-    Raises:
-        InputError: an empty file, or a line without a recording.
-    """
-    recordings: dict[str, list[str]] = {}
-    model_column, segment_column = 0, None
-    for number, row in _decoded_rows(path):
-        header = [cell.lower() for cell in row]
-        if not recordings and NIST_MODEL in header and NIST_SEGMENT in header:
-            model_column, segment_column = header.index(NIST_MODEL), header.index(NIST_SEGMENT)
-            continue
-        if len(row) <= max(1, model_column, segment_column or 0):
-            raise InputError(
-                f"{path}, line {number}: {' '.join(row)!r} names no recording. "
-                "Expected `model recording [recording ...]`."
-            )
-        names = recordings.setdefault(row[model_column], [])
-        names.extend(_recordings_of_row(row, segment_column))
-    return Enrolment({model: tuple(names) for model, names in recordings.items()})
-
-
-def _decoded_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    for rows, line_numbers in read_blocks(path):
-        for row, number in zip(rows, line_numbers, strict=True):
-            yield number, [cell.decode() for cell in row]
-
-
-def _recordings_of_row(row: list[str], segment_column: int | None) -> list[str]:
-    """The recordings that one line adds to its model."""
-    if segment_column is not None:
-        return [row[segment_column]]
-    if len(row) == 4 and is_number(row[2]) and is_number(row[3]):
-        return [f"{row[1]}@{float(row[2]):.3f}-{float(row[3]):.3f}"]
-    return row[1:]

@@ -221,7 +221,7 @@ def detection_cost(miss: Rates, false_accept: Rates, point: OperatingPoint) -> R
     """Normalised detection cost at every pair of error rates (NIST SRE).
 
     ``(c_miss p_target FRR + c_fa (1 - p_target) FAR) / min(c_miss p_target, c_fa (1 - p_target))``:
-    1 is what a system gets that answers without listening.
+    1 is the cost of always giving the same answer.
     """
     cost_of_misses, cost_of_false_accepts = (
         point.c_miss * point.p_target,
@@ -400,7 +400,7 @@ def verification_report(
 
 
 def hint_at_reversed(report: VerificationReport) -> str | None:
-    """A sentence where scores tell the wrong way round; None where they do not."""
+    """A sentence if scores are higher for different speakers, as distances are; None otherwise."""
     if report.eer <= 0.5:
         return None
     return (
@@ -410,7 +410,7 @@ def hint_at_reversed(report: VerificationReport) -> str | None:
 
 
 def warn_of_reversed(report: VerificationReport) -> None:
-    """Say so where scores tell the wrong way round."""
+    """Log that scores are higher for different speakers, if they are."""
     if (hint := hint_at_reversed(report)) is not None:
         logger.warning("%s", hint)
 

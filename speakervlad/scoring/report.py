@@ -20,7 +20,7 @@ from speakervlad.scoring.plots import (
 )
 
 
-def write_report(
+def save_report(
     path: str | Path,
     trials: Trials,
     systems: Sequence[SystemResult],

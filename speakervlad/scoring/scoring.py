@@ -9,10 +9,12 @@ from typing import Protocol
 import numpy as np
 
 from speakervlad.errors import InputError, first_few
-from speakervlad.progress import Track, silent
-from speakervlad.scoring.lists import Enrolment, Trials
-from speakervlad.tables.embeddings import Embeddings, load_embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.progress import track
+from speakervlad.scoring.enrolment import Enrolment
+from speakervlad.scoring.lists import Trials
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings
+from speakervlad.tables.manifest import load_manifest
 from speakervlad.tables.names import required_rows
 
 logger = logging.getLogger(__name__)
@@ -37,7 +39,6 @@ def score(
     cohort: Embeddings | None = None,
     top: int | None = 300,
     calibration: Calibrator | None = None,
-    track: Track = silent,
 ) -> np.ndarray:
     """Score a trial list, as the command ``score`` does.
 
@@ -49,7 +50,6 @@ def score(
         cohort: embeddings of other speakers, for AS-norm.
         top: nearest members of the cohort that count; None for all (S-norm).
         calibration: turns the scores into log-likelihood ratios.
-        track: progress.
 
     Returns:
         (num_trials,) cosines, or what normalisation and calibration make of them.
@@ -66,9 +66,9 @@ def score(
     if enrolment is not None:
         embeddings = with_models(embeddings, enrolment, trials)
     if cohort is None:
-        scores = cosine_scores(embeddings, trials, track)
+        scores = cosine_scores(embeddings, trials)
     else:
-        scores = adaptive_s_norm(embeddings, trials, cohort, top, track).scores
+        scores = adaptive_s_norm(embeddings, trials, cohort, top).scores
     if calibration is not None:
         scores = calibration.log_likelihood_ratio(scores)
     warn_of_unknown_encoders(tables)
@@ -118,7 +118,7 @@ def unit_vectors(embeddings: Embeddings) -> np.ndarray:
     return embeddings.vectors / norms
 
 
-def cosine_scores(embeddings: Embeddings, trials: Trials, track: Track = silent) -> np.ndarray:
+def cosine_scores(embeddings: Embeddings, trials: Trials) -> np.ndarray:
     """(num_trials,) float32 cosine similarity of both sides of every trial.
 
     Raises:
@@ -126,7 +126,7 @@ def cosine_scores(embeddings: Embeddings, trials: Trials, track: Track = silent)
     """
     vectors = unit_vectors(embeddings)
     rows = embeddings.rows(trials.names.tolist())
-    return paired_dot(vectors, rows[trials.enrol], vectors, rows[trials.test], track)
+    return paired_dot(vectors, rows[trials.enrol], vectors, rows[trials.test])
 
 
 def paired_dot(
@@ -134,7 +134,6 @@ def paired_dot(
     left_rows: np.ndarray,
     right: np.ndarray,
     right_rows: np.ndarray,
-    track: Track = silent,
 ) -> np.ndarray:
     """(num_pairs,) dot products of chosen rows of two (num, dim) matrices, block by block."""
     scores = np.empty(len(left_rows), dtype=np.float32)
@@ -252,7 +251,7 @@ def load_cohort(path: str | Path, manifest_path: str | Path | None = None) -> Em
     cohort = load_embeddings(path)
     if manifest_path is None:
         return cohort
-    manifest = Manifest.load(manifest_path)
+    manifest = load_manifest(manifest_path)
     rows = required_rows(manifest, cohort.ids)
     return speaker_means(cohort, np.asarray(manifest.speaker_names)[manifest.speaker_indices[rows]])
 
@@ -262,7 +261,6 @@ def adaptive_s_norm(
     trials: Trials,
     cohort: Embeddings,
     top: int | None = 300,
-    track: Track = silent,
 ) -> NormalisedScores:
     """AS-norm of cosine scores (Matejka et al., 2017).
 
@@ -280,11 +278,9 @@ def adaptive_s_norm(
             f"top {top} of a cohort of {len(cohort)}: choose between 2 and {len(cohort)}."
         )
     warn_about_cohort(embeddings, trials, cohort)
-    scores = cosine_scores(embeddings, trials, track)
+    scores = cosine_scores(embeddings, trials)
     rows = embeddings.rows(trials.names.tolist())
-    means, deviations = cohort_statistics(
-        unit_vectors(embeddings)[rows], unit_vectors(cohort), top, track
-    )
+    means, deviations = cohort_statistics(unit_vectors(embeddings)[rows], unit_vectors(cohort), top)
     flat = trials.names[deviations < 1e-6]
     if len(flat):
         raise InputError(
@@ -296,7 +292,7 @@ def adaptive_s_norm(
 
 
 def cohort_statistics(
-    vectors: np.ndarray, cohort: np.ndarray, top: int, track: Track = silent
+    vectors: np.ndarray, cohort: np.ndarray, top: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the ``top`` highest cosines of every row with a cohort.
 
@@ -304,7 +300,6 @@ def cohort_statistics(
         vectors: (num_rows, dim) unit vectors.
         cohort: (num_cohort, dim) unit vectors.
         top: how many of the highest cosines count.
-        track: progress.
 
     Returns:
         Two (num_rows,) float32 arrays.

@@ -12,7 +12,7 @@ from speakervlad.tables.names import path_parts, required_rows
 
 logger = logging.getLogger(__name__)
 
-# Fewer show nothing of how much speakers differ.
+# With fewer speakers their spread cannot be estimated.
 MIN_SPEAKERS = 5
 
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from speakervlad.deprecated import warn_of_old_name
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path
 
@@ -79,48 +80,14 @@ class Manifest:
 
     @classmethod
     def load(cls, path: str | Path, root: str | Path | None = None) -> "Manifest":
-        """Read a CSV with the columns `COLUMNS` and any others.
-
-        Args:
-            path: The CSV.
-            root: Folder that relative paths start from; the CSV's own folder when None.
-
-        Raises:
-            InputError: missing file or column, no rows, a bad number, no path or speaker in a row,
-                duplicate utterance ids, a path that leaves the root, or absolute paths of another
-                machine.
-        """
-        path = Path(path)
-        columns = _read_columns(path)
-        ids, paths, speakers, sessions, lengths = (columns.pop(name) for name in COLUMNS)
-        check_rows(ids, paths, str(path))
-        _check_absolute(paths, path)
-        _check_filled(paths, speakers, path)
-        root = Path(root) if root is not None else path.parent
-        return cls(root, ids, paths, speakers, sessions, _parse_lengths(lengths, path), columns)
+        """Deprecated: ``load_manifest``."""
+        warn_of_old_name("Manifest.load", "load_manifest")
+        return load_manifest(path, root)
 
     def save(self, path: str | Path) -> None:
-        """Write the CSV; paths become relative to its folder if they lie below it, else absolute.
-
-        Raises:
-            InputError: ``path`` cannot be written.
-        """
-        path = Path(path)
-        with (
-            atomic_path(path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*COLUMNS, *self.extra])
-            columns = (
-                self.utterance_ids,
-                self._paths_from(path.parent),
-                self.speakers,
-                self.sessions,
-                self.num_samples.tolist(),
-                *self.extra.values(),
-            )
-            writer.writerows(zip(*columns, strict=True))
+        """Deprecated: ``save_manifest``."""
+        warn_of_old_name("Manifest.save", "save_manifest")
+        save_manifest(path, self)
 
     def __len__(self) -> int:
         return len(self.num_samples)
@@ -168,14 +135,58 @@ class Manifest:
             {name: values[kept] for name, values in self.extra.items()},
         )
 
-    def _paths_from(self, folder: Path) -> Iterable[str]:
-        """Paths as a CSV in ``folder`` names them."""
-        root, folder = self.root.resolve(), folder.resolve()
-        if root == folder:
-            return self.paths
-        base = root.relative_to(folder) if root.is_relative_to(folder) else root
-        prefix = PurePosixPath(base.as_posix())
-        return (str(prefix / path) for path in self.paths)
+
+def load_manifest(path: str | Path, root: str | Path | None = None) -> Manifest:
+    """Read a CSV with the columns `COLUMNS` and any others.
+
+    Args:
+        path: The CSV.
+        root: Folder that relative paths start from; the CSV's own folder when None.
+
+    Raises:
+        InputError: missing file or column, no rows, a bad number, no path or speaker in a row,
+            duplicate utterance ids, a path that leaves the root, or absolute paths of another
+            machine.
+    """
+    path = Path(path)
+    columns = _read_columns(path)
+    ids, paths, speakers, sessions, lengths = (columns.pop(name) for name in COLUMNS)
+    check_rows(ids, paths, str(path))
+    _check_absolute(paths, path)
+    _check_filled(paths, speakers, path)
+    root = Path(root) if root is not None else path.parent
+    return Manifest(root, ids, paths, speakers, sessions, _parse_lengths(lengths, path), columns)
+
+
+def save_manifest(path: str | Path, manifest: Manifest) -> None:
+    """Write the CSV; paths become relative to its folder if they lie below it, else absolute.
+
+    Raises:
+        InputError: ``path`` cannot be written.
+    """
+    path = Path(path)
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*COLUMNS, *manifest.extra])
+        columns = (
+            manifest.utterance_ids,
+            _paths_from(manifest, path.parent),
+            manifest.speakers,
+            manifest.sessions,
+            manifest.num_samples.tolist(),
+            *manifest.extra.values(),
+        )
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _paths_from(manifest: Manifest, folder: Path) -> Iterable[str]:
+    """Paths as a CSV in ``folder`` names them."""
+    root, folder = manifest.root.resolve(), folder.resolve()
+    if root == folder:
+        return manifest.paths
+    base = root.relative_to(folder) if root.is_relative_to(folder) else root
+    prefix = PurePosixPath(base.as_posix())
+    return (str(prefix / path) for path in manifest.paths)
 
 
 def ranks_of(texts: np.ndarray, names: Sequence[str] | None = None) -> np.ndarray:

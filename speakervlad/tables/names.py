@@ -1,4 +1,4 @@
-"""Who is meant by a name, and who speaks there: names across files, and speakers of trials."""
+"""Matching names across files: the rows of a list, table or manifest that names stand for."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,19 +13,19 @@ from speakervlad.tables.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
-# Suffixes that a name may have or not: recordings, and features kept beside them.
+# Suffixes that are ignored when names are compared: recordings, and features kept beside them.
 SUFFIXES = AUDIO_SUFFIXES | {".npy"}
 
-Parts = tuple[str, ...]
+NameParts = tuple[str, ...]
 
 
 class NameIndex:
-    """Rows of a list of names.
+    """Finds the rows of names in a list of names.
 
     A name that is not in the list may differ by its extension or by leading folders:
-    ``/data/a/1.wav``, ``a/1.flac`` and ``a/1`` are the same utterance as long as only one row fits.
-    Nothing that was asked for may be lost by it: two different names never share a row, and all
-    names that lose folders lose the same ones.
+    ``/data/a/1.wav``, ``a/1.flac`` and ``a/1`` are the same utterance if only one row matches.
+    Two different names never match the same row, and names that are only found without some of
+    their leading folders must all be without the same folders.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -37,11 +37,11 @@ class NameIndex:
         return {name: row for row, name in enumerate(self.names)}
 
     def find(self, wanted: Iterable[str]) -> np.ndarray:
-        """(num_wanted,) int: the row of every wanted name, -1 where no row is certain to fit."""
+        """(num_wanted,) int: the row of every wanted name, -1 where none or several match."""
         return self.match(list(wanted))[0]
 
     def match(self, wanted: Sequence[str]) -> tuple[np.ndarray, str]:
-        """As ``find``, and a sentence that names what was ambiguous, or nothing."""
+        """As ``find``, and a sentence on the first ambiguous name, or an empty text."""
         rows = np.array([self.exact.get(name, -1) for name in wanted], dtype=np.int64)
         unknown = {place: path_parts(wanted[place]) for place in np.flatnonzero(rows < 0).tolist()}
         if not unknown:
@@ -53,54 +53,68 @@ class NameIndex:
             for depth in sorted(set(map(len, unknown.values())))
         }
         problems: list[str] = []
-        losers: dict[Parts, list[int]] = {}
+        by_dropped: dict[NameParts, list[int]] = {}
         for place, parts in unknown.items():
-            fitting, dropped = _fitting(parts, whole, tails[len(parts)])
-            if len(fitting) == 1:
-                rows[place] = fitting[0]
-                losers.setdefault(dropped, []).append(place)
-            elif fitting:
-                first, second = (self.names[row] for row in fitting)
+            matching, dropped = _matching(parts, whole, tails[len(parts)])
+            if len(matching) == 1:
+                rows[place] = matching[0]
+                by_dropped.setdefault(dropped, []).append(place)
+            elif matching:
+                first, second = (self.names[row] for row in matching)
                 problems.append(f"{wanted[place]} could be {first} or {second}.")
-        losers.pop((), None)
-        problems += self._shared(wanted, rows, unknown)
-        problems += self._differently_cut(wanted, rows, list(losers.values()))
+        by_dropped.pop((), None)
+        problems += self._unmatch_shared(wanted, rows, unknown)
+        problems += self._unmatch_different_folders(wanted, rows, list(by_dropped.values()))
         return rows, f" {problems[0]}" if problems else ""
 
-    def _differently_cut(
-        self, wanted: Sequence[str], rows: np.ndarray, losers: Sequence[list[int]]
+    def _unmatch_different_folders(
+        self, wanted: Sequence[str], rows: np.ndarray, groups: Sequence[list[int]]
     ) -> list[str]:
-        """Take back the rows of names that would lose different folders; say which."""
-        left = [[place for place in places if rows[place] >= 0] for places in losers]
-        firsts = [places[0] for places in left if places]
+        """Take back the rows of names if they were found without different folders; say which.
+
+        Args:
+            wanted: the names.
+            rows: their rows, which are changed.
+            groups: places of names that were found without the same folders.
+        """
+        matched = [[place for place in places if rows[place] >= 0] for places in groups]
+        firsts = [places[0] for places in matched if places]
         if len(firsts) < 2:
             return []
         pair = [f"{wanted[place]} as {self.names[rows[place]]}" for place in firsts[:2]]
-        rows[[place for places in left for place in places]] = -1
+        rows[[place for places in matched for place in places]] = -1
         return [f"Found only without their folders, which differ: {pair[0]}, {pair[1]}."]
 
-    def _shared(
-        self, wanted: Sequence[str], rows: np.ndarray, unsure: Collection[int]
+    def _unmatch_shared(
+        self, wanted: Sequence[str], rows: np.ndarray, inexact: Collection[int]
     ) -> list[str]:
-        """Take back the rows that several different names would share; say which."""
+        """Take back the rows that several different names match; say which.
+
+        Args:
+            wanted: the names.
+            rows: their rows, which are changed.
+            inexact: places of names that are not spelt as in the list.
+        """
         owners: dict[int, str] = {}
         shared: dict[int, str] = {}
         for place, row in enumerate(rows.tolist()):
             other = owners.setdefault(row, wanted[place])
             if row >= 0 and other != wanted[place]:
                 shared[row] = f"{other} and {wanted[place]} would both be {self.names[row]}."
-        for place in unsure:
+        for place in inexact:
             rows[place] = -1 if rows[place] in shared else rows[place]
         return list(shared.values())
 
 
-def _fitting(
-    parts: Parts, whole: Mapping[Parts, tuple[int, ...]], tails: Mapping[Parts, tuple[int, ...]]
-) -> tuple[tuple[int, ...], Parts]:
-    """One or two rows that a name fits, and the folders that it must lose for it.
+def _matching(
+    parts: NameParts,
+    whole: Mapping[NameParts, tuple[int, ...]],
+    tails: Mapping[NameParts, tuple[int, ...]],
+) -> tuple[tuple[int, ...], NameParts]:
+    """The first one or two rows that match a name, and the leading folders it is matched without.
 
-    The name as it is comes first, then rows without their leading folders, then the name without
-    its own.
+    Tried in this order: the whole name, rows without their leading folders, the name without one,
+    two ... of its own.
     """
     for rows, start in ((whole, 0), (tails, 0), *((whole, n) for n in range(1, len(parts)))):
         if parts[start:] in rows:
@@ -108,9 +122,9 @@ def _fitting(
     return (), ()
 
 
-def _rows_by_key(keys: Iterable[Parts]) -> dict[Parts, tuple[int, ...]]:
-    """The first row of every key, and the second where there are several."""
-    rows: dict[Parts, tuple[int, ...]] = {}
+def _rows_by_key(keys: Iterable[NameParts]) -> dict[NameParts, tuple[int, ...]]:
+    """The first two rows of every key."""
+    rows: dict[NameParts, tuple[int, ...]] = {}
     for row, key in enumerate(keys):
         rows[key] = (*rows.get(key, ())[:1], row)
     return rows

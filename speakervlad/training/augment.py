@@ -20,7 +20,7 @@ from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.errors import InputError, check_range
 from speakervlad.extras import require
 from speakervlad.sound import SAMPLE_RATE
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 from speakervlad.training.effects import (
     CODECS,
     add_noise,
@@ -113,7 +113,7 @@ def draw_codec(rng: np.random.Generator, config: AugmentConfig) -> tuple[str, in
 
 
 def draw_telephone(rng: np.random.Generator, material: Material) -> Values:
-    """Nothing more than whether."""
+    """No values: whether the effect happens is all that is drawn."""
     return () if rng.random() < material.config.telephone_probability else None
 
 
@@ -410,12 +410,12 @@ def build_sources(config: AugmentConfig) -> tuple[NoiseSource | None, RoomSource
     if (config.noise_probability or config.interruption_probability) and config.noise_manifest:
         ratios = (config.noise_snr_db, config.music_snr_db, config.babble_snr_db)
         noise = NoiseSource(
-            Manifest.load(config.noise_manifest, config.noise_root),
+            load_manifest(config.noise_manifest, config.noise_root),
             dict(zip(("noise", "music", "speech"), ratios, strict=True)),
             config.babble_speakers,
         )
     if config.rir_probability and config.rir_manifest:
-        manifest = Manifest.load(config.rir_manifest, config.rir_root)
+        manifest = load_manifest(config.rir_manifest, config.rir_root)
         rooms = RoomSource(manifest, round(config.rir_seconds * SAMPLE_RATE))
     return noise, rooms
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from speakervlad.audio.reading import Level, read_audio
+from speakervlad.audio.quality import Level
+from speakervlad.audio.reading import load_audio
 from speakervlad.config import AugmentConfig, FrameCacheConfig
 from speakervlad.encoder.frames import Chunk, plan_pieces
 from speakervlad.errors import InputError
@@ -161,7 +162,7 @@ class Copies:
         start, stop = (
             (copy.start, copy.stop) if effects else (0, int(self.manifest.num_samples[row]))
         )
-        sound = read_audio(path, start=start, num_samples=stop - start)
+        sound = load_audio(path, start=start, num_samples=stop - start)
         if not Level(sound).has_sound and start == 0 and stop == self.manifest.num_samples[row]:
             raise InputError(f"{path}: is silent. Leave it out of the manifest.")
         if number == 0:

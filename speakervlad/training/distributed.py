@@ -20,9 +20,10 @@ from speakervlad.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# What asks a run to save and leave.
+# Signals that ask a run to save and end.
 LEAVE_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# One process judges the validation lists while the others wait: gloo and nccl give up much sooner.
+# Timeout while one process judges the validation lists and the others wait; gloo and nccl have much
+# shorter ones by default.
 PATIENCE = timedelta(hours=3)
 
 

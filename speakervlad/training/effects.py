@@ -91,7 +91,7 @@ def interrupt(
 
 
 def telephone(waveforms: Waveforms) -> Waveforms:
-    """Through a telephone line: 300 to 3400 Hz, 8 kHz, 8-bit mu-law (ITU-T G.711), at full swing.
+    """Through a telephone line: 300 to 3400 Hz, 8 kHz, 8-bit mu-law (ITU-T G.711), at full scale.
 
     The signal is brought to full scale for the quantisation, as a line's level control does, and
     back afterwards.

@@ -18,9 +18,9 @@ from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path, check_writable, exclusive
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder
-from speakervlad.progress import Track, silent
+from speakervlad.progress import track
 from speakervlad.schema import to_dict
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 from speakervlad.training.copies import Copies, TrunkFrames
 from speakervlad.training.distributed import World
 from speakervlad.training.frame_maker import (
@@ -111,9 +111,7 @@ def _check_company(config: Config) -> None:
             )
 
 
-def open_cache(
-    config: Config, manifest: Manifest, world: World, track: Track = silent
-) -> FrameCache:
+def open_cache(config: Config, manifest: Manifest, world: World) -> FrameCache:
     """The cache that a config names, completed by the first process; the others wait.
 
     Raises:
@@ -132,7 +130,7 @@ def open_cache(
     check_writable(folder / FILES_NAME)
     with exclusive(folder / ".lock", busy) if world.is_main else nullcontext():
         if world.is_main:
-            _complete(config, _job(config, encoder, frames, copies, files), track)
+            _complete(config, _job(config, encoder, frames, copies, files))
     world.wait()
     done = np.stack([file.done() for file in files])
     bad = manifest.utterance_ids[np.flatnonzero(done[0] == BAD)].tolist()
@@ -202,7 +200,7 @@ def _targets_file(file: FrameFile, dim: int, config: Config) -> RowFile | None:
     return RowFile(file.path.with_suffix(".targets"), len(file.counts), dim)
 
 
-def _complete(config: Config, job: Job, track: Track) -> None:
+def _complete(config: Config, job: Job) -> None:
     """Compute what is missing, after it is known that there is room for it."""
     encoder, _ = load_encoder_folder(job.encoder)
     frames_key = {
@@ -231,7 +229,7 @@ def _complete(config: Config, job: Job, track: Track) -> None:
         job.audio.make_room()
     parts = [part for own in job_parts for part in own]
     if parts:
-        make_frames(job, parts, track=track)
+        make_frames(job, parts)
 
 
 def _effects_key(config: Config, frames_key: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,9 +299,7 @@ def _judge(bad: list[str], most: float, count: int) -> None:
         )
 
 
-def start_embeddings(
-    cache: FrameCache, encoder_folder: str | Path, track: Track = silent
-) -> np.ndarray:
+def start_embeddings(cache: FrameCache, encoder_folder: str | Path) -> np.ndarray:
     """What an encoder with this trunk says of every whole utterance; computed once, and kept.
 
     Returns:
@@ -362,4 +358,4 @@ def rows_digest(manifest: Manifest) -> str:
 
 
 def _list_digest(path: str | None, root: str | None) -> str | None:
-    return None if path is None else rows_digest(Manifest.load(path, root))
+    return None if path is None else rows_digest(load_manifest(path, root))

@@ -21,7 +21,6 @@ from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder
 from speakervlad.models.frontend import normalise, same_padding
-from speakervlad.progress import Track, silent
 from speakervlad.training.copies import Copies, TrunkFrames
 from speakervlad.training.frame_store import AudioFiles, FrameFile, RowFile
 
@@ -121,16 +120,13 @@ def plan_parts(job: Job, number: int) -> list[Part]:
     return [*parts, Part(number, taken)] if taken else parts
 
 
-def make_frames(
-    job: Job, parts: Sequence[Part], *, num_workers: int | None = None, track: Track = silent
-) -> None:
+def make_frames(job: Job, parts: Sequence[Part], *, num_workers: int | None = None) -> None:
     """Compute what is missing.
 
     Args:
         job: what to do.
         parts: what of it, as ``plan_parts`` says.
         num_workers: processes; one for every core by default, 0 for none.
-        track: reports progress.
 
     Raises:
         InputError: the disk is full, noise or rooms cannot be read, or the runtime does not compute
@@ -151,7 +147,6 @@ def make_frames(
             num_workers=available_cores() if num_workers is None else num_workers,
             min_items_per_worker=1,
             description="computing frames",
-            track=track,
         ):
             for problem in problems:
                 logger.warning("%s", problem)

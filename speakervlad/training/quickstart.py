@@ -10,18 +10,18 @@ import numpy as np
 
 from speakervlad.config import Config, load_config
 from speakervlad.corpus.voices import make_corpus
-from speakervlad.encoder.encoder import Embedder, load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.runtimes import TorchBackend
 from speakervlad.figures import save_figure
 from speakervlad.files import atomic_path
-from speakervlad.progress import Track, silent
 from speakervlad.scoring.checks import make_trials
-from speakervlad.scoring.lists import Trials, read_trials, write_scores
+from speakervlad.scoring.lists import Trials, load_trials, save_scores, save_trials
 from speakervlad.scoring.metrics import VerificationReport, error_curve, verification_report
 from speakervlad.scoring.plots import det_figure
 from speakervlad.scoring.scoring import cosine_scores
 from speakervlad.tables.embeddings import Embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.interchange import save_embeddings
+from speakervlad.tables.manifest import Manifest, load_manifest, save_manifest
 from speakervlad.training.run import Show, build_model, no_show, train
 
 
@@ -65,7 +65,6 @@ def run_quickstart(
     *,
     corpora: Mapping[str, Corpus] = CORPORA,
     overrides: Sequence[str] = (),
-    track: Track = silent,
     show: Show = no_show,
 ) -> Quickstart | None:
     """Generate voices, train on some of them, judge on others.
@@ -78,24 +77,23 @@ def run_quickstart(
         folder: the run folder.
         corpora: sizes of the train, valid and test corpora.
         overrides: ``key=value`` changes of the experiment.
-        track: reports progress of loops.
         show: reports progress of training.
 
     Returns:
         What came out; None where a signal ended the training early.
     """
     manifests = {
-        name: _corpus(folder / "corpus" / name, corpus, track) for name, corpus in corpora.items()
+        name: _corpus(folder / "corpus" / name, corpus) for name, corpus in corpora.items()
     }
     config = quickstart_config(folder, overrides)
-    trials = read_trials(folder / "corpus" / "test.trials")
+    trials = load_trials(folder / "corpus" / "test.trials")
     start = build_model(config, len(manifests["train"].speaker_names)).encoder
-    untrained = Embedder(TorchBackend(start, "cpu"))
-    before = judge(untrained, manifests["test"], trials, track)
+    untrained = Encoder(TorchBackend(start, "cpu"))
+    before = judge(untrained, manifests["test"], trials)
     encoder = train(config, show)
     if encoder is None:
         return None
-    after = judge(load_encoder(encoder), manifests["test"], trials, track)
+    after = judge(load_encoder(encoder), manifests["test"], trials)
     _write_results(folder, trials, before, after)
     return Quickstart(encoder, before.report, after.report)
 
@@ -114,21 +112,21 @@ def quickstart_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
         return load_config(path, [*paths, *overrides])
 
 
-def judge(embedder: Embedder, manifest: Manifest, trials: Trials, track: Track = silent) -> Judged:
+def judge(embedder: Encoder, manifest: Manifest, trials: Trials) -> Judged:
     """Embed every utterance of a manifest and judge a trial list by cosine similarity."""
     rows = range(len(manifest))
-    vectors = embedder.embed_files([manifest.path(row) for row in rows], track=track)
+    vectors = embedder.embed_files([manifest.path(row) for row in rows])
     ids = np.asarray(list(manifest.utterance_ids))
     embeddings = Embeddings(ids, vectors, embedder.fingerprint)
     scores = cosine_scores(embeddings, trials)
     return Judged(embeddings, scores, verification_report(scores, trials.labels()))
 
 
-def _corpus(folder: Path, corpus: Corpus, track: Track) -> Manifest:
+def _corpus(folder: Path, corpus: Corpus) -> Manifest:
     """Generate a corpus with its manifest and trials, unless an earlier call finished it."""
     listed, trials = folder.with_suffix(".csv"), folder.with_suffix(".trials")
     if listed.exists():
-        return Manifest.load(listed)
+        return load_manifest(listed)
     manifest = make_corpus(
         folder,
         num_speakers=corpus.speakers,
@@ -136,17 +134,16 @@ def _corpus(folder: Path, corpus: Corpus, track: Track) -> Manifest:
         utterances_per_session=corpus.utterances,
         speaker_prefix=folder.name,
         num_workers=None,
-        track=track,
     )
     if corpus.trials_per_speaker:
-        make_trials(manifest, per_speaker=corpus.trials_per_speaker).write(trials)
-    manifest.save(listed)
+        save_trials(trials, make_trials(manifest, per_speaker=corpus.trials_per_speaker))
+    save_manifest(listed, manifest)
     return manifest
 
 
 def _write_results(folder: Path, trials: Trials, before: Judged, after: Judged) -> None:
-    after.embeddings.save(folder / "embeddings.npz")
-    write_scores(folder / "scores.txt", trials, after.scores)
+    save_embeddings(folder / "embeddings.npz", after.embeddings)
+    save_scores(folder / "scores.txt", trials, after.scores)
     report = {**after.report.to_json(), "eer_before_training": before.report.eer}
     with atomic_path(folder / "metrics.json") as path:
         path.write_text(json.dumps(report, indent=2) + "\n")

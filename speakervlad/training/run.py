@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from speakervlad.config import Config
-from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.encoder.encoder import Embedder
-from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.encoder import Encoder
+from speakervlad.encoder.location import THRESHOLDS_NAME
+from speakervlad.encoder.runtimes import TorchBackend, weights_digest
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerClassifier, SpeakerEncoder
@@ -25,11 +25,10 @@ from speakervlad.models.folder import (
     save_encoder,
 )
 from speakervlad.models.tables import complete_part
-from speakervlad.progress import Track, silent
+from speakervlad.progress import tracked_by
 from speakervlad.schema import from_dict, to_dict
-from speakervlad.scoring.decision import LabelledScores, learn_thresholds
 from speakervlad.scoring.metrics import equal_error_rate
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 from speakervlad.training.augment import check_augment
 from speakervlad.training.distributed import World, join_world, preemption
 from speakervlad.training.frame_cache import check_cache, open_cache
@@ -66,6 +65,7 @@ from speakervlad.training.teacher import Targets, check_teacher, read_targets
 from speakervlad.training.trainer import build_trainer, check_schedule
 from speakervlad.training.validation import Interrupted, read_lists, until
 from speakervlad.verification.listed import TrialList, score_lists
+from speakervlad.verification.thresholds import LabelledScores, learn_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def no_show(step: int, total: int, line: str) -> None:
     """Shows nothing."""
 
 
-def train(config: Config, show: Show = no_show, track: Track = silent) -> Path | None:
+def train(config: Config, show: Show = no_show) -> Path | None:
     """Run or resume the experiment that a config describes.
 
     Leaves in ``run_dir``: ``config.yaml``, ``train.log``, ``metrics.jsonl``, ``tensorboard/``,
@@ -99,10 +99,10 @@ def train(config: Config, show: Show = no_show, track: Track = silent) -> Path |
     """
     with join_world(config.train.device) as world:
         config = check_config(config, world.size)
-        manifest = Manifest.load(config.data.train_manifest, config.data.train_root)
+        manifest = load_manifest(config.data.train_manifest, config.data.train_root)
         lists = read_lists(config.data)
         with hold_run(config, world):
-            is_done = Run(config, world, manifest, lists, show, track).go()
+            is_done = Run(config, world, manifest, lists, show).go()
     return Path(config.run_dir) / "encoder" if is_done else None
 
 
@@ -158,10 +158,9 @@ class Run:
         manifest: Manifest,
         lists: list[TrialList],
         show: Show,
-        track: Track = silent,
     ) -> None:
         self.config, self.world, self.manifest, self.lists = config, world, manifest, lists
-        self.show, self.track = show, track
+        self.show = show
         self.folder = Path(config.run_dir)
         model = build_model(config, num_classes(config, manifest))
         set_groups(model.classifier, config, manifest)
@@ -190,7 +189,7 @@ class Run:
             self.dataset = build_dataset(config, manifest, front_end)
             self.augmenter = build_augmenter(config, front_end, speakers, world.device, targets)
             return targets
-        cache = open_cache(config, manifest, world, self.track)
+        cache = open_cache(config, manifest, world)
         self.dataset = build_frame_crops(config, cache)
         if config.teacher.start:
             targets = start_targets(config, cache, frame_shares(config, self.dataset), world)
@@ -268,7 +267,7 @@ class Run:
         train = self.config.train
         for batch in stream(build_loader(self.config, self.dataset, self.step, self.world)):
             self._train_on(batch)
-            leave = self._all_asked_to_leave(asked)
+            leave = self._any_asked_to_leave(asked)
             if leave or self._due(train.log_every):
                 self._report()
             validates = bool(self.lists) and self._due(train.validate_every)
@@ -282,8 +281,8 @@ class Run:
                 break
         return self.step == train.steps and not (leave and self.lists)
 
-    def _all_asked_to_leave(self, preempted: Callable[[], bool]) -> bool:
-        """Whether any process was; they vote now and then, for a vote waits for the device."""
+    def _any_asked_to_leave(self, preempted: Callable[[], bool]) -> bool:
+        """Whether any process was asked to; exchanged every ``VOTE_STEPS`` steps, as it blocks."""
         if self.world.size > 1 and self.step % VOTE_STEPS:
             return False
         return self.world.any(preempted())
@@ -332,9 +331,11 @@ class Run:
         """Judge the lists, and keep the best encoder; whether no signal came before the end."""
         is_done = True
         if self.log:
-            embedder = Embedder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
+            embedder = Encoder(TorchBackend(self.trainer.model.encoder, str(self.world.device)))
             try:
-                self._keep_best(score_lists(embedder, self.lists, until(asked)), self.log)
+                with tracked_by(until(asked)):
+                    scored = score_lists(embedder, self.lists)
+                self._keep_best(scored, self.log)
             except Interrupted:
                 is_done = False
         self.window_start = (self.step, time.perf_counter())
@@ -384,10 +385,9 @@ class Run:
 
     def _save_thresholds(self, scored: LabelledScores) -> None:
         folder = self.folder / "encoder"
+        learnt = replace(learn_thresholds(scored), encoder=weights_digest(folder))
         with atomic_path(folder / THRESHOLDS_NAME) as path:
-            path.write_text(learn_thresholds(scored).to_json(), encoding="utf-8")
-        # Of the weights that were here before.
-        (folder / CALIBRATION_NAME).unlink(missing_ok=True)
+            path.write_text(learnt.to_json(), encoding="utf-8")
 
     def _utterance_ids(self, rows: Sequence[int]) -> list[str]:
         return [self.manifest.utterance_ids[row] for row in rows]

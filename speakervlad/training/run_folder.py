@@ -11,13 +11,18 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from speakervlad.config import ENCODER_CONFIG_NAME, Config, load_config, to_yaml
-from speakervlad.encoder.card import THRESHOLDS_NAME
+from speakervlad.config import (
+    ENCODER_CONFIG_NAME,
+    WEIGHTS_NAME,
+    Config,
+    load_config,
+    to_yaml,
+)
+from speakervlad.encoder.location import THRESHOLDS_NAME
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path, exclusive, naming_full_disk, parse_json, remove_stale
 from speakervlad.models.folder import (
     CLASSIFIER_NAME,
-    WEIGHTS_NAME,
     load_encoder_folder,
     save_classifier,
     save_encoder,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.errors import InputError
 from speakervlad.tables.manifest import Manifest
 from speakervlad.training.effects import RIR_LEAD
@@ -89,7 +89,7 @@ class NoiseSource:
             start = int(rng.integers(max(length - num_samples, 0) + 1))
             count = min(length, num_samples)
             try:
-                crop = read_audio(path, start=start, num_samples=count)
+                crop = load_audio(path, start=start, num_samples=count)
             except (InputError, OSError) as error:
                 self._complaints.add(path, error)
                 continue
@@ -124,7 +124,7 @@ class NoiseSource:
 
     def _has_noise(self, row: int) -> bool:
         try:
-            waveform = read_audio(self.manifest.path(row))
+            waveform = load_audio(self.manifest.path(row))
         except (InputError, OSError):
             return False
         return float(np.square(waveform).max()) > SILENCE
@@ -152,7 +152,7 @@ class RoomSource:
         for _ in range(MAX_DRAWS):
             path = self.manifest.path(int(rng.integers(len(self.manifest))))
             try:
-                response = read_audio(path, channel=0)
+                response = load_audio(path, channel=0)
             except (InputError, OSError) as error:
                 self._complaints.add(path, error)
                 continue

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from speakervlad.config import Config
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.errors import InputError
-from speakervlad.models.encoder import Projection, SpeakerClassifier, SpeakerEncoder
+from speakervlad.models.encoder import EmbeddingLayer, SpeakerClassifier, SpeakerEncoder
 from speakervlad.models.folder import (
     WEIGHTS_NAME,
     assemble_encoder,
@@ -93,7 +93,7 @@ def init_vlad(model: SpeakerClassifier, clean: Tensor, noisy: Tensor, seed: int)
 
 
 @torch.no_grad()
-def subtract(centre: Tensor, projection: Projection) -> None:
+def subtract(centre: Tensor, projection: EmbeddingLayer) -> None:
     """Subtract a vector (dim,) from all embeddings from now on.
 
     Raises:

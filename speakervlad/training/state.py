@@ -68,7 +68,7 @@ class TrainingState:
             with atomic_path(path) as temporary:
                 torch.save(values, temporary)
         except RuntimeError as error:
-            # All that torch says of a full disk is "unexpected pos".
+            # torch's whole message about a full disk is "unexpected pos".
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"{path}: cannot be written, probably for want of room ({reason}). Make room, then "
@@ -86,7 +86,7 @@ class TrainingState:
         """
         try:
             values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:  # whatever torch's reader of damaged archives comes up with
+        except Exception as error:  # torch's reader raises many classes for damaged archives
             if isinstance(error, OSError) and error.filename is not None:
                 raise
             raise InputError(f"{path}: is no training state of speakervlad.") from error

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from speakervlad.config import Config, TeacherConfig
 from speakervlad.errors import InputError, first_few
-from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings
 from speakervlad.tables.manifest import Manifest
 
 
@@ -80,7 +80,7 @@ def labelled(config: Config, manifest: Manifest) -> Tensor:
 
 def _table(path: str, manifest: Manifest) -> Tensor:
     """A file's vectors around their mean, in the order of the manifest."""
-    embeddings = Embeddings.load(path)
+    embeddings = load_embeddings(path)
     places = {name: place for place, name in enumerate(embeddings.ids.tolist())}
     missing = [name for name in manifest.utterance_ids if name not in places]
     if missing:

@@ -4,31 +4,30 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.config import ENCODER_CONFIG_NAME
+from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
 from speakervlad.corpus.inputs import Recordings, from_names
-from speakervlad.encoder.card import CALIBRATION_NAME, THRESHOLDS_NAME, companion, ships
-from speakervlad.encoder.encoder import Embedder
-from speakervlad.encoder.runtimes import GRAPH_NAME, WEIGHTS_NAME
+from speakervlad.encoder.encoder import Encoder
+from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME, companion, ships
+from speakervlad.encoder.runtimes import GRAPH_NAME
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
-from speakervlad.progress import Track, silent
-from speakervlad.scoring.calibration import Calibration
-from speakervlad.scoring.decision import Thresholds, learn_calibration, learn_thresholds
-from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.calibration import Calibration, save_calibration
+from speakervlad.scoring.lists import Trials, load_trials
 from speakervlad.scoring.scoring import cosine_scores
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest
 from speakervlad.tables.names import required_rows
+from speakervlad.verification.thresholds import Thresholds, learn_calibration, learn_thresholds
 
 logger = logging.getLogger(__name__)
 
-# Of either kind; a threshold that fewer trials teach is a guess.
+# Fewest target and fewest non-target trials that thresholds are learnt from.
 FEW_TRIALS = 100
 
 
@@ -54,7 +53,7 @@ class TrialList:
         Raises:
             InputError: unreadable or blind list, or recordings that are not there.
         """
-        trials = read_trials(path)
+        trials = load_trials(path)
         trials.labels()
         if manifest is not None:
             rows = required_rows(manifest, trials.names)
@@ -69,12 +68,12 @@ class TrialList:
 
 
 def score_lists(
-    embedder: Embedder, lists: Sequence[TrialList], track: Track = silent
+    encoder: Encoder, lists: Sequence[TrialList]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Cosine scores and labels of every list, by its name."""
     scored = {}
     for listed in lists:
-        vectors = embedder.embed_files(listed.recordings.paths, track=track)
+        vectors = encoder.embed_files(listed.recordings.paths)
         embeddings = Embeddings(np.asarray(listed.recordings.ids), vectors)
         scored[listed.name] = (cosine_scores(embeddings, listed.trials), listed.trials.labels())
     return scored
@@ -89,10 +88,9 @@ class Learnt(NamedTuple):
 
 
 def calibrate_encoder(
-    embedder: Embedder,
+    encoder: Encoder,
     lists: Sequence[TrialList],
     out: str | Path | None = None,
-    track: Track = silent,
 ) -> Learnt:
     """Learn thresholds and calibration from trial lists, each with the same weight.
 
@@ -100,28 +98,29 @@ def calibrate_encoder(
     them; with ``out``, into a copy of the encoder.
 
     Args:
-        embedder: from disk.
+        encoder: from disk.
         lists: with labels, of recordings that the encoder was not trained on.
         out: folder to make of the encoder and what it learnt; needed for one that ships.
-        track: progress.
 
     Raises:
         InputError: an encoder that ships without ``out``, an ``out`` that is there already, lists
             of one name or without both kinds of trials, or recordings that cannot be embedded.
     """
-    encoder = embedder.folder
-    assert encoder is not None, "only an encoder on disk can keep what it learns"
+    folder = encoder.folder
+    assert folder is not None, "only an encoder on disk can keep what it learns"
     if len({listed.name for listed in lists}) < len(lists):
         raise InputError("two trial lists have the same name. Rename one.")
-    _check_place(encoder, None if out is None else Path(out))
-    scored = score_lists(embedder, lists, track)
+    _check_place(folder, None if out is None else Path(out))
+    scored = score_lists(encoder, lists)
     _warn_of_few(np.concatenate([labels for _, labels in scored.values()]))
-    thresholds, calibration = learn_thresholds(scored), learn_calibration(scored)
+    weights = encoder.fingerprint
+    thresholds = replace(learn_thresholds(scored), encoder=weights)
+    calibration = replace(learn_calibration(scored), encoder=weights)
     if out is not None:
-        encoder = _copy_encoder(encoder, Path(out), thresholds, calibration)
+        folder = _copy_encoder(folder, Path(out), thresholds, calibration)
     else:
-        save_decisions(encoder, thresholds, calibration)
-    return Learnt(thresholds, calibration, encoder)
+        save_decisions(folder, thresholds, calibration)
+    return Learnt(thresholds, calibration, folder)
 
 
 def save_decisions(encoder: Path, thresholds: Thresholds, calibration: Calibration) -> None:
@@ -131,7 +130,7 @@ def save_decisions(encoder: Path, thresholds: Thresholds, calibration: Calibrati
         atomic_path(companion(encoder, CALIBRATION_NAME)) as other,
     ):
         one.write_text(thresholds.to_json(), encoding="utf-8")
-        calibration.save(other)
+        save_calibration(other, calibration)
 
 
 def _check_place(encoder: Path, out: Path | None) -> None:

@@ -8,15 +8,9 @@ import soxr
 
 from speakervlad.audio import decoding
 from speakervlad.audio import reading as audio
-from speakervlad.audio.reading import (
-    audio_info,
-    check_speech,
-    is_band_limited,
-    read_audio,
-    read_speech,
-    speech_blocks,
-    write_audio,
-)
+from speakervlad.audio.quality import check_speech, is_band_limited
+from speakervlad.audio.reading import audio_info, load_audio, read_speech, speech_blocks
+from speakervlad.audio.writing import write_audio
 from speakervlad.errors import InputError
 
 # name -> (soundfile options, largest error of a partial read against the slice of the whole)
@@ -57,16 +51,16 @@ def tone(make_waveform):
 def test_soundfile_formats_and_their_spans(tmp_path, tone, name):
     options, tolerance = SOUNDFILE_FORMATS[name]
     soundfile.write(tmp_path / name, tone, 16000, **options)
-    whole = read_audio(tmp_path / name)
+    whole = load_audio(tmp_path / name)
     assert whole.dtype == np.float32
     assert whole.shape == tone.shape
     assert np.corrcoef(whole, tone)[0, 1] > 0.98
     assert audio_info(tmp_path / name) == (64000, 16000, 1)
     for start, length in [(0, 8000), (1000, 100), (30001, 20000), (63000, 1000)]:
-        span = read_audio(tmp_path / name, start=start, num_samples=length)
+        span = load_audio(tmp_path / name, start=start, num_samples=length)
         assert np.abs(span - whole[start : start + length]).max() <= tolerance
     np.testing.assert_allclose(
-        read_audio(tmp_path / name, start=40000), whole[40000:], atol=tolerance
+        load_audio(tmp_path / name, start=40000), whole[40000:], atol=tolerance
     )
 
 
@@ -83,7 +77,7 @@ def test_soundfile_formats_and_their_spans(tmp_path, tone, name):
 def test_pyav_formats_and_their_spans(tmp_path, make_waveform, name, codec, rate):
     original = make_waveform(4.0, seed=1, rate=rate)
     path = encode_with_pyav(tmp_path / name, original, rate, codec)
-    whole = read_audio(path)
+    whole = load_audio(path)
     info = audio_info(path)
     assert info == (len(whole), rate, 1)
     assert abs(len(whole) - 64000) <= 2 * 1024
@@ -92,7 +86,7 @@ def test_pyav_formats_and_their_spans(tmp_path, make_waveform, name, codec, rate
     lags = np.correlate(whole[2000 : size - 2000], expected[4000 : size - 4000], "valid")
     assert lags.max() > 0.95 * np.square(expected[4000 : size - 4000]).sum()
     for start, length in [(0, 8000), (20000, 8000), (50001, 5000)]:
-        span = read_audio(path, start=start, num_samples=length)
+        span = load_audio(path, start=start, num_samples=length)
         error = span - whole[start : start + length]
         # AAC replaces noise by random noise, so a span is equal in its tones only.
         assert np.square(error).mean() < 0.02 * np.square(span).mean()
@@ -104,7 +98,7 @@ def test_resampling_agrees_with_an_independent_resampler(tmp_path, make_waveform
 
     original = make_waveform(2.0, seed=2, rate=rate)
     soundfile.write(tmp_path / "a.wav", original, rate, subtype="FLOAT")
-    ours = read_audio(tmp_path / "a.wav")
+    ours = load_audio(tmp_path / "a.wav")
     assert len(ours) == 32000 == audio_info(tmp_path / "a.wav").num_samples
     theirs = resample_poly(original, 16000, rate)
     spectra = [np.abs(np.fft.rfft(wave[8000:24000])) for wave in (ours, theirs)]
@@ -120,39 +114,39 @@ def test_resampling_agrees_with_an_independent_resampler(tmp_path, make_waveform
 )
 def test_resampled_span_equals_the_slice_of_the_whole(tmp_path, make_waveform, rate, start, length):
     soundfile.write(tmp_path / "a.wav", make_waveform(2.0, rate=rate), rate)
-    whole = read_audio(tmp_path / "a.wav")
-    span = read_audio(tmp_path / "a.wav", start=start, num_samples=length)
+    whole = load_audio(tmp_path / "a.wav")
+    span = load_audio(tmp_path / "a.wav", start=start, num_samples=length)
     np.testing.assert_allclose(span, whole[start : start + length], atol=2e-6)
 
 
 @pytest.mark.parametrize("num_frames", [3, 100, 44101, 44099])
 def test_info_agrees_with_the_length_read(tmp_path, num_frames):
     soundfile.write(tmp_path / "a.wav", np.full(num_frames, 0.1), 44100)
-    assert len(read_audio(tmp_path / "a.wav")) == audio_info(tmp_path / "a.wav").num_samples
+    assert len(load_audio(tmp_path / "a.wav")) == audio_info(tmp_path / "a.wav").num_samples
 
 
 def test_channels_are_averaged_or_chosen(tmp_path, make_waveform):
     left, right = make_waveform(1.0, 1), make_waveform(1.0, 2)
     soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 16000, subtype="FLOAT")
-    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), (left + right) / 2, atol=1e-7)
-    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", channel=0), left)
+    np.testing.assert_allclose(load_audio(tmp_path / "a.wav"), (left + right) / 2, atol=1e-7)
+    np.testing.assert_array_equal(load_audio(tmp_path / "a.wav", channel=0), left)
     np.testing.assert_array_equal(
-        read_audio(tmp_path / "a.wav", channel=1, start=5, num_samples=7), right[5:12]
+        load_audio(tmp_path / "a.wav", channel=1, start=5, num_samples=7), right[5:12]
     )
     with pytest.raises(InputError, match=r"a\.wav: channel 2 asked, has 2"):
-        read_audio(tmp_path / "a.wav", channel=2)
+        load_audio(tmp_path / "a.wav", channel=2)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32"])
 def test_full_scale_integers_become_one(tmp_path, subtype):
     square = np.repeat([1.0, -1.0], 400)
     soundfile.write(tmp_path / "a.wav", square, 16000, subtype=subtype)
-    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), square, atol=1e-4)
+    np.testing.assert_allclose(load_audio(tmp_path / "a.wav"), square, atol=1e-4)
 
 
 def test_overshoot_is_clipped(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.full(800, 1.2), 16000, subtype="FLOAT")
-    assert read_audio(tmp_path / "a.wav").max() == 1.0
+    assert load_audio(tmp_path / "a.wav").max() == 1.0
 
 
 def write_nan(path):
@@ -199,7 +193,7 @@ def test_bad_file_is_one_line_that_names_it(tmp_path, name):
     write, reason = BAD_FILES[name]
     write(tmp_path / name)
     with pytest.raises(InputError, match=reason) as caught:
-        read_audio(tmp_path / name)
+        load_audio(tmp_path / name)
     message = str(caught.value)
     assert message.startswith(f"{tmp_path / name}: ")
     assert message.count(name) == 1
@@ -270,7 +264,7 @@ def test_playlist_leads_nowhere(tmp_path, make_wav):
     make_wav(tmp_path / "secret.wav")
     (tmp_path / "list.wav").write_text("#EXTM3U\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n")
     with pytest.raises(InputError, match=r"list\.wav"):
-        read_audio(tmp_path / "list.wav")
+        load_audio(tmp_path / "list.wav")
 
 
 def test_video_without_sound_says_so(tmp_path):
@@ -282,34 +276,34 @@ def test_video_without_sound_says_so(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     with pytest.raises(InputError, match=r"a\.mp4: holds no audio stream"):
-        read_audio(tmp_path / "a.mp4")
+        load_audio(tmp_path / "a.mp4")
 
 
 def test_without_pyav_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.m4a").write_bytes(b"\0" * 100)
     with pytest.raises(InputError, match=r"pip install 'speakervlad\[formats\]'"):
-        read_audio(tmp_path / "a.m4a")
+        load_audio(tmp_path / "a.m4a")
 
 
 def test_without_pyav_an_mp3_that_counts_its_frames_is_read(tmp_path, tone, monkeypatch):
     soundfile.write(tmp_path / "a.mp3", tone, 16000)
-    with_pyav = read_audio(tmp_path / "a.mp3")
+    with_pyav = load_audio(tmp_path / "a.mp3")
     monkeypatch.setitem(sys.modules, "av", None)
-    np.testing.assert_allclose(read_audio(tmp_path / "a.mp3"), with_pyav, atol=1e-3)
+    np.testing.assert_allclose(load_audio(tmp_path / "a.mp3"), with_pyav, atol=1e-3)
     content = (tmp_path / "a.mp3").read_bytes()
     (tmp_path / "a.mp3").write_bytes(
         content.replace(b"Info", b"\0\0\0\0").replace(b"Xing", b"\0" * 4)
     )
     with pytest.raises(InputError, match=r"estimate of its length.*speakervlad\[formats\]"):
-        read_audio(tmp_path / "a.mp3")
+        load_audio(tmp_path / "a.mp3")
 
 
 def test_span_beyond_the_end_is_an_error(tmp_path, make_wav):
     path = make_wav(tmp_path / "a.wav", 1.0)
     for start, length in [(15000, 1001), (16000, 1), (99999, 10)]:
         with pytest.raises(InputError, match="too short for samples"):
-            read_audio(path, start=start, num_samples=length)
+            load_audio(path, start=start, num_samples=length)
 
 
 @pytest.mark.parametrize("length", [1, audio.MIN_SAMPLES - 1])
@@ -335,7 +329,7 @@ def test_telephone_band_is_warned_about_once(tmp_path, make_waveform, caplog):
     assert not is_band_limited(narrow[:300])
     soundfile.write(tmp_path / "narrow.wav", narrow, 16000)
     with caplog.at_level(logging.WARNING):
-        read_audio(tmp_path / "narrow.wav")
+        load_audio(tmp_path / "narrow.wav")
         assert not caplog.records
         read_speech(tmp_path / "narrow.wav")
     assert len(caplog.records) == 1
@@ -351,7 +345,7 @@ def test_what_is_written_is_read(tmp_path, make_waveform, suffix, subtype):
     write_audio(path, waveform, subtype=subtype)
     info = soundfile.info(path)
     assert (info.samplerate, info.channels, info.subtype) == (16000, 1, subtype)
-    np.testing.assert_allclose(read_audio(path), waveform, atol=2**-15)
+    np.testing.assert_allclose(load_audio(path), waveform, atol=2**-15)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
@@ -369,16 +363,16 @@ def test_real_speech(shared_speech, tmp_path):
     """Real Opus files: the manifest's lengths hold, none is taken for telephone band."""
     import tarfile
 
-    from speakervlad.tables.manifest import Manifest
+    from speakervlad.tables.manifest import load_manifest
 
     with tarfile.open(shared_speech / "dev.tar") as tar:
         tar.extractall(tmp_path, filter="data")
-    manifest = Manifest.load(shared_speech / "dev.csv", root=tmp_path)
+    manifest = load_manifest(shared_speech / "dev.csv", root=tmp_path)
     assert set(manifest.column("corpus")) >= {"librispeech_train", "speechocean762"}
     for index in range(0, len(manifest), 40):
         waveform = read_speech(manifest.path(index))
         assert len(waveform) == manifest.num_samples[index]
         assert not is_band_limited(waveform)
-        middle = read_audio(manifest.path(index), start=9000, num_samples=4000)
+        middle = load_audio(manifest.path(index), start=9000, num_samples=4000)
         error = middle - waveform[9000:13000]
         assert np.square(error).mean() < 1e-3 * np.square(waveform[9000:13000]).mean() + 1e-9

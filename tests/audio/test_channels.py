@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from speakervlad.audio.channels import share_of_leads
-from speakervlad.audio.reading import read_audio, read_speech
+from speakervlad.audio.reading import load_audio, read_speech
 
 RATE = 8000
 
@@ -70,5 +70,5 @@ def test_the_share_of_leads_counts_active_frames():
 def test_a_look_at_the_samples_alone_warns_of_nothing(sides, warnings_of, caplog, tmp_path):
     warnings_of(*sides)
     caplog.clear()
-    read_audio(tmp_path / "a.wav")
+    load_audio(tmp_path / "a.wav")
     assert not caplog.records

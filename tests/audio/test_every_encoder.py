@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import soxr
 
-from speakervlad.audio.reading import audio_info, read_audio, speech_blocks
+from speakervlad.audio.reading import audio_info, load_audio, speech_blocks
 from speakervlad.errors import InputError
 
 av = pytest.importorskip("av")
@@ -98,7 +98,7 @@ def decoded_by_pyav(path):
 
 def assert_read_right(path, expected):
     """Length to 20 ms, content, and every kind of span."""
-    whole = read_audio(path)
+    whole = load_audio(path)
     # Coders of blocks add up to one of them.
     assert len(expected) - 320 <= len(whole) <= len(expected) + 1000
     size = min(len(whole), len(expected))
@@ -108,11 +108,11 @@ def assert_read_right(path, expected):
     rng = np.random.default_rng(0)
     starts = [0, 1, len(whole) - 4000, *rng.integers(len(whole) - 4000, size=4).tolist()]
     for start, length in itertools.product(starts, (1, 4000)):
-        span = read_audio(path, start=start, num_samples=length)
+        span = load_audio(path, start=start, num_samples=length)
         np.testing.assert_allclose(span, whole[start : start + length], atol=2e-6)
-    np.testing.assert_allclose(read_audio(path, start=9999), whole[9999:], atol=2e-6)
+    np.testing.assert_allclose(load_audio(path, start=9999), whole[9999:], atol=2e-6)
     with pytest.raises(InputError, match="too short for samples"):
-        read_audio(path, start=len(whole) - 10, num_samples=11)
+        load_audio(path, start=len(whole) - 10, num_samples=11)
 
 
 @pytest.mark.parametrize(("suffix", "codec", "rate"), PYAV)

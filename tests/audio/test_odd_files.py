@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.audio.reading import audio_info, read_audio, speech_blocks
+from speakervlad.audio.reading import audio_info, load_audio, speech_blocks
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.corpus.packing import pack
 from speakervlad.corpus.prepare import convert_folder, prepare
 from speakervlad.corpus.work import BadList, Work
 from speakervlad.errors import InputError
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 
 
 def wav_with(path, make_waveform, *, tag=1, rate=16000, bits=16, size=None):
@@ -37,9 +37,9 @@ def test_every_wav_tag_is_read_or_refused(tmp_path, make_waveform, tag):
         num_samples = audio_info(path).num_samples
     except InputError:
         with pytest.raises(InputError, match=r"^[^\n]*a\.wav: [^\n]*$"):
-            read_audio(path)
+            load_audio(path)
     else:
-        assert len(read_audio(path)) == num_samples
+        assert len(load_audio(path)) == num_samples
 
 
 RAISED = [AttributeError, MemoryError, ValueError("x"), OSError(5, "Bad")]
@@ -60,7 +60,7 @@ def test_whatever_a_decoder_raises_is_that_files_error(tmp_path, make_wav, monke
 
     monkeypatch.setattr(soundfile.SoundFile, "read", read_some)
     with pytest.raises(InputError, match=r"bad\.wav: \S"):
-        read_audio(bad)
+        load_audio(bad)
     bad_list = BadList(tmp_path / "bad.csv")
     work = Work(0.5, bad_list, num_workers=0)
     manifest = prepare(tmp_path, layout="speaker-folders", work=work).manifest
@@ -79,7 +79,7 @@ def test_whatever_a_decoder_raises_is_that_files_error(tmp_path, make_wav, monke
     crops = UtteranceDataset(both, crop_samples=4000, seed=1, max_bad_fraction=0.5)
     assert crops[0, 1].index == 0
     assert crops.bad_utterances() == ["bad"]
-    np.testing.assert_array_equal(read_audio(good), read_audio(good))
+    np.testing.assert_array_equal(load_audio(good), load_audio(good))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="makes names and devices of Linux")
@@ -108,7 +108,7 @@ def test_devices_pipes_and_names_of_bytes_are_listed(tmp_path, make_wav):
 def test_impossible_names_are_one_line(tmp_path, make_wav, name):
     make_wav(tmp_path / "a.wav")
     with pytest.raises(InputError):
-        read_audio(tmp_path / name)
+        load_audio(tmp_path / name)
 
 
 def test_the_longest_names_are_written(tmp_path, make_wav):
@@ -132,7 +132,7 @@ def test_no_file_leads_to_another(tmp_path, make_wav, text, suffix):
     make_wav(tmp_path / "secret.wav")
     (tmp_path / f"a.{suffix}").write_text(text)
     with pytest.raises(InputError, match="not an audio file"):
-        read_audio(tmp_path / f"a.{suffix}")
+        load_audio(tmp_path / f"a.{suffix}")
 
 
 @pytest.mark.parametrize("rate", [1, 50, 99, 1999])
@@ -154,7 +154,7 @@ def test_mutated_files_are_read_or_refused(tmp_path, make_waveform, form):
             content[place] = rng.integers(256)
         path.write_bytes(content[: rng.integers(1, len(whole))] if rng.random() < 0.3 else content)
         try:
-            assert np.abs(read_audio(path)).max() <= 1
+            assert np.abs(load_audio(path)).max() <= 1
             outcomes.add("read")
         except InputError:
             outcomes.add("refused")
@@ -174,9 +174,9 @@ def flac_with_total(path, samples, total):
 def test_a_flac_that_claims_too_much_is_read_to_its_end(tmp_path, make_waveform, total):
     samples = make_waveform(2.0)
     path = flac_with_total(tmp_path / "a.flac", samples, total)
-    np.testing.assert_allclose(read_audio(path), samples, atol=2**-15)
+    np.testing.assert_allclose(load_audio(path), samples, atol=2**-15)
     np.testing.assert_allclose(
-        read_audio(path, start=9000, num_samples=5000), samples[9000:14000], atol=2**-15
+        load_audio(path, start=9000, num_samples=5000), samples[9000:14000], atol=2**-15
     )
     assert audio_info(path).num_samples == 32000
 
@@ -187,7 +187,7 @@ def test_a_manifest_that_claims_too_much_is_refused(tmp_path, make_wav):
         "utterance_id,path,speaker,session,num_samples\nu,a.wav,s,s,4000000000000\n"
     )
     with pytest.raises(InputError, match=r"line 2: num_samples is '4000000000000', not"):
-        Manifest.load(tmp_path / "m.csv")
+        load_manifest(tmp_path / "m.csv")
 
 
 # Every door, with 1 GB for all of the process. Torch reserves more, so only what needs none of it.
@@ -198,12 +198,12 @@ resource.setrlimit(resource.RLIMIT_DATA, (10**9, 10**9))
 from speakervlad.errors import InputError
 from speakervlad.corpus.prepare import convert_folder, prepare
 from speakervlad.corpus.work import Work
-from speakervlad.audio.reading import read_audio, audio_info
-from speakervlad.audio.recording import open_wave
+from speakervlad.audio.reading import load_audio, audio_info
+from speakervlad.audio.recording import Recording
 folder, work = Path(sys.argv[1]), Work(0.99, num_workers=0)
 for path in sorted((folder / "s").iterdir()):
-    for door in (lambda: open_wave(path).read(0, 400), lambda: audio_info(path),
-                 lambda: read_audio(path, start=100, num_samples=16000)):
+    for door in (lambda: Recording(path).wave.read(0, 400), lambda: audio_info(path),
+                 lambda: load_audio(path, start=100, num_samples=16000)):
         try:
             door()
         except InputError as error:

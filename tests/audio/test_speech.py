@@ -7,8 +7,9 @@ import pytest
 import soundfile
 
 from speakervlad import Windows, load_encoder, speech
-from speakervlad.audio.recording import SampleWave, SpeechWave, open_wave
+from speakervlad.audio.recording import Recording
 from speakervlad.audio.speech import SpeechFinder, speech_spans
+from speakervlad.audio.waves import SampleWave, SpeechWave
 from speakervlad.corpus.voices import Voice, synthesise
 from speakervlad.errors import InputError
 
@@ -55,7 +56,7 @@ def test_a_file_its_content_and_other_rates_give_the_same(recording, file):
     segments = speech(recording)
     for audio in (file, str(file), file.read_bytes(), file.open("rb")):
         np.testing.assert_allclose(speech(audio), segments, atol=0.05)
-    slower = speech(recording[::2], sample_rate=8000)
+    slower = speech(Recording(recording[::2], sample_rate=8000))
     assert (active(slower) != active(segments)).mean() < 0.05
 
 
@@ -80,8 +81,8 @@ def test_nobody_speaks_where_nobody_does(sound):
 def test_channel_is_the_one_asked_for(recording, tmp_path):
     path = tmp_path / "stereo.flac"
     soundfile.write(path, np.stack([0 * recording, recording], axis=1), RATE)
-    assert len(speech(path, channel=0)) == 0
-    assert len(speech(path, channel=1)) >= len(SPOKEN)
+    assert len(speech(Recording(path, channel=0))) == 0
+    assert len(speech(Recording(path, channel=1))) >= len(SPOKEN)
 
 
 @pytest.mark.parametrize("sizes", [(1, 100), (2000, 30000), (70000, 150000)])
@@ -140,23 +141,25 @@ def test_speech_of_a_wave_is_its_spans_one_behind_the_other(recording):
 
 
 def test_speech_only_leaves_out_the_rest(recording, file):
-    wave = open_wave(file, speech_only=True)
+    wave = Recording(file, speech_only=True).wave
     lengths = np.diff(speech(file), axis=1)
     assert wave.num_samples == round(lengths.sum() * RATE)
     silence = 1e-3 * np.random.default_rng(1).standard_normal(2 * RATE)
+    quiet = Recording(silence.astype(np.float32), speech_only=True)
     with pytest.raises(InputError, match=r"audio: 0\.00 s of speech found in 2\.00 s"):
-        open_wave(silence.astype(np.float32), speech_only=True)
+        quiet.wave.read(0, 1)
 
 
 def test_speech_only_is_what_is_embedded_at_every_door(recording, file):
     encoder = load_encoder()
-    wave = open_wave(file, speech_only=True)
+    spoken = Recording(file, speech_only=True)
+    wave = spoken.wave
     alone = encoder.embed(wave.read(0, wave.num_samples))
     for found in (
-        encoder.embed(file, speech_only=True),
-        encoder.enrol([file], speech_only=True),
-        encoder.finish(encoder.sums(file, speech_only=True)),
-        encoder.embed_files([file], speech_only=True)[0],
+        encoder.embed(spoken),
+        encoder.enrol([spoken]),
+        encoder.finish(encoder.sums(spoken)),
+        encoder.embed_files([spoken])[0],
     ):
         np.testing.assert_allclose(found, alone, atol=1e-5)
     assert encoder.embed(file) @ alone < 0.999
@@ -165,7 +168,7 @@ def test_speech_only_is_what_is_embedded_at_every_door(recording, file):
 def test_windows_of_speech_are_those_in_which_somebody_speaks(file):
     encoder, windows = load_encoder(), Windows(0.5, 0.25)
     whole = encoder.embed_windows(file, windows)
-    found = encoder.embed_windows(file, windows, speech_only=True)
+    found = encoder.embed_windows(Recording(file, speech_only=True), windows)
     assert found.seconds == SECONDS
     told = np.array([active(span[None] + [-1e-9, 0]) for span in whole.spans])
     kept = (told & active(speech(file))).sum(axis=1) >= 25

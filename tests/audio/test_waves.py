@@ -8,12 +8,12 @@ import soundfile
 import soxr
 
 from speakervlad.audio.reading import read_speech
-from speakervlad.audio.recording import open_wave
+from speakervlad.audio.recording import Recording
 from speakervlad.errors import InputError
 
 
 def samples_of(audio, **options):
-    wave = open_wave(audio, **options)
+    wave = Recording(audio, **options).wave
     return wave.read(0, wave.num_samples)
 
 
@@ -62,7 +62,7 @@ def test_tensors_and_lists(speech):
     np.testing.assert_array_equal(samples_of(tensor.clone().requires_grad_()), speech)
     np.testing.assert_allclose(samples_of(speech.tolist()), speech)
     with pytest.raises(InputError, match="a Tensor cannot be taken as samples"):
-        open_wave(tensor.bfloat16())
+        samples_of(tensor.bfloat16())
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 48000])
@@ -75,7 +75,7 @@ def test_samples_of_another_rate(make_waveform, rate):
 @pytest.mark.parametrize("rate", [0, 99, -16000, 1e9, float("nan")])
 def test_impossible_rates(speech, rate):
     with pytest.raises(InputError, match="sample_rate="):
-        open_wave(speech, sample_rate=rate)
+        samples_of(speech, sample_rate=rate)
 
 
 def test_content_of_a_file(tmp_path, make_wav):
@@ -86,9 +86,9 @@ def test_content_of_a_file(tmp_path, make_wav):
     with path.open("rb") as file:
         np.testing.assert_array_equal(samples_of(file), expected)
     with pytest.raises(InputError, match=r"^audio: not an audio file"):
-        open_wave(b"no audio at all")
+        samples_of(b"no audio at all")
     with pytest.raises(InputError, match="opened as text"):
-        open_wave(io.StringIO("x"))
+        samples_of(io.StringIO("x"))
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ def test_content_of_a_file(tmp_path, make_wav):
 )
 def test_what_is_no_speech_is_refused_in_words(samples, reason):
     with pytest.raises(InputError, match=reason):
-        open_wave(samples)
+        samples_of(samples)

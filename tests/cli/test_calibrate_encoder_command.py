@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from speakervlad.cli.evaluation import decision_threshold as find_threshold
-from speakervlad.encoder.card import find_encoder
 from speakervlad.encoder.encoder import load_encoder
+from speakervlad.encoder.location import find_encoder
 
 
 @pytest.fixture(scope="module")

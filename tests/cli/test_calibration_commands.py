@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from speakervlad.scoring.calibration import load_calibration
-from speakervlad.scoring.lists import Trials, read_scores, write_scores
+from speakervlad.scoring.lists import Trials, read_scores, save_scores, save_trials
 from speakervlad.scoring.metrics import cllr, equal_error_rate
 from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import save_embeddings
 
 
 @pytest.fixture
@@ -21,13 +22,13 @@ def folder(tmp_path, monkeypatch):
     trials = Trials.from_ids(*zip(*pairs, strict=True), is_target)
     for name in "AB":
         scores = 0.1 * (rng.normal(size=len(pairs)) + 2 * is_target)
-        write_scores(f"{name}.txt", trials, scores)
-    trials.write("list.txt")
+        save_scores(f"{name}.txt", trials, scores)
+    save_trials("list.txt", trials)
     voices = np.repeat(rng.normal(size=(12, 16)), 4, axis=0)
-    Embeddings(np.array(ids), voices + rng.normal(size=(48, 16))).save("E.npz")
+    save_embeddings("E.npz", Embeddings(np.array(ids), voices + rng.normal(size=(48, 16))))
     cohort = rng.normal(size=(40, 16))
     cohort /= np.linalg.norm(cohort, axis=1, keepdims=True)
-    Embeddings(np.array([f"c{n}" for n in range(40)]), cohort).save("C.npz")
+    save_embeddings("C.npz", Embeddings(np.array([f"c{n}" for n in range(40)]), cohort))
     return tmp_path
 
 

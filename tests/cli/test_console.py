@@ -6,7 +6,7 @@ import logging
 import pytest
 from rich.console import Console
 
-from speakervlad.cli.console import set_up_logging, track, training_line
+from speakervlad.cli.console import progress_bar, set_up_logging, training_line
 from speakervlad.errors import InputError
 
 
@@ -61,8 +61,18 @@ def test_a_log_gets_a_line_of_training_now_and_then(drawn, monkeypatch):
 def test_bars_are_drawn_on_terminals_alone(drawn):
     for is_terminal in (True, False):
         shown = drawn(is_terminal)
-        assert list(track(range(2), "counting", 2)) == [0, 1]
+        assert list(progress_bar(range(2), "counting", 2)) == [0, 1]
         assert ("2/2" in shown.getvalue()) is is_terminal
+
+
+def test_a_loop_within_a_bar_draws_none(drawn):
+    shown = drawn(is_terminal=True)
+    for _ in progress_bar(range(2), "outside", 2):
+        assert list(progress_bar(range(2), "inside", 2)) == [0, 1]
+    assert "outside" in shown.getvalue()
+    assert "inside" not in shown.getvalue()
+    assert list(progress_bar(range(2), "afterwards", 2)) == [0, 1]
+    assert "afterwards" in shown.getvalue()
 
 
 def test_a_message_is_one_line_in_a_log(capsys):

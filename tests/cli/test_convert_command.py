@@ -32,6 +32,25 @@ def test_a_head_replaces_layers_and_the_folder_loads(run, capfd, shared_referenc
     assert vector.shape == (512,)
 
 
+def test_help_names_every_toolkit(run, capfd):
+    from speakervlad.checkpoints.readers import READERS
+
+    assert run("convert", "--help") == 0
+    shown = capfd.readouterr().out
+    assert [name for name in READERS if name not in shown] == []
+
+
+def test_a_toolkit_that_is_not_known_or_not_the_files(run, capfd, tmp_path):
+    weights = tmp_path / "w.ckpt"
+    weights.write_bytes(pickle.dumps(Bomb()))
+    for toolkit, words in (("speechbran", "speechbrain"), ("speechbrain", "without running code")):
+        assert run("convert", weights, "--from", toolkit, "--out", tmp_path / "encoder") == 2
+        shown = capfd.readouterr().err
+        assert shown.count("\n") == 1
+        assert words in shown
+    assert not (tmp_path / "encoder").exists()
+
+
 def test_no_command_hides_another():
     from speakervlad.cli import app
 

@@ -7,7 +7,7 @@ import soundfile
 
 from speakervlad.cli import main
 from speakervlad.corpus.layouts import LAYOUTS
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def corpus(tmp_path, make_wav):
 @pytest.mark.parametrize("out", ["corpus/m.csv", "m.csv", "elsewhere/m.csv"])
 def test_prepare(run, corpus, tmp_path, out, capsys):
     assert run("prepare", corpus, tmp_path / out, "--layout", "speaker-folders") == 0
-    manifest = Manifest.load(tmp_path / out)
+    manifest = load_manifest(tmp_path / out)
     assert len(manifest) == 3
     assert manifest.path(1).samefile(corpus / "speaker0" / "s" / "2.wav")
     assert "3 utterances of 2 speakers" in capsys.readouterr().err
@@ -67,7 +67,7 @@ def test_bad_files_stop_or_are_listed(run, corpus, tmp_path, capsys):
     refused = bad_list.read_text()
     assert run("prepare", corpus, out, "--max-bad", "25%", "--bad-list", bad_list) == 0
     assert bad_list.read_text() == refused
-    assert len(Manifest.load(out)) == 3
+    assert len(load_manifest(out)) == 3
     assert bad_list.read_text().splitlines()[1].startswith("speaker0/s/bad,")
     assert "1 bad files left out" in capsys.readouterr().err
 
@@ -110,7 +110,7 @@ def test_pack(run, corpus, tmp_path, capsys):
     assert run("pack", tmp_path / "m.csv", tmp_path / "packed") == 0
     names = sorted(path.name for path in (tmp_path / "packed").iterdir())
     assert names == ["manifest.csv", "shard-00000.pcm16", "shards.json"]
-    packed = Manifest.load(tmp_path / "packed" / "manifest.csv")
+    packed = load_manifest(tmp_path / "packed" / "manifest.csv")
     assert packed.path(0).name == "shard-00000.pcm16@0+8000"
     assert "3 utterances packed" in capsys.readouterr().err
 
@@ -125,7 +125,7 @@ def test_pack_with_an_unreadable_file(run, corpus, tmp_path, capsys):
     assert "1 of 3 files cannot be used, more than 1.00% (--max-bad)" in errors
     assert not (tmp_path / "packed" / "manifest.csv").exists()
     assert run(*arguments, "--max-bad", "40%") == 0
-    assert len(Manifest.load(tmp_path / "packed" / "manifest.csv")) == 2
+    assert len(load_manifest(tmp_path / "packed" / "manifest.csv")) == 2
     assert (tmp_path / "b.csv").read_text().splitlines()[1].startswith("speaker0/s/0,")
 
 

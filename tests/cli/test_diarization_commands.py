@@ -8,16 +8,16 @@ import pytest
 import soundfile
 
 from speakervlad.corpus.voices import Voice, synthesise
-from speakervlad.diarization.turns import Turn, Turns, read_turns, write_turns
+from speakervlad.diarization.turns import Turn, Turns, load_turns, save_turns
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     talks = {name: Turns(name, (Turn(0, 8, "x"), Turn(8, 10, "y"))) for name in ("a", "b")}
-    write_turns("reference.rttm", talks.values())
+    save_turns("reference.rttm", talks.values())
     for talk in talks.values():
-        write_turns(f"found/{talk.recording}.json", talk.rename({"y": "x"}), "json")
+        save_turns(f"found/{talk.recording}.json", talk.rename({"y": "x"}), "json")
     return tmp_path
 
 
@@ -40,8 +40,8 @@ def test_a_damaged_reference_is_named_in_one_line(run, folder, capsys):
 
 def test_one_recording_is_not_judged_by_the_reference_of_another(run, folder, capsys):
     for name in ("x", "y"):
-        write_turns(f"{name}.rttm", Turns(name, (Turn(0, 1, "a"),)))
-    write_turns("z.srt", Turns("z", (Turn(0, 1, "a"),)), "srt")
+        save_turns(f"{name}.rttm", Turns(name, (Turn(0, 1, "a"),)))
+    save_turns("z.srt", Turns("z", (Turn(0, 1, "a"),)), "srt")
     assert run("der", "x.rttm", "y.rttm") == 2
     assert "of the recording 'x', the hypothesis of 'y'. --any-name" in capsys.readouterr().err
     assert run("der", "x.rttm", "y.rttm", "--any-name") == 0
@@ -99,8 +99,8 @@ def test_diarize_writes_every_form_that_is_asked_for(run, recordings, capsys):
         f"{name}.{suffix}" for name in ("a", "silence") for suffix in ("rttm", "json", "srt", "txt")
     }
     assert {path.name for path in (recordings / "turns").iterdir()} == names
-    assert list(read_turns("turns/a.json")["a"].speakers) == ["speaker 1"]
-    assert read_turns("turns/silence.rttm") == {}
+    assert list(load_turns("turns/a.json")["a"].speakers) == ["speaker 1"]
+    assert load_turns("turns/silence.rttm") == {}
 
 
 def test_diarize_names_what_it_cannot_write(run, recordings, capsys):
@@ -121,7 +121,7 @@ def test_diarize_goes_on_after_a_bad_file(run, recordings, capsys):
     [
         (["a.wav", "b/a.wav"], "a.wav, b/a.wav: all would be a in --out"),
         (["a.wav", "--speakers", 2, "--max-speakers", 3], "--speakers says how many"),
-        (["a.wav", "--speakers", 4], "a: 3.1 s of speech are too little for 4 speakers"),
+        (["a.wav", "--speakers", 4], "a: 3.0 s of speech are too little for 4 speakers"),
         (["a.wav", "--store", "nowhere.db"], "nowhere.db"),
         (["a.wav", "--min-seconds", 0], "min_seconds=0.0: must be at least 0.2"),
     ],
@@ -134,7 +134,7 @@ def test_diarize_refuses_in_one_line(run, recordings, capsys, arguments, words):
 
 
 def test_whatever_stops_one_recording_stops_no_other(run, recordings, capsys, monkeypatch):
-    from speakervlad.diarization import diarize as module
+    from speakervlad.diarization import speakers as module
 
     whole = module.cluster
     monkeypatch.setattr(module, "cluster", lambda *_: np.linalg.inv(np.zeros((2, 2))))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from speakervlad.cli.console import track_audio
+from speakervlad.cli.console import audio_bar
 from speakervlad.errors import InputError
 from speakervlad.schema import Part
-from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_bar_shows_the_speed(monkeypatch):
     shown = Console(file=io.StringIO(), force_terminal=True, width=120)
     monkeypatch.setattr("speakervlad.cli.console.notes", shown)
     items = [SimpleNamespace(seconds=2.0), InputError("damaged")]
-    assert list(track_audio(items, "embedding", 2)) == items
+    assert list(audio_bar(items, "embedding", 2)) == items
     for words in ("2/2", "files/s", "x real time"):
         assert words in shown.file.getvalue()
 
@@ -50,7 +50,7 @@ def test_windows_are_named_by_their_span(run, encoder, folder, tmp_path):
     assert (
         run("embed", folder, "--encoder", encoder, "--out", out, "--window", 1, "--hop", 0.5) == 0
     )
-    embeddings = Embeddings.load(out)
+    embeddings = load_embeddings(out)
     assert embeddings.ids[:3].tolist() == [
         "a.wav@0.000-1.000",
         "a.wav@0.500-1.500",
@@ -70,7 +70,7 @@ def test_bfloat16_is_near(run, encoder, folder, tmp_path):
         out = tmp_path / f"{precision}.npz"
         arguments = ("--encoder", encoder, "--out", out, "--precision", precision)
         assert run("embed", folder, *arguments) == 0
-    one, other = (Embeddings.load(tmp_path / f"{p}.npz") for p in ("float32", "bfloat16"))
+    one, other = (load_embeddings(tmp_path / f"{p}.npz") for p in ("float32", "bfloat16"))
     assert (np.einsum("nd,nd->n", one.vectors, other.vectors) > 0.999).all()
     assert not np.array_equal(one.vectors, other.vectors)
 
@@ -124,7 +124,7 @@ def test_exported_encoder_runs_without_torch(run, encoder, folder, tmp_path):
     done = without_torch("embed", folder, "--encoder", model, "--out", out)
     assert done.returncode == 0, done.stderr
     theirs, ours, bare = (
-        Embeddings.load(tmp_path / f"{name}.npz").vectors for name in ("torch", "onnx", "bare")
+        load_embeddings(tmp_path / f"{name}.npz").vectors for name in ("torch", "onnx", "bare")
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
     np.testing.assert_array_equal(bare, ours)
@@ -193,18 +193,18 @@ def test_bad_recordings_are_tolerated_listed_and_tried_again(
     assert listed.read_text().count("d.wav") >= 1
     assert not (tmp_path / "e.npz").exists()
     assert run(*command, "--max-bad", "0.25") == 0
-    assert Embeddings.load(tmp_path / "e.npz").ids.tolist() == ["a.wav", "b.wav", "c.wav"]
+    assert load_embeddings(tmp_path / "e.npz").ids.tolist() == ["a.wav", "b.wav", "c.wav"]
     assert list(tmp_path.glob("*.parts")) == []
     make_wav(partly_bad / "d.wav", 1.0)
     assert run(*command) == 0
-    assert len(Embeddings.load(tmp_path / "e.npz")) == 4
+    assert len(load_embeddings(tmp_path / "e.npz")) == 4
 
 
 def test_embeddings_know_their_encoder(run, capsys, encoder, folder, tmp_path, save_tiny_encoder):
     other = save_tiny_encoder(tmp_path / "other", seed=3)
     for name, where in (("e", encoder), ("f", other)):
         assert run("embed", folder, "--encoder", where, "--out", tmp_path / f"{name}.npz") == 0
-    one, two = (Embeddings.load(tmp_path / f"{name}.npz").encoder for name in "ef")
+    one, two = (load_embeddings(tmp_path / f"{name}.npz").encoder for name in "ef")
     assert None not in (one, two)
     assert one != two
     (tmp_path / "t.txt").write_text("1 a.wav b.wav\n0 a.wav c.wav\n")

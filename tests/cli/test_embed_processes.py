@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings
 
 NUM_FILES = 6
 
@@ -34,7 +34,7 @@ def arguments(folder, encoder, tmp_path):
 
 
 def load(path):
-    embeddings = Embeddings.load(path)
+    embeddings = load_embeddings(path)
     assert embeddings.ids.tolist() == [f"{i}.wav" for i in range(NUM_FILES)]
     assert not path.with_name(f"{path.name}.parts").exists()
     return embeddings.vectors

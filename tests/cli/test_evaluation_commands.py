@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import save_embeddings
 
 
 @pytest.fixture
@@ -13,7 +14,7 @@ def corpus(tmp_path):
     voices = rng.normal(size=(4, 8))
     ids = [f"spk{speaker}/{n}.wav" for speaker in range(4) for n in range(3)]
     vectors = np.repeat(voices, 3, axis=0) + 0.3 * rng.normal(size=(12, 8))
-    Embeddings(np.array(ids), vectors).save(tmp_path / "E.npz")
+    save_embeddings(tmp_path / "E.npz", Embeddings(np.array(ids), vectors))
     pairs = [(a, b) for index, a in enumerate(ids) for b in ids[:index]]
     lines = [f"{int(a[:4] == b[:4])} {a} {b}" for a, b in pairs]
     (tmp_path / "trials.txt").write_text("\n".join(lines))

@@ -3,7 +3,7 @@
 import json
 
 from speakervlad.audio.examples import copy_examples
-from speakervlad.diarization.turns import Turn, Turns, write_turns
+from speakervlad.diarization.turns import Turn, Turns, save_turns
 
 TURNS = Turns("talk", (Turn(0, 3, "Ada"), Turn(3, 6, "Kim")))
 WORDS = [
@@ -18,7 +18,7 @@ WHISPER = {"segments": [{"start": 0.0, "end": 6.0, "text": " Good ...", "words":
 def test_the_command_prints_text_and_writes_by_the_suffix(run, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "talk.json").write_text(json.dumps(WHISPER))
-    write_turns("talk.rttm", TURNS)
+    save_turns("talk.rttm", TURNS)
     assert run("label", "talk.json", "--turns", "talk.rttm") == 0
     assert capfd.readouterr().out.startswith("[0:00:00] Ada: Good morning.")
     assert run("label", "talk.json", "--turns", "talk.rttm", "--out", "out.srt") == 0

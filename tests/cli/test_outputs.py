@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.scoring.lists import Trials, read_scores, read_trials, write_scores
-from speakervlad.tables.embeddings import Embeddings, load_embeddings
+from speakervlad.scoring.lists import Trials, load_trials, read_scores, save_scores, save_trials
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings, save_embeddings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes with names, as on Linux")
 
@@ -22,10 +23,10 @@ def folder(tmp_path_factory, make_waveform, save_tiny_encoder):
     pairs = [(a, b) for a in ids for b in ids if a < b]
     is_target = np.array([a[:2] == b[:2] for a, b in pairs])
     trials = Trials.from_ids(*zip(*pairs, strict=True), is_target)
-    trials.write(folder / "list.txt")
+    save_trials(folder / "list.txt", trials)
     for name in "AB":
-        write_scores(folder / f"{name}.txt", trials, rng.normal(size=len(pairs)) + is_target)
-    Embeddings(np.array(ids), rng.normal(size=(8, 8))).save(folder / "E.npz")
+        save_scores(folder / f"{name}.txt", trials, rng.normal(size=len(pairs)) + is_target)
+    save_embeddings(folder / "E.npz", Embeddings(np.array(ids), rng.normal(size=(8, 8))))
     rows = [f"{name[:-4]},{name},{name[:2]},{name},16000" for name in ids]
     heading = "utterance_id,path,speaker,session,num_samples"
     (folder / "m.csv").write_text("\n".join([heading, *rows]) + "\n")
@@ -116,7 +117,7 @@ def test_quiet_leaves_results_and_errors(run, folder, capfd, quiet):
     assert "EER" in shown.out
     assert run("metrics", "absent.txt", *quiet) == 2
     assert "absent.txt" in capfd.readouterr().err
-    assert len(read_scores("S.txt")[0]) == len(read_trials("list.txt"))
+    assert len(read_scores("S.txt")[0]) == len(load_trials("list.txt"))
 
 
 def test_what_cannot_go_to_a_pipe_is_one_line(run, capfd):

@@ -2,11 +2,18 @@
 
 import json
 import logging
+import os
+import re
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
+from speakervlad import PeopleStore, load_encoder
 from speakervlad.audio.examples import copy_examples
 from speakervlad.cli.console import set_up_logging
 
@@ -94,3 +101,117 @@ def test_log_lines_show_control_characters(capsys):
     set_up_logging()
     logging.getLogger("speakervlad").warning("%s: is short", "a\x1b[2J.wav")
     assert r"a\x1b[2J.wav: is short" in capsys.readouterr().err
+
+
+@pytest.fixture
+def five(run, clips, tmp_path):
+    """The command line with a store of five people, each with one recording."""
+    store = ("--store", tmp_path / "five.db")
+    for name in ("alex", "jo", "kim", "robin", "sam"):
+        assert run("people", "add", name, clips / f"{name}-1.opus", *store) == 0
+    return lambda *words: run(*words, *store)
+
+
+def test_one_voice_under_two_names_is_asked_about_and_harms_nobody(five, clips, capsys):
+    capsys.readouterr()
+    assert five("people", "add", "alexx", clips / "alex-2.opus") == 2
+    said = capsys.readouterr().err
+    assert f"alexx: not enrolled: {clips / 'alex-2.opus'}: sounds like alex (0." in said
+    assert "--yes enrols all the same" in said
+    assert five("people", "show", "alexx") == 2
+    assert five("people", "add", "alexx", clips / "alex-2.opus", "--yes") == 0
+    assert "sounds like alex (0." in capsys.readouterr().err
+    others = ("jo-2", "kim-2", "kim-3", "robin-2", "sam-2")
+    assert five("identify", *(clips / f"{name}.opus" for name in others), "--json") == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["name"] for answer in answers] == [name[:-2] for name in others]
+    assert all(answer["threshold"] < 0.7 for answer in answers)
+    assert all(answer["mixture"] is None for answer in answers)
+
+
+def test_a_recording_unlike_the_others_is_told_listed_and_removed(five, clips, tmp_path, capsys):
+    assert five("people", "add", "kim", clips / "sam-2.opus") == 2
+    said = capsys.readouterr().err
+    assert "sam-2.opus: sounds like sam (0." in said
+    assert "sam-2.opus: is unlike the other recordings of kim (cosine -0." in said
+    assert five("people", "add", "kim", clips / "kim-2.opus", "--note", "own") == 0
+    assert five("people", "add", "kim", clips / "sam-2.opus", "-y", "--note", "not hers") == 0
+    assert "2 voices far apart" in capsys.readouterr().err
+    assert five("people", "recordings", "kim", "--json") == 0
+    kept = json.loads(capsys.readouterr().out)
+    assert [each["note"] for each in kept] == ["", "own", "not hers"]
+    assert [each["likeness"] > 0.5 for each in kept] == [True, True, False]
+    assert five("people", "recordings", "kim") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert five("people", "forget", "kim", "sam", "--recording", kept[2]["id"]) == 2
+    assert five("people", "forget", "kim", "--recording", "ffff") == 2
+    assert "kim: 'ffff': no such recording" in capsys.readouterr().err
+    assert five("people", "forget", "kim", "--recording", kept[2]["id"]) == 0
+    assert "2 recordings left" in capsys.readouterr().err
+    content = b"".join(each.read_bytes() for each in tmp_path.glob("five.db*"))
+    assert b"not hers" not in content
+    assert kept[2]["id"].encode() not in content
+    assert kept[1]["id"].encode() in content
+    assert five("identify", clips / "kim-3.opus", "--json") == 0
+    (answer,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert answer["name"] == "kim"
+
+
+def test_two_people_in_one_recording_are_told(five, clips, tmp_path, capsys):
+    parts = [
+        soundfile.read(clips / f"{name}.opus", dtype="float32")[0] for name in ("jo-2", "sam-2")
+    ]
+    both = tmp_path / "both.wav"
+    soundfile.write(both, np.concatenate(parts), 16000)
+    assert five("people", "add", "Pat", both) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"both\.wav: two voices, one at [\d.]+-[\d., -]+ s, another at [\d.]+-", said)
+    assert five("people", "show", "Pat") == 2
+    capsys.readouterr()
+    assert five("identify", both, "--json") in (0, 1)
+    (answer,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    first, second = answer["mixture"]["spans"]
+    assert first[0][0] < second[0][0]
+    five("identify", both)
+    assert "both.wav: two voices" in capsys.readouterr().err
+    assert five("people", "add", "Pat", both, "--yes") == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2), ("\n", 2), ("\x04", 2)])
+def test_doubts_are_asked_about_on_a_terminal(five, clips, tmp_path, answer, code):
+    main, terminal = os.openpty()
+    command = [sys.executable, "-m", "speakervlad", "people", "add", "alexx"]
+    command += [str(clips / "alex-2.opus"), "--store", str(tmp_path / "five.db")]
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        command,
+        stdin=terminal,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+        env=os.environ | {"PYTHONPATH": root},
+    )
+    os.close(terminal)
+    said = b""
+    while b"[y/N]" not in said:
+        said += os.read(main, 1000)
+    os.write(main, answer.encode())
+    assert process.wait(60) == code
+    os.close(main)
+    assert b"sounds like alex" in said
+    assert five("people", "show", "alexx") == code
+
+
+def test_a_store_of_an_earlier_default_is_read_with_its_encoder(run, tmp_path, monkeypatch, capsys):
+    """0.2.0's default is `small` now: such a store goes on, and one line says how to move on."""
+    monkeypatch.chdir(tmp_path)
+    copy_examples(tmp_path)
+    assert run("people", "add", "Jo", "jo-1.opus", "--store", "old.db", "--encoder", "small") == 0
+    capsys.readouterr()
+    assert run("identify", "jo-2.opus", "--store", "old.db") == 0
+    shown = capsys.readouterr()
+    assert "Jo  [Jo" in shown.out
+    assert "old.db: was made by the encoder small" in shown.err
+    assert run("people", "add", "Jo", "jo-2.opus", "--store", "old.db") == 0
+    with PeopleStore("old.db") as store:
+        assert store.encoder.fingerprint == load_encoder("small").fingerprint

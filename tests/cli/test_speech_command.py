@@ -8,7 +8,7 @@ import soundfile
 
 from speakervlad import speech
 from speakervlad.corpus.voices import Voice, synthesise
-from speakervlad.diarization.turns import read_turns
+from speakervlad.diarization.turns import load_turns
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_turns_are_read_as_they_are_written(run, capsys, files, tmp_path):
     for option, (name, recordings) in forms.items():
         assert run("speech", option, *recordings) == 0
         (tmp_path / name).write_text(capsys.readouterr().out)
-        (turns,) = read_turns(tmp_path / name).values()
+        (turns,) = load_turns(tmp_path / name).values()
         assert turns.recording == "a"
         np.testing.assert_allclose([turn[:2] for turn in turns.turns], speech(files[0]), atol=1e-3)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, save_manifest
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def corpus(tmp_path):
         num_samples=np.full(len(rows), 16_000),
         extra={"corpus": ["a" if speaker < 3 else "b" for speaker, _, _ in rows]},
     )
-    manifest.save(tmp_path / "corpus.csv")
-    manifest.select(np.arange(4)).save(tmp_path / "train.csv")
+    save_manifest(tmp_path / "corpus.csv", manifest)
+    save_manifest(tmp_path / "train.csv", manifest.select(np.arange(4)))
     return tmp_path
 
 

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from speakervlad import __version__
-from speakervlad.encoder.card import find_encoder
-from speakervlad.scoring.calibration import Calibration
+from speakervlad.encoder.location import find_encoder
+from speakervlad.scoring.calibration import Calibration, save_calibration
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_any_rate_has_a_threshold_that_the_impostors_can_tell_of(run, capsys, pa
 def test_another_calibration_and_other_costs_decide(run, capsys, pair, encoder, tmp_path):
     code, own = answer(run, capsys, *pair, "--encoder", encoder)
     other = tmp_path / "other.json"
-    Calibration((1.0,), -0.9 * own["score"]).save(other)
+    save_calibration(other, Calibration((1.0,), -0.9 * own["score"]))
     code, found = answer(run, capsys, *pair, "--encoder", encoder, "--calibration", other)
     assert code == 0
     assert found["same"]
@@ -175,7 +175,9 @@ def test_impossible_options_are_refused(run, capsys, pair, options, words):
 )
 def test_a_useless_calibration_is_refused(run, capsys, pair, encoder, text):
     (encoder.parent / "calibration.json").write_text(text)
-    assert "calibration" in refusal(run, capsys, *pair, "--encoder", encoder)
+    assert run("verify", *pair, "--encoder", encoder) == 2
+    # Before the error may stand that no weights are named, as 0.2.0 wrote calibrations.
+    assert "calibration" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from speakervlad.scoring.lists import Trials, write_scores
+from speakervlad.scoring.lists import Trials, save_scores, save_trials
 from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import save_embeddings
 
 EXTRAS = ["torch", "scipy", "sklearn", "matplotlib", "matplotlib.figure", "pyarrow", "kaldiio"]
 
@@ -21,10 +22,10 @@ def folder(tmp_path, monkeypatch):
     pairs = [(a, b) for a in ids for b in ids if a < b]
     is_target = np.array([a[:2] == b[:2] for a, b in pairs])
     trials = Trials.from_ids(*zip(*pairs, strict=True), is_target)
-    trials.write("list.txt")
+    save_trials("list.txt", trials)
     for name in "AB":
-        write_scores(f"{name}.txt", trials, rng.normal(size=len(pairs)) + is_target)
-    Embeddings(np.array(ids), rng.normal(size=(18, 8))).save("E.npz")
+        save_scores(f"{name}.txt", trials, rng.normal(size=len(pairs)) + is_target)
+    save_embeddings("E.npz", Embeddings(np.array(ids), rng.normal(size=(18, 8))))
     rows = [f"{name[:-4]},{name},{name[:2]},{name},16000" for name in ids]
     heading = "utterance_id,path,speaker,session,num_samples"
     (tmp_path / "m.csv").write_text("\n".join([heading, *rows]) + "\n")

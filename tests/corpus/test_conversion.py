@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from speakervlad import speech
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.audio.speech import spoken_blocks
 from speakervlad.corpus.prepare import convert_folder
 from speakervlad.corpus.work import BadList, Work
@@ -26,7 +26,7 @@ def test_folder_keeps_its_names_and_sound(source, tmp_path, file_format):
         path = tmp_path / "out" / f"{name}.{file_format}"
         info = soundfile.info(path)
         assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
-        np.testing.assert_allclose(read_audio(path), read_audio(source / original), atol=2**-15)
+        np.testing.assert_allclose(load_audio(path), load_audio(source / original), atol=2**-15)
 
 
 def test_interrupted_run_continues(source, tmp_path):

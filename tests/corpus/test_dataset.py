@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.corpus.dataset import Crop, EndlessSampler, UtteranceDataset, batches
 from speakervlad.errors import InputError
 from speakervlad.tables.manifest import Manifest
@@ -37,7 +37,7 @@ def test_crop_is_a_slice_of_its_utterance(manifest):
         assert crop.waveform.shape == (4000,)
         assert crop.waveform.dtype == torch.float32
         assert (crop.speaker, crop.epoch, crop.index) == (2, epoch, 3)
-        whole = read_audio(manifest.path(3))
+        whole = load_audio(manifest.path(3))
         windows = np.lib.stride_tricks.sliding_window_view(whole, 4000)
         assert (windows == crop.waveform.numpy()).all(axis=1).sum() == 1
 
@@ -54,14 +54,14 @@ def test_crop_depends_on_seed_epoch_and_index_only(manifest):
 
 def test_short_utterance_is_repeated(manifest):
     crop = UtteranceDataset(manifest, crop_samples=12000, seed=0)[0, 0].waveform.numpy()
-    whole = read_audio(manifest.path(0))
+    whole = load_audio(manifest.path(0))
     np.testing.assert_array_equal(crop, np.concatenate([whole] * 3)[:12000])
 
 
 @pytest.mark.parametrize("index", [0, 3])
 def test_wrapped_crop_runs_over_the_end_into_the_beginning(manifest, index):
     dataset = UtteranceDataset(manifest, crop_samples=10000, seed=0, wrap=True)
-    whole = read_audio(manifest.path(index))
+    whole = load_audio(manifest.path(index))
     endless = np.concatenate([whole] * 5)
     starts = []
     for epoch in range(12):

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from speakervlad.audio.reading import audio_info, read_audio
+from speakervlad.audio.reading import audio_info, load_audio
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.corpus.packing import pack
 from speakervlad.corpus.prepare import prepare
 from speakervlad.corpus.work import BadList, Work
 from speakervlad.errors import InputError
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def test_packed_corpus_is_the_same_corpus(
     pack(
         manifest, tmp_path / "out", shard_samples=shard_samples, work=Work(num_workers=num_workers)
     ).save(tmp_path / "out" / "manifest.csv")
-    packed = Manifest.load(tmp_path / "out" / "manifest.csv")
+    packed = load_manifest(tmp_path / "out" / "manifest.csv")
     assert len(list((tmp_path / "out").glob("*.pcm16"))) == num_shards
     assert list(packed.utterance_ids) == list(manifest.utterance_ids)
     assert list(packed.speakers) == list(manifest.speakers)
     for row in range(len(manifest)):
         assert audio_info(packed.path(row)) == (manifest.num_samples[row], 16000, 1)
-        np.testing.assert_array_equal(read_audio(packed.path(row)), read_audio(manifest.path(row)))
+        np.testing.assert_array_equal(load_audio(packed.path(row)), load_audio(manifest.path(row)))
 
 
 @pytest.mark.parametrize("wrap", [False, True])
@@ -51,9 +51,9 @@ def test_other_rates_are_packed_at_16_khz(tmp_path, make_wav):
     make_wav(tmp_path / "in" / "s" / "0.wav", 1.0, rate=44100)
     manifest = prepare(tmp_path / "in", layout="speaker-folders").manifest
     packed = pack(manifest, tmp_path / "out")
-    waveform = read_audio(packed.path(0))
-    np.testing.assert_allclose(waveform, read_audio(manifest.path(0)), atol=2**-15)
-    assert len(read_audio(packed.path(0), sample_rate=8000)) == 8000
+    waveform = load_audio(packed.path(0))
+    np.testing.assert_allclose(waveform, load_audio(manifest.path(0)), atol=2**-15)
+    assert len(load_audio(packed.path(0), sample_rate=8000)) == 8000
 
 
 def test_interrupted_packing_goes_on(manifest, tmp_path, full_disk):
@@ -71,7 +71,7 @@ def test_interrupted_packing_goes_on(manifest, tmp_path, full_disk):
     assert not (out / ".shard-00002.killed_1.pcm16").exists()
     assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept
     for row in range(5):
-        np.testing.assert_array_equal(read_audio(packed.path(row)), read_audio(whole.path(row)))
+        np.testing.assert_array_equal(load_audio(packed.path(row)), load_audio(whole.path(row)))
 
 
 def test_unreadable_files_leave_their_places_empty(manifest, tmp_path, make_wav):
@@ -92,14 +92,14 @@ def test_unreadable_files_leave_their_places_empty(manifest, tmp_path, make_wav)
     assert list(packed.utterance_ids) == [names[0], *names[2:4]]
     for row, source in enumerate((0, 2, 3)):
         np.testing.assert_array_equal(
-            read_audio(packed.path(row)), read_audio(manifest.path(source))
+            load_audio(packed.path(row)), load_audio(manifest.path(source))
         )
     places = dict(zip(packed.utterance_ids, packed.paths, strict=True))
     manifest.path(1).write_bytes(repaired)
     packed = pack(manifest, out, shard_samples=20000, work=Work(0.4))
     assert list(packed.utterance_ids) == names[:4]
     assert places.items() <= dict(zip(packed.utterance_ids, packed.paths, strict=True)).items()
-    np.testing.assert_array_equal(read_audio(packed.path(1)), read_audio(manifest.path(1)))
+    np.testing.assert_array_equal(load_audio(packed.path(1)), load_audio(manifest.path(1)))
 
 
 def test_shards_of_something_else_are_not_touched(manifest, tmp_path):
@@ -120,9 +120,9 @@ def test_missing_and_cut_shards(manifest, tmp_path):
     shard = tmp_path / "out" / "shard-00000.pcm16"
     shard.write_bytes(shard.read_bytes()[:-2])
     with pytest.raises(InputError, match=r"shard-00000\.pcm16: ends before sample"):
-        read_audio(packed.path(4))
+        load_audio(packed.path(4))
     shard.unlink()
     with pytest.raises(InputError, match=r"shard-00000\.pcm16: no such file"):
-        read_audio(packed.path(0))
+        load_audio(packed.path(0))
     with pytest.raises(InputError, match="too short for samples"):
-        read_audio(pack(manifest, tmp_path / "new").path(0), start=7000, num_samples=2000)
+        load_audio(pack(manifest, tmp_path / "new").path(0), start=7000, num_samples=2000)

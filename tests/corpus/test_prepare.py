@@ -10,7 +10,8 @@ from speakervlad.corpus.layouts import LAYOUTS, audio_below
 from speakervlad.corpus.prepare import prepare
 from speakervlad.corpus.work import Work
 from speakervlad.errors import InputError
-from speakervlad.tables.manifest import Manifest
+from speakervlad.progress import tracked_by
+from speakervlad.tables.manifest import load_manifest, save_manifest
 
 
 @pytest.fixture
@@ -320,7 +321,8 @@ def test_progress_counts_files(folder):
             seen.append((description, total))
             yield item
 
-    prepare(folder, layout="speaker-folders", work=Work(track=track))
+    with tracked_by(track):
+        prepare(folder, layout="speaker-folders")
     assert seen == [("Reading audio files", 5)] * 5
 
 
@@ -333,5 +335,5 @@ def test_speech_only_leaves_out_files_without_speech_and_counts_it(make_speech, 
     assert 1.8 * 16000 < counted <= 2.0 * 16000
     assert [bad.utterance_id for bad in found.bad_files] == ["ann/tone"]
     assert "0.00 s of speech found in 2.00 s" in found.bad_files[0].reason
-    found.manifest.save(tmp_path / "c.csv")
-    assert list(Manifest.load(tmp_path / "c.csv").column("speech_samples")) == [str(counted)]
+    save_manifest(tmp_path / "c.csv", found.manifest)
+    assert list(load_manifest(tmp_path / "c.csv").column("speech_samples")) == [str(counted)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -42,7 +42,7 @@ def voxceleb(tmp_path, make_wav, monkeypatch):
 
 def test_voxceleb_from_pieces_to_manifest(voxceleb, tmp_path):
     voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
-    manifest = Manifest.load(tmp_path / "out" / "tiny.csv")
+    manifest = load_manifest(tmp_path / "out" / "tiny.csv")
     assert manifest.utterance_ids[0] == "id00012/abc/00001"
     assert manifest.speaker_names == ["id00012", "id00013"]
     assert manifest.path(0).suffix == ".flac"
@@ -79,7 +79,7 @@ def test_voxceleb_checks_all_parts_before_any_work_and_once(voxceleb, tmp_path, 
     monkeypatch.setattr(voxceleb.hashlib, "md5", lambda **_: hashed.append(1))
     voxceleb.main(tmp_path / "archives", tmp_path / "out", part=["tiny"], workers=0)
     assert hashed == []
-    assert len(Manifest.load(tmp_path / "out" / "tiny.csv")) == 3
+    assert len(load_manifest(tmp_path / "out" / "tiny.csv")) == 3
 
 
 def test_voxceleb_checks_the_format_first(voxceleb, tmp_path):
@@ -93,7 +93,7 @@ def test_voxceleb_that_is_unpacked_already(voxceleb, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="--unpacked: which part"):
         voxceleb.main(raw, out, unpacked=True)
     voxceleb.main(raw, out, part=["tiny"], unpacked=True, workers=0)
-    manifest = Manifest.load(out / "tiny.csv")
+    manifest = load_manifest(out / "tiny.csv")
     assert len(manifest) == 3
     assert manifest.path(0) == out / "tiny" / "dev" / "aac" / "id00012" / "abc" / "00001.flac"
     part = voxceleb.PARTS["tiny"]._replace(num_speakers=3)
@@ -131,7 +131,7 @@ def test_voxceleb_goes_on_without_archives_that_are_unpacked(voxceleb, tmp_path,
         voxceleb.main(tmp_path / "archives", tmp_path / "out", workers=0)
     shutil.rmtree(tmp_path / "out" / "archive")
     voxceleb.main(tmp_path / "archives", tmp_path / "out", part=["tiny"], workers=0)
-    assert len(Manifest.load(tmp_path / "out" / "tiny.csv")) == 3
+    assert len(load_manifest(tmp_path / "out" / "tiny.csv")) == 3
 
 
 def test_voxceleb_lists_bad_files(voxceleb, tmp_path):
@@ -166,7 +166,7 @@ def librispeech(tmp_path, make_wav):
 
 def test_librispeech(librispeech, tmp_path):
     load("librispeech").main(librispeech, tmp_path / "out", workers=0)
-    train = Manifest.load(tmp_path / "out" / "train.csv")
+    train = load_manifest(tmp_path / "out" / "train.csv")
     assert list(train.utterance_ids) == ["19-198-0000", "20-205-0000"]
     assert list(train.sessions) == ["19/198", "20/205"]
     assert train.column("sex").tolist() == ["F", "M"]
@@ -227,14 +227,14 @@ def cnceleb(tmp_path, make_wav):
 def test_cnceleb(cnceleb, tmp_path, caplog):
     load("cnceleb").main(cnceleb, tmp_path / "out", workers=0)
     assert "folder(s) without audio" not in caplog.text
-    train = Manifest.load(tmp_path / "out" / "train.csv")
+    train = load_manifest(tmp_path / "out" / "train.csv")
     assert train.speaker_names == ["id00000"]
     assert min(train.sessions) == "id00000/singing-01"
     assert train.column("genre").tolist() == ["singing", "singing"]
-    evaluation = Manifest.load(tmp_path / "out" / "eval.csv")
+    evaluation = load_manifest(tmp_path / "out" / "eval.csv")
     assert list(evaluation.utterance_ids) == ["enroll/id00800-enroll", "test/id00800-drama-01-001"]
     assert evaluation.speaker_names == ["id00800"]
-    single = Manifest.load(tmp_path / "out" / "eval_single.csv")
+    single = load_manifest(tmp_path / "out" / "eval_single.csv")
     assert list(single.utterance_ids) == ["id00800/drama-01-001", "test/id00800-drama-01-001"]
     assert single.speaker_names == ["id00800"]
     assert all(single.path(row).exists() for row in range(2))
@@ -268,7 +268,7 @@ def test_cnceleb_tolerates_and_lists_bad_files(cnceleb, tmp_path):
     recipe, bad_list = load("cnceleb"), tmp_path / "bad.csv"
     recipe.main(cnceleb, tmp_path / "out", max_bad="40%", bad_list=bad_list, workers=0)
     assert bad_list.read_text().splitlines()[1].startswith("test/id00800-drama-01-002,")
-    assert len(Manifest.load(tmp_path / "out" / "eval.csv")) == 2
+    assert len(load_manifest(tmp_path / "out" / "eval.csv")) == 2
 
 
 @pytest.mark.parametrize("name", ["voxceleb", "librispeech", "cnceleb"])

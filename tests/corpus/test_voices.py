@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.audio.reading import is_band_limited, read_audio
+from speakervlad.audio.quality import is_band_limited
+from speakervlad.audio.reading import load_audio
 from speakervlad.corpus.voices import Channel, Voice, make_corpus, synthesise
 from speakervlad.errors import InputError
+from speakervlad.progress import tracked_by
 
 
 def voices(count):
@@ -133,7 +135,7 @@ def test_other_prefixes_are_other_people(corpus, tmp_path):
         tmp_path, num_speakers=1, num_sessions=1, utterances_per_session=1, seed=7,
         max_seconds=2.5, speaker_prefix="test",
     )  # fmt: skip
-    ours, theirs = read_audio(corpus.path(0)), read_audio(other.path(0))
+    ours, theirs = load_audio(corpus.path(0)), load_audio(other.path(0))
     size = min(len(ours), len(theirs))
     assert abs(np.corrcoef(ours[:size], theirs[:size])[0, 1]) < 0.5
 
@@ -146,9 +148,8 @@ def test_progress_counts_utterances(tmp_path):
             seen.append((description, total))
             yield item
 
-    make_corpus(
-        tmp_path, num_speakers=1, num_sessions=1, utterances_per_session=2, seed=0, track=track
-    )
+    with tracked_by(track):
+        make_corpus(tmp_path, num_speakers=1, num_sessions=1, utterances_per_session=2, seed=0)
     assert seen == [("Generating voices", 2)] * 2
 
 

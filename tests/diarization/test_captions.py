@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speakervlad.diarization.turns import Turn, Turns, read_turns, write_turns
+from speakervlad.diarization.turns import Turn, Turns, load_turns, save_turns
 from speakervlad.errors import InputError
 
 SRT = """1
@@ -23,7 +23,7 @@ SRT = """1
 
 def read(tmp_path, text, name="a.srt"):
     (tmp_path / name).write_text(text, encoding="utf-8")
-    return read_turns(tmp_path / name)["a"].turns
+    return load_turns(tmp_path / name)["a"].turns
 
 
 @pytest.mark.parametrize(
@@ -107,17 +107,17 @@ def test_every_name_is_read_as_it_was_written_or_refused(tmp_path_factory, names
     names = list(dict.fromkeys(" ".join(name.split()) for name in names))
     turns = Turns("a", tuple(Turn(2 * n, 2 * n + 1, name) for n, name in enumerate(names)))
     try:
-        write_turns(path, turns, "srt")
+        save_turns(path, turns, "srt")
     except InputError:
         return
-    assert [turn.speaker for turn in read_turns(path)["a"].turns] == names
+    assert [turn.speaker for turn in load_turns(path)["a"].turns] == names
 
 
 def test_a_name_that_looks_like_a_mark_is_kept(tmp_path):
     names = ["Team A: Ann", "Team A: Bob", "[x]", "<b>", "- Cy"]
     turns = Turns("a", tuple(Turn(n, n + 1, name) for n, name in enumerate(names[:3])))
-    write_turns(tmp_path / "a.srt", turns, "srt")
+    save_turns(tmp_path / "a.srt", turns, "srt")
     assert "[Team A: Bob]" in (tmp_path / "a.srt").read_text()
-    assert list(read_turns(tmp_path / "a.srt")["a"].speakers) == names[:3]
+    assert list(load_turns(tmp_path / "a.srt")["a"].speakers) == names[:3]
     with pytest.raises(InputError, match="'<b>': subtitles would say another name"):
         turns.rename({"[x]": "<b>"}).to_srt()

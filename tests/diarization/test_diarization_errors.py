@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from speakervlad.diarization.der import diarization_errors, errors_by_recording
-from speakervlad.diarization.turns import Turn, Turns, read_turns
-from speakervlad.diarization.uem import read_uem
+from speakervlad.diarization.turns import Turn, Turns, load_turns
+from speakervlad.diarization.uem import load_uem
 from speakervlad.errors import InputError
 
 
@@ -67,7 +67,7 @@ def test_equal_pyannote_metrics_where_a_uem_says_what_counts(collar, skip_overla
         starts = rng.uniform(0, 70, rng.integers(1, 6)).round(3)
         spans = np.stack([starts, starts + rng.uniform(0.1, 20, len(starts)).round(3)], axis=1)
         (tmp_path / "a.uem").write_text("".join(f"talk 1 {a:.3f} {b:.3f}\n" for a, b in spans))
-        uem = read_uem(tmp_path / "a.uem")
+        uem = load_uem(tmp_path / "a.uem")
         ours = errors_by_recording(
             {"talk": reference}, {"talk": hypothesis},
             collar=collar, skip_overlap=skip_overlap, uem=uem,
@@ -187,7 +187,7 @@ def test_a_collar_that_leaves_nothing_leaves_no_rate(caplog):
 
 def test_a_uem_says_which_recordings_count(caplog, tmp_path):
     (tmp_path / "a.uem").write_text(";; judged\nmy_a 1 0 4\nmy_a 1 2 5\nc 1 0 10\n")
-    uem = read_uem(tmp_path / "a.uem")
+    uem = load_uem(tmp_path / "a.uem")
     assert uem["my_a"].tolist() == [[0, 5]]
     one = {"my a": Turns("my a", (Turn(0, 10, "x"),)), "b": Turns("b", (Turn(0, 10, "x"),))}
     found = talks(b=[Turn(0, 10, "1")], c=[Turn(0, 2, "1")]) | {"my a": Turns("my a")}
@@ -203,19 +203,19 @@ def test_a_uem_says_which_recordings_count(caplog, tmp_path):
 def test_a_damaged_line_of_a_uem_is_named(line, tmp_path):
     (tmp_path / "a.uem").write_text(f"a 1 0 5\n{line}\n")
     with pytest.raises(InputError, match=r"a\.uem, line 2: .* is no part of a recording"):
-        read_uem(tmp_path / "a.uem")
+        load_uem(tmp_path / "a.uem")
     (tmp_path / "a.uem").write_text(";; nothing\n")
     with pytest.raises(InputError, match="names no part of a recording"):
-        read_uem(tmp_path / "a.uem")
+        load_uem(tmp_path / "a.uem")
 
 
 def test_the_cases_beside_the_checkout(shared_cases):
-    reference = read_turns(shared_cases / "ref.rttm")
+    reference = load_turns(shared_cases / "ref.rttm")
     with pytest.raises(InputError, match=r"spk_space\.rttm, line 1: 11 fields"):
-        read_turns(shared_cases / "spk_space.rttm")
-    empty = read_turns(shared_cases / "empty.rttm")
+        load_turns(shared_cases / "spk_space.rttm")
+    empty = load_turns(shared_cases / "empty.rttm")
     assert errors_by_recording(reference, empty)["m"].missed == 15
     assert errors_by_recording(empty, reference)["m"].false_alarm == 15
-    subtitles = read_turns(shared_cases / "whisperx.srt")
+    subtitles = load_turns(shared_cases / "whisperx.srt")
     assert list(subtitles["whisperx"].speakers) == ["SPEAKER_00", "SPEAKER_01"]
     assert errors_by_recording(reference, subtitles)["m"].der == 0

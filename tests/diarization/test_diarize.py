@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import soundfile
 from speakervlad import InputError, diarization_errors, diarize
 from speakervlad.diarization.turns import Turns
 from speakervlad.people.matching import Identification
+from speakervlad.progress import tracked_by
 
 RATE = 16000
 
@@ -46,7 +48,8 @@ def test_progress_is_told_while_speech_is_sought_and_voices_are_heard(talk, enco
             counts[description] = (number, total)
             yield item
 
-    diarize(tmp_path / "talk.wav", encoder=encoder, track=track)
+    with tracked_by(track):
+        diarize(tmp_path / "talk.wav", encoder=encoder)
     assert list(counts) == ["searching", "listening"]
     assert all(number == total > 2 for number, total in counts.values())
 
@@ -74,6 +77,14 @@ def test_the_number_of_speakers_can_be_given(talk, encoder):
 def test_spectral_clustering_finds_them_too(talk, encoder):
     turns = diarize(talk[0], encoder=encoder, method="spectral", speakers=2)
     assert diarization_errors(talk[1], turns, collar=0.5).der < 0.1
+
+
+def test_without_overlap_one_speaks_at_a_time(encoder, make_talk):
+    samples, _ = make_talk("ghghghgh")
+    other, _ = make_talk("hghghghg")
+    both = samples[: len(other)] + np.roll(other, RATE)[: len(samples)]
+    turns = diarize(both, encoder=encoder, speakers=2, overlap=False).turns
+    assert all(one.end <= other.start + 1e-9 for one, other in pairwise(turns))
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-3])
@@ -115,7 +126,7 @@ def test_people_of_the_store_get_their_names(talk, encoder, found):
         """Knows whom it is asked about second."""
 
         def match(self, vectors, *, fpir, top):
-            names = [None, "Ada"]
+            names = [None, "Ada", *[None] * len(vectors)]
             return [Identification(name, (), 0.0, fpir, 0.0) for name in names[: len(vectors)]]
 
     turns = diarize(talk[0], encoder=encoder, store=Store(), fpir=0.05)

@@ -1,5 +1,6 @@
 """The parts of diarization against their definitions."""
 
+import math
 import tracemalloc
 from itertools import product
 from types import SimpleNamespace
@@ -7,41 +8,124 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from speakervlad.audio.recording import SpeechWave
+from speakervlad.audio.waves import SampleWave, SpeechWave
+from speakervlad.diarization import rows
+from speakervlad.diarization.cells import Plan, speech_cells
 from speakervlad.diarization.clustering import METHODS, Limits, cluster
 from speakervlad.diarization.diarize import turns_of
-from speakervlad.diarization.frames import PIECE, SpeechFrames, speech_frames
 from speakervlad.diarization.resegmentation import best_path
+from speakervlad.diarization.speakers import joined
 from speakervlad.encoder.frames import FrameGrid
 from speakervlad.errors import InputError
-from speakervlad.models.sums import Finish
+from speakervlad.models.sums import Finish, PoolingSums
+
+RATE = 16000
 
 
-def frames_of(spans, step=1600, encoder=None):
-    """Frames whose descriptors are of no interest."""
-    spans = np.array(spans)
-    count = -(-int(np.diff(spans).sum()) // step)
-    return SpeechFrames(encoder, np.zeros((1, count)), None, step, spans)
+def plan_of(spans, *, doubled=(), changes=()):
+    """Cells of 0.1 s in some stretches of speech, in seconds; two speak in some of them."""
+    bounds, segments = [], []
+    for segment, (start, stop) in enumerate(spans):
+        edges = np.arange(round(start * RATE), round(stop * RATE) + 1, RATE // 10)
+        bounds += zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+        segments += [segment] * (len(edges) - 1)
+    of_two, sure = np.zeros(len(bounds), bool), np.zeros(len(bounds))
+    of_two[list(doubled)] = True
+    sure[list(changes)] = 1.0
+    return Plan(np.array(bounds), np.array(segments), of_two, sure)
 
 
-def test_hours_of_frames_are_in_memory_once_and_a_mask_adds_little():
+def encoder_of(kind="mean", dim=4, hop=160, stride=2, chunk=None):
+    """An encoder whose frames are numbers drawn once, and whose vectors are pooled frames."""
+    grid = FrameGrid(hop, stride, None if chunk is None else 8)
+    ends = SimpleNamespace(grid=grid, pooling=Finish(kind, floor=1e-6), dim=None)
+    ends.dim = dim * (2 if kind == "statistics" else 1)
+    heard = []
+
+    def frames(wave, *, mirror):
+        count = grid.num_frames(wave.num_samples)
+        found = np.random.default_rng(len(heard)).normal(size=(dim, count)).astype(np.float32)
+        heard.append(found)
+        for start in range(0, count, chunk or count):
+            yield found[:, start : start + (chunk or count)], None
+
+    return SimpleNamespace(ends=ends, frames=frames, heard=heard, finish=lambda sums: sums.finish())
+
+
+def cells_of(plan, **options):
+    encoder = encoder_of(**options)
+    total = int((plan.bounds[:, 1] - plan.bounds[:, 0]).sum())
+    wave = SampleWave(np.zeros(plan.bounds[-1, 1], np.float32))
+    speech = SpeechWave(wave, plan.spans().tolist())
+    assert speech.num_samples == total
+    return speech_cells(encoder, speech, plan), encoder
+
+
+@pytest.mark.parametrize("kind", ["mean", "statistics"])
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_sums_of_cells_are_those_of_their_frames(kind, chunk):
+    plan = plan_of([(0.5, 2.0), (3.0, 13.0)], doubled=[4, 5])
+    cells, encoder = cells_of(plan, kind=kind, chunk=chunk)
+    frames = np.concatenate(encoder.heard, axis=1)
+    # 0.02 s from frame to frame, 0.1 s a cell; pieces of 10 s have a frame more than cells need.
+    assert cells.sizes[:15].tolist() == [5] * 15
+    # Cells 4 and 5 are of two speakers.
+    first = np.delete(frames[:, :50], np.s_[20:30], axis=1).mean(axis=1)
+    mine = cells.speaker_vectors(np.where(np.arange(len(plan)) < 10, 0, -1))[0]
+    assert np.allclose(mine[:4], first, atol=2e-3)
+    alone = np.r_[frames[:, 5:20].T, frames[:, 30:50].T].T
+    expected = Finish(kind, floor=1e-6)
+    naive = PoolingSums.empty(expected).add(alone).finish()
+    assert np.allclose(cells.vectors(np.array([[1, 10]]))[0], naive, atol=2e-3)
+    assert not cells.vectors(np.array([[4, 6]])).any()
+
+
+def test_every_piece_has_its_own_frames_at_its_own_times():
+    plan = plan_of([(0.0, 25.0)])
+    cells, encoder = cells_of(plan)
+    assert [found.shape[1] for found in encoder.heard] == [501, 751]
+    assert cells.sizes.sum() in (1250, 1251, 1252)
+    assert (cells.sizes >= 5).all()
+
+
+def test_hours_of_cells_are_small_and_in_memory_once_or_on_disk(monkeypatch):
     rng = np.random.default_rng(0)
-    ends = SimpleNamespace(grid=FrameGrid(160, 16, 8), pooling=Finish("residuals", "clusters"))
-    chunk = (rng.normal(size=(128, 125)).astype(np.float32), np.ones((1, 125), np.float32))
-    samples = 3 * 3600 * 16000
-    encoder = SimpleNamespace(ends=ends, frames=lambda *_, **__: iter([chunk] * 541))
+    plan = plan_of([(0.0, 600.0)])
+    grid = FrameGrid(160, 2, 8)
+    ends = SimpleNamespace(grid=grid, pooling=Finish("statistics"), dim=1024)
+    chunk = rng.normal(size=(512, 500)).astype(np.float32)
+    encoder = encoder_of()
+    encoder.ends, encoder.frames = ends, lambda *_, **__: iter([(chunk, None)] * 60)
+    speech = SimpleNamespace(num_samples=600 * RATE)
     tracemalloc.start()
-    frames = speech_frames(encoder, SpeechWave(None, [(0, samples)]))
-    size = frames.descriptors.nbytes
-    assert len(frames) == samples / 2560
-    assert np.array_equal(frames.descriptors[:, 250:375], chunk[0])
-    mask = rng.random(len(frames)) < 0.9
-    assert mask.sum() > 10 * PIECE
-    sums = frames.sums(mask)
-    assert tracemalloc.get_traced_memory()[1] < 1.4 * size
+    cells = speech_cells(encoder, speech, plan)
+    size = 2 * math.prod(cells.moments.shape)
+    assert cells.moments.shape == (6000, 1026)
+    assert tracemalloc.get_traced_memory()[1] < size + 8_000_000
+    tracemalloc.reset_peak()
+    labels = np.arange(len(cells)) % 3
+    before = cells.speaker_sums(labels)
+    monkeypatch.setattr(rows, "IN_MEMORY", size // 10)
+    on_disk = speech_cells(encoder, speech, plan)
+    assert np.array_equal(on_disk.speaker_sums(labels), before)
+    assert tracemalloc.get_traced_memory()[1] < size + 8_000_000
+    spans = cells.windows(1.5, 0.75)[:50]
+    assert np.array_equal(on_disk.vectors(spans), cells.vectors(spans))
     tracemalloc.stop()
-    assert sums.num_frames == mask.sum()
-    assert np.allclose(sums.first, frames.descriptors @ mask.astype(float))
+
+
+def test_no_room_for_rows_is_told(monkeypatch):
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    many = rows.Rows(2, 3)
+    many.write(1, np.arange(3.0))
+    assert many.read(0, 2).tolist() == [[0, 0, 0], [0, 1, 2]]
+    monkeypatch.setattr(many, "_file", SimpleNamespace(seek=full))
+    with pytest.raises(InputError, match="Set TMPDIR to another"):
+        many.write(0, np.zeros(3))
+
+
+def full(_):
+    raise OSError(28, "No space left on device")
 
 
 def test_best_path_is_the_best_of_all():
@@ -58,34 +142,53 @@ def test_best_path_is_the_best_of_all():
         assert worth(best_path(scores, changes)) == pytest.approx(worth(best))
 
 
-def test_windows_cover_every_frame_within_segments():
-    frames = frames_of([(0, 32000), (40000, 41600), (50000, 66500)])
-    windows = frames.windows(0.5, 0.3)
-    covered = np.zeros(len(frames), bool)
-    for start, stop in windows:
-        covered[start:stop] = True
-        assert any(first <= start and stop <= last for first, last in frames.segments())
-    assert covered.all()
-    assert (np.diff(windows) <= 5).all()
+def test_windows_cover_every_cell_within_stretches():
+    plan = plan_of([(0.0, 4.0), (5.0, 5.2), (6.0, 8.5)], changes=[17])
+    cells, _ = cells_of(plan)
+    for across in (True, False):
+        windows = cells.windows(1.0, 0.5, across=across)
+        covered = np.zeros(len(plan), bool)
+        for start, stop in windows:
+            covered[start:stop] = True
+            assert len(set(plan.segments[start:stop])) == 1
+            assert across or not start < 17 < stop
+        assert covered.all()
+        assert (np.diff(windows) <= 10).all()
 
 
-def test_neighbours_are_of_the_same_segment():
-    frames = frames_of([(0, 16000), (20000, 36000)])
-    around = frames.around(0.2)
+def test_neighbours_are_of_the_same_stretch():
+    cells, _ = cells_of(plan_of([(0.0, 1.0), (1.1, 2.1)]))
+    around = cells.around(0.21)
     assert around[9].tolist() == [7, 10]
     assert around[10].tolist() == [10, 13]
     assert around[5].tolist() == [3, 8]
 
 
-def test_turns_begin_at_pauses_where_there_is_one():
-    frames = frames_of([(1600, 9000), (20000, 26000)])
-    labels = np.array([0, 0, 0, 0, 0, 1, 1, 0, 0])
-    turns = turns_of(frames, labels, {0: "a", 1: "b"})
-    assert turns == (
-        (0.1, 0.562, "a"),
-        (1.25, 1.438, "b"),
-        (1.438, 1.625, "a"),
+def test_names_decide_which_speakers_are_one():
+    plan = plan_of([(0.0, 3.0), (4.0, 7.0), (8.0, 11.0)])
+    cells, _ = cells_of(plan)
+    labels = np.repeat([0, 1, 2], 30)
+
+    def of(alike, *names):
+        return joined(cells, labels, Limits(), alike, lambda vectors: list(names[: len(vectors)]))
+
+    assert len(np.unique(of(2.0, None, None, None))) == 3
+    assert len(np.unique(of(-2.0, None, None, None))) == 1
+    assert of(2.0, "Ada", "Bo", "Ada").tolist() == np.repeat([0, 1, 0], 30).tolist()
+    assert len(np.unique(of(-2.0, "Ada", "Bo", "Cy"))) == 3
+    assert len(np.unique(joined(cells, labels, Limits(2), -2.0))) == 2
+
+
+def test_turns_are_runs_of_cells_that_touch():
+    plan = plan_of([(0.1, 0.5), (1.2, 1.5)])
+    labels = np.array([0, 0, 1, 1, 1, 0, -1])
+    assert turns_of(plan, labels, {0: "a", 1: "b"}) == (
+        (0.1, 0.3, "a"),
+        (0.3, 0.5, "b"),
+        (1.2, 1.3, "b"),
+        (1.3, 1.4, "a"),
     )
+    assert turns_of(plan, np.full(7, -1), {}) == ()
 
 
 @pytest.fixture

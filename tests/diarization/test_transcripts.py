@@ -9,8 +9,8 @@ from speakervlad.diarization.transcripts import (
     Transcript,
     Word,
     label_transcript,
-    read_transcript,
-    write_transcript,
+    load_transcript,
+    save_transcript,
 )
 from speakervlad.diarization.turns import Turn, Turns
 from speakervlad.errors import InputError
@@ -71,7 +71,7 @@ def saved(tmp_path, name, content):
 
 
 def labelled(tmp_path, name, content):
-    return label_transcript(read_transcript(saved(tmp_path, name, content)), TURNS)
+    return label_transcript(load_transcript(saved(tmp_path, name, content)), TURNS)
 
 
 def test_a_segment_of_whisper_is_cut_where_the_speaker_changes(tmp_path):
@@ -82,7 +82,7 @@ def test_a_segment_of_whisper_is_cut_where_the_speaker_changes(tmp_path):
     ]
     first, second = found.segments
     assert (first.start, first.end, second.start, second.end) == (0.0, 1.4, 3.2, 6.0)
-    write_transcript(tmp_path / "out.json", found)
+    save_transcript(tmp_path / "out.json", found)
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["language"] == "en"
     assert [each["speaker"] for each in written["segments"]] == ["Ada", "Kim"]
@@ -116,9 +116,9 @@ def test_subtitles(tmp_path):
         ("Ada", "Good morning.\nAll."),
         ("Kim", "Hello."),
     ]
-    write_transcript(tmp_path / "b.srt", found)
+    save_transcript(tmp_path / "b.srt", found)
     assert "[Kim]: Hello.\n" in (tmp_path / "b.srt").read_text()
-    web = read_transcript(saved(tmp_path, "a.vtt", VTT))
+    web = load_transcript(saved(tmp_path, "a.vtt", VTT))
     assert [(each.start, each.end, each.text) for each in web.segments] == [
         (0.5, 2.0, "Good & early."),
         (3600.0, 3601.0, "Late."),
@@ -126,7 +126,7 @@ def test_subtitles(tmp_path):
     # An hour after the last turn nobody is known to speak.
     late = label_transcript(web, TURNS)
     assert [each.speaker for each in late.segments] == ["Ada", None]
-    write_transcript(tmp_path / "b.vtt", late)
+    save_transcript(tmp_path / "b.vtt", late)
     again = (tmp_path / "b.vtt").read_text()
     assert again.startswith("WEBVTT\n\n")
     assert "<v Ada>Good &amp; early." in again
@@ -145,11 +145,11 @@ def test_who_has_most_of_a_word_says_it():
 
 def test_text_and_csv(tmp_path):
     found = labelled(tmp_path, "a.json", WHISPER)
-    write_transcript(tmp_path / "a.txt", found)
+    save_transcript(tmp_path / "a.txt", found)
     assert (tmp_path / "a.txt").read_text() == (
         "[0:00:00] Ada: Good morning.\n\n[0:00:03] Kim: Hello Ada.\n"
     )
-    write_transcript(tmp_path / "a.csv", found)
+    save_transcript(tmp_path / "a.csv", found)
     assert (tmp_path / "a.csv").read_text().splitlines() == [
         "start,end,speaker,text",
         "0.000,1.400,Ada,Good morning.",
@@ -171,4 +171,4 @@ def test_text_and_csv(tmp_path):
 def test_what_is_no_transcript_is_named(tmp_path, name, content):
     path = saved(tmp_path, name, content)
     with pytest.raises(InputError, match=str(path)):
-        read_transcript(path)
+        load_transcript(path)

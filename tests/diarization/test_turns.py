@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from speakervlad.diarization.turns import FORMS, Turn, Turns, read_turns, write_turns
+from speakervlad.diarization.turns import FORMS, Turn, Turns, load_turns, save_turns
 from speakervlad.errors import InputError
 
 TALK = Turns(
@@ -16,8 +16,8 @@ TALK = Turns(
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_read_as_it_was_written(form, tmp_path):
     path = tmp_path / f"talk{FORMS[form].suffix}"
-    write_turns(path, TALK, form)
-    assert read_turns(path)["talk"].turns == TALK.turns
+    save_turns(path, TALK, form)
+    assert load_turns(path)["talk"].turns == TALK.turns
     assert TALK.turns[0].speaker == "Ann"
 
 
@@ -35,7 +35,7 @@ def test_rttm_of_others_is_read(tmp_path):
         "SPEAKER a 1 0 1.5 <NA> <NA> x <NA> <NA>\nSPEAKER b 1 2 1 <NA> <NA> y\n"
         "SPEAKER b 1 9 0 <NA> <NA> y <NA> <NA>\n"
     )
-    turns = read_turns(path)
+    turns = load_turns(path)
     assert turns["a"].turns == ((0, 1.5, "x"),)
     assert turns["b"].turns == ((2, 3, "y"),)
 
@@ -65,7 +65,7 @@ def test_a_damaged_line_of_rttm_is_named(line, tmp_path):
     path = tmp_path / "bad.rttm"
     path.write_text("SPEAKER a 1 0 1.5 <NA> <NA> x <NA> <NA>\n" + line + "\n")
     with pytest.raises(InputError, match=r"bad\.rttm, line 2: .*The line reads"):
-        read_turns(path)
+        load_turns(path)
 
 
 @pytest.mark.parametrize("rest", ["", " <NA>", " <NA> <NA>"])
@@ -74,12 +74,12 @@ def test_numbered_speakers_with_a_space_are_not_taken_for_one(rest, tmp_path):
     line = "SPEAKER a 1 {} 1.5 <NA> <NA> speaker {}{}\n"
     path.write_text(line.format(0, 0, rest) + line.format(2, 1, rest))
     with pytest.raises(InputError, match=r"bad\.rttm, line (1|2): .*white space in"):
-        read_turns(path)
+        load_turns(path)
     path.write_text(
         "SPEAKER a 1 0 1 <NA> <NA> x 0.5 <NA>\nSPEAKER a 1 2 1 <NA> <NA> x 1.0\n"
         "SPEAKER a 1 4 1 <NA> <NA> y 1 <NA>\nSPEAKER a 1 6 1 <NA> <NA> y 1 <NA>\n"
     )
-    assert list(read_turns(path)["a"].speakers) == ["x", "y"]
+    assert list(load_turns(path)["a"].speakers) == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -98,25 +98,25 @@ def test_numbered_speakers_with_a_space_are_not_taken_for_one(rest, tmp_path):
 def test_other_damaged_files_are_named(name, text, tmp_path):
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=name):
-        read_turns(tmp_path / name)
+        load_turns(tmp_path / name)
 
 
 def test_a_folder_is_all_files_of_its_first_form(tmp_path):
     for name in ("a", "b"):
-        write_turns(tmp_path / f"{name}.rttm", Turns(name, (Turn(0, 1, "x"),)))
-        write_turns(tmp_path / f"{name}.json", Turns(name, (Turn(0, 1, "x"),)), "json")
-    assert list(read_turns(tmp_path)) == ["a", "b"]
-    write_turns(tmp_path / "c.rttm", Turns("a", (Turn(0, 1, "x"),)))
+        save_turns(tmp_path / f"{name}.rttm", Turns(name, (Turn(0, 1, "x"),)))
+        save_turns(tmp_path / f"{name}.json", Turns(name, (Turn(0, 1, "x"),)), "json")
+    assert list(load_turns(tmp_path)) == ["a", "b"]
+    save_turns(tmp_path / "c.rttm", Turns("a", (Turn(0, 1, "x"),)))
     with pytest.raises(InputError, match=r"c\.rttm: 'a' stands in another file"):
-        read_turns(tmp_path)
+        load_turns(tmp_path)
     (tmp_path / "c.rttm").write_text("")
-    assert read_turns(tmp_path)["c"] == Turns("c")
+    assert load_turns(tmp_path)["c"] == Turns("c")
 
 
 def test_recordings_in_which_nobody_speaks_may_be_named_in_other_lines(tmp_path):
     path = tmp_path / "all.rttm"
     path.write_text("SPKR-INFO a 1 <NA> <NA> <NA> unknown x <NA> <NA>\n")
-    assert read_turns(path) == {"a": Turns("a")}
+    assert load_turns(path) == {"a": Turns("a")}
     assert Turns("", (Turn(0, 1, "x"),)).to_rttm().startswith("SPEAKER _ 1 0.000")
 
 
@@ -139,15 +139,15 @@ def test_turns_end_after_they_start():
 
 def test_one_recording_a_file_but_in_rttm(tmp_path):
     both = [Turns("a", (Turn(0, 1, "x"),)), Turns("b", (Turn(0, 1, "x"),))]
-    write_turns(tmp_path / "all.rttm", both)
-    assert list(read_turns(tmp_path / "all.rttm")) == ["a", "b"]
+    save_turns(tmp_path / "all.rttm", both)
+    assert list(load_turns(tmp_path / "all.rttm")) == ["a", "b"]
     with pytest.raises(InputError, match="srt holds one recording"):
-        write_turns(tmp_path / "all.srt", both, "srt")
+        save_turns(tmp_path / "all.srt", both, "srt")
     with pytest.raises(InputError, match="Did you mean 'rttm'"):
-        write_turns(tmp_path / "all.rttm", both, "rtm")
+        save_turns(tmp_path / "all.rttm", both, "rtm")
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no devices here")
 def test_devices_are_no_files_of_turns():
     with pytest.raises(InputError, match="is a device or a pipe"):
-        read_turns("/dev/zero")
+        load_turns("/dev/zero")

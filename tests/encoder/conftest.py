@@ -23,6 +23,7 @@ from speakervlad.schema import Part
 SMALL_TRUNKS: dict[str, dict] = {
     "standard_resnet34": {"width": 0.25},
     "ecapa_tdnn": {"channels": 16, "out_channels": 24, "squeeze_dim": 4},
+    "speechbrain_ecapa_tdnn": {"channels": 16, "out_channels": 24, "squeeze_dim": 4},
     "campplus": {"layers": (1, 2), "width": 0.25},
 }
 
@@ -49,6 +50,7 @@ KINDS = {
     "not normalised": {"front_end": Part("log_mel", num_mels=40, normalise="none")},
     "average of rows": {"pooling": Part("average"), "descriptor_dim": 0},
     "statistics": {"pooling": Part("statistics"), "embedding_relu": True},
+    "unbiased statistics": {"pooling": Part("statistics", unbiased=True, variance_floor=1e-12)},
     "attention over the whole recording": {
         "pooling": Part("attentive_statistics", per_channel=False, context=True)
     },

@@ -11,11 +11,12 @@ import onnx
 import pytest
 
 from speakervlad.encoder import runtimes as backends
-from speakervlad.encoder.card import THRESHOLDS_NAME, read_threshold
 from speakervlad.encoder.encoder import Windows, load_encoder
 from speakervlad.encoder.export import export_onnx
+from speakervlad.encoder.location import THRESHOLDS_NAME
 from speakervlad.encoder.runtimes import ExportedBackend, OnnxBackend, TorchBackend
 from speakervlad.errors import InputError
+from speakervlad.verification.known import read_threshold
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed"

@@ -41,3 +41,24 @@ def test_chunks_are_of_bounded_length():
     for seconds in np.geomspace(30, 3 * 3600, 40):
         for chunk in plan_chunks(round(seconds * 16000), GRID, chunk_frames=50):
             assert chunk.stop - chunk.start < 16000 * 16
+
+
+@pytest.mark.parametrize("num_samples", [16000, 640_000, 1_000_001])
+def test_chunks_of_frames_that_lie_in_the_signal(num_samples):
+    """Each has the frames of the whole signal, from its own first sample on."""
+    grid = GRID._replace(span=400)
+    total, position = 1 + (num_samples - 400) // 160, 0
+    for chunk in plan_chunks(num_samples, grid, chunk_frames=50):
+        begin = chunk.start // (grid.hop * grid.stride)
+        assert begin + chunk.first == position
+        frames = 1 + (chunk.stop - chunk.start - 400) // grid.hop
+        assert (frames - total) % grid.stride == 0
+        kept = -(-frames // grid.stride) if chunk.last is None else chunk.last
+        position = begin + kept
+        assert chunk.start < chunk.stop <= num_samples
+    assert position == -(-total // grid.stride) == grid.num_frames(num_samples)
+
+
+def test_middles_of_frames():
+    np.testing.assert_allclose(GRID.times(3), [0, 0.16, 0.32])
+    np.testing.assert_allclose(GRID._replace(span=400).times(3), [0.0125, 0.1725, 0.3325])

@@ -5,10 +5,12 @@ import pytest
 import soxr
 import torch
 
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
+from speakervlad.audio.recording import Recording
 from speakervlad.config import EncoderConfig
-from speakervlad.encoder.encoder import Embedder, Windows, load_encoder, window_spans
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.windows import Windows, window_spans
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.schema import Part
@@ -31,7 +33,7 @@ def encoder():
 
 @pytest.fixture(scope="module")
 def embedder(encoder):
-    return Embedder(TorchBackend(encoder, "cpu"))
+    return Encoder(TorchBackend(encoder, "cpu"))
 
 
 @pytest.fixture
@@ -49,12 +51,12 @@ def test_embeddings_are_unit_vectors_of_the_encoders_size(embedder, make_wavefor
 
 def test_file_equals_its_samples(embedder, make_wav, tmp_path):
     path = make_wav(tmp_path / "a.wav", seconds=1.3)
-    np.testing.assert_array_equal(embedder.embed(path), embedder.embed(read_audio(path)))
+    np.testing.assert_array_equal(embedder.embed(path), embedder.embed(load_audio(path)))
 
 
 def kinds_of_audio(path):
     """The same recording as a path, bytes, a file object, an array, a list and a tensor."""
-    samples = read_audio(path)
+    samples = load_audio(path)
     content = path.read_bytes()
     in_memory = (samples, samples.tolist(), torch.from_numpy(samples))
     return [path, str(path), content, io.BytesIO(content), *in_memory]
@@ -68,10 +70,11 @@ def test_files_are_embedded_whatever_holds_them(embedder, make_wav, tmp_path):
 
 def test_samples_of_another_rate_are_embedded_at_theirs(embedder, make_waveform):
     slow = make_waveform(1.0, rate=8000)
-    expected = embedder.embed(slow, sample_rate=8000)
-    vectors = embedder.embed_files([slow, slow], sample_rate=8000)
+    expected = embedder.embed(Recording(slow, sample_rate=8000))
+    recordings = [Recording(samples, sample_rate=8000) for samples in (slow, slow.copy())]
+    vectors = embedder.embed_files(recordings)
     np.testing.assert_allclose(vectors, [expected, expected], atol=1e-6)
-    answer = embedder.verify(slow, slow.copy(), threshold=0.999, sample_rate=8000, any_sound=True)
+    answer = embedder.verify(*recordings, threshold=0.999, any_sound=True)
     assert answer.same
 
 
@@ -123,7 +126,7 @@ def test_companions_do_not_matter_for_a_hundred_lengths(embedder, make_wav, tmp_
 
 
 def test_bfloat16_keeps_the_direction(encoder, embedder, make_waveform):
-    half = Embedder(TorchBackend(encoder, "cpu", "bfloat16"))
+    half = Encoder(TorchBackend(encoder, "cpu", "bfloat16"))
     waveform = make_waveform(2.0)
     assert half.embed(waveform) @ embedder.embed(waveform) > 0.999
 
@@ -141,7 +144,7 @@ def test_folding_leaves_the_network_as_it_was_and_its_numbers_too(make_waveform)
     waveform = make_waveform(1.7)
     plain = torch.nn.functional.normalize(encoder(torch.from_numpy(waveform)[None]), dim=1)
     backend = TorchBackend(encoder, "cpu")
-    ours = Embedder(backend).embed(waveform)
+    ours = Encoder(backend).embed(waveform)
     np.testing.assert_allclose(ours, plain[0].detach().numpy(), atol=2e-6)
     again = torch.nn.functional.normalize(encoder(torch.from_numpy(waveform)[None]), dim=1)
     assert torch.equal(plain, again)
@@ -230,12 +233,12 @@ def test_one_pass_embeds_and_assigns(make_waveform):
 def test_an_encoder_without_clusters_has_no_assignments(tiny_encoder, make_waveform):
     encoder, _ = tiny_encoder(pooling=Part("average"))
     with pytest.raises(InputError, match="no clusters"):
-        Embedder(TorchBackend(encoder, "cpu")).assignments(make_waveform(1.0))
+        Encoder(TorchBackend(encoder, "cpu")).assignments(make_waveform(1.0))
 
 
 def test_samples_of_another_rate_are_resampled(embedder, make_waveform):
     slow = make_waveform(1.0, rate=8000)
-    ours = embedder.embed(slow, sample_rate=8000)
+    ours = embedder.embed(Recording(slow, sample_rate=8000))
     assert ours @ embedder.embed(soxr.resample(slow, 8000, 16000)) > 0.9999
     assert ours @ embedder.embed(slow) < 0.999
 
@@ -244,4 +247,4 @@ def test_an_embedding_that_is_not_finite_is_refused(tiny_encoder, make_waveform)
     encoder, _ = tiny_encoder()
     encoder.projection.linear.bias.data[0] = torch.nan
     with pytest.raises(InputError, match="not finite"):
-        Embedder(TorchBackend(encoder, "cpu")).embed(make_waveform(1.0))
+        Encoder(TorchBackend(encoder, "cpu")).embed(make_waveform(1.0))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speakervlad.encoder.encoder import Embedder
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.explain import (
     Explanation,
     contributions,
@@ -18,7 +18,7 @@ from speakervlad.schema import Part
 
 @pytest.fixture(scope="module")
 def embedder(tiny_encoder):
-    return Embedder(TorchBackend(tiny_encoder()[0], "cpu"))
+    return Encoder(TorchBackend(tiny_encoder()[0], "cpu"))
 
 
 def test_an_explanation_is_the_assignment_over_time(embedder, make_waveform):
@@ -59,7 +59,7 @@ def test_ghost_share_is_the_mean_weight_of_ghosts_in_a_span():
 def test_contributions_add_up_to_the_cosine(tiny_encoder, make_waveform, relu, mirror):
     front_end = Part("linear", mirror=mirror)
     encoder, _ = tiny_encoder(embedding_relu=relu, embedding_norm=True, front_end=front_end)
-    embedder = Embedder(TorchBackend(encoder, "cpu"))
+    embedder = Encoder(TorchBackend(encoder, "cpu"))
     one, other = make_waveform(1.0, 1), make_waveform(1.4, 2)
     parts = contributions(embedder, embedder.sums(one), embedder.sums(other))
     assert parts.shape == (4,)
@@ -85,7 +85,7 @@ def test_clusters_beside_or_of_statistics_are_explained(
     tiny_encoder, make_waveform, pooling, count, ghosts
 ):
     encoder, _ = tiny_encoder(pooling=pooling, embedding_relu=True)
-    embedder = Embedder(TorchBackend(encoder, "cpu"))
+    embedder = Encoder(TorchBackend(encoder, "cpu"))
     one, other = make_waveform(1.0, 1), make_waveform(1.4, 2)
     explained = explain(embedder, one)
     assert explained.num_clusters == count
@@ -100,14 +100,14 @@ def test_clusters_beside_or_of_statistics_are_explained(
 def test_statistics_without_ghosts_have_no_clusters(tiny_encoder, make_waveform):
     encoder, _ = tiny_encoder(pooling=Part("attentive_statistics", per_channel=False))
     with pytest.raises(InputError, match="no clusters"):
-        explain(Embedder(TorchBackend(encoder, "cpu")), make_waveform(1.0))
+        explain(Encoder(TorchBackend(encoder, "cpu")), make_waveform(1.0))
 
 
 def test_a_cluster_that_reaches_no_dimension_contributes_nothing(tiny_encoder, make_waveform):
     encoder, config = tiny_encoder()
     dim = config.descriptor_dim
     encoder.projection.linear.weight.data[:, dim : 2 * dim] = 0
-    embedder = Embedder(TorchBackend(encoder, "cpu"))
+    embedder = Encoder(TorchBackend(encoder, "cpu"))
     sums = [embedder.sums(make_waveform(1.0, seed)) for seed in (1, 2)]
     parts = contributions(embedder, *sums)
     assert parts[1] == 0
@@ -129,7 +129,7 @@ def test_noise_is_put_in_and_is_as_loud(make_waveform):
 
 def test_what_is_not_explained(tiny_encoder, embedder, make_waveform):
     encoder, _ = tiny_encoder(pooling=Part("average"))
-    averaging = Embedder(TorchBackend(encoder, "cpu"))
+    averaging = Encoder(TorchBackend(encoder, "cpu"))
     with pytest.raises(InputError, match="no clusters: its pooling is not a VLAD layer"):
         explain(averaging, make_waveform(1.0))
     with pytest.raises(InputError, match=r"601 s of audio: at most 600 s"):

@@ -9,13 +9,14 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from speakervlad.config import EncoderConfig
-from speakervlad.encoder.card import THRESHOLDS_NAME, read_threshold
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.encoder.export import export_onnx
+from speakervlad.encoder.location import THRESHOLDS_NAME
 from speakervlad.encoder.network import Network, ends_of
 from speakervlad.encoder.runtimes import OnnxBackend, TorchBackend, probe_waveform
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_encoder, load_encoder_folder, save_encoder
+from speakervlad.verification.known import read_threshold
 
 
 @pytest.fixture(scope="module")

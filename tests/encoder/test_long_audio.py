@@ -8,27 +8,22 @@ import pytest
 import soundfile
 import torch
 
-from speakervlad.audio import decoding
-from speakervlad.audio import recording as waves
+from speakervlad.audio import decoding, recording
 from speakervlad.audio.reading import read_speech
-from speakervlad.audio.recording import (
-    FileWave,
-    MirroredWave,
-    SampleWave,
-    SpooledWave,
-    open_wave,
-)
+from speakervlad.audio.recording import Recording
+from speakervlad.audio.waves import FileWave, MirroredWave, SampleWave, SpooledWave
 from speakervlad.config import EncoderConfig
-from speakervlad.encoder.encoder import Embedder, Windows
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.windows import Windows
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.models.pooling import GlobalAveragePooling, NetVLAD, StatisticsPooling
-from speakervlad.models.sums import PoolingSums, VladState
+from speakervlad.models.sums import PoolingSums
 
 
 def embedder_of(encoder, chunk_frames=10_000):
-    embedder = Embedder(TorchBackend(encoder, "cpu"))
+    embedder = Encoder(TorchBackend(encoder, "cpu"))
     embedder.frames.chunk_frames = chunk_frames
     return embedder
 
@@ -42,7 +37,7 @@ def encoder_of(tiny_encoder):
 def test_five_minutes_equal_one_pass_at_full_width(make_waveform):
     encoder = build_encoder(EncoderConfig())
     waveform = make_waveform(300.0)
-    chunked = Embedder(TorchBackend(encoder, "cpu")).embed(waveform)
+    chunked = Encoder(TorchBackend(encoder, "cpu")).embed(waveform)
     np.testing.assert_allclose(chunked, embedder_of(encoder).embed(waveform), rtol=0, atol=1e-4)
 
 
@@ -75,7 +70,7 @@ def test_sums_add_up_in_any_order(pooling):
 
 def test_empty_sums_have_no_vector():
     with pytest.raises(ValueError, match="no frames"):
-        VladState.empty(NetVLAD(4, num_clusters=2).finish()).finish()
+        PoolingSums.empty(NetVLAD(4, num_clusters=2).finish()).finish()
 
 
 def test_sums_of_different_poolings_are_not_merged():
@@ -137,21 +132,21 @@ def test_mirror_reads_any_span(make_waveform):
 
 @pytest.fixture
 def spans_from_one_second(monkeypatch):
-    monkeypatch.setattr(waves, "MEMORY_SECONDS", 1)
+    monkeypatch.setattr(recording, "MEMORY_SECONDS", 1)
 
 
 @pytest.mark.parametrize("name", ["long.wav", "long.flac"])
 def test_long_files_are_read_in_spans(encoder_of, spans_from_one_second, make_wav, tmp_path, name):
     path = make_wav(tmp_path / name, seconds=13.0)
     embedder = embedder_of(encoder_of(), chunk_frames=12)
-    assert isinstance(open_wave(path), FileWave)
+    assert isinstance(Recording(path).wave, FileWave)
     samples, _ = soundfile.read(path, dtype="float32")
     np.testing.assert_array_equal(embedder.embed(path), embedder.embed(samples))
 
 
 @pytest.fixture
 def spooled_from_one_second(monkeypatch):
-    monkeypatch.setattr(waves, "MEMORY_SECONDS", 1)
+    monkeypatch.setattr(recording, "MEMORY_SECONDS", 1)
     monkeypatch.setattr(decoding, "BLOCK_FRAMES", 30_000)
 
 
@@ -161,7 +156,7 @@ def test_lossy_files_wait_on_disk(
 ):
     path = tmp_path / name
     soundfile.write(path, make_waveform(13.0, rate=44100), 44100)
-    wave, samples = open_wave(path), read_speech(path)
+    wave, samples = Recording(path).wave, read_speech(path)
     assert isinstance(wave, SpooledWave)
     assert wave.num_samples == len(samples)
     for start, stop in ((0, 10), (70_000, 70_001), (1000, 200_000), (5, len(samples))):
@@ -175,7 +170,7 @@ def test_nothing_stays_on_disk(spooled_from_one_second, make_waveform, tmp_path,
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "room"))
     (tmp_path / "room").mkdir()
     soundfile.write(tmp_path / "a.ogg", make_waveform(3.0), 16000)
-    assert open_wave(tmp_path / "a.ogg").read(0, 48000).any()
+    assert Recording(tmp_path / "a.ogg").wave.read(0, 48000).any()
     assert not list((tmp_path / "room").iterdir())
 
 

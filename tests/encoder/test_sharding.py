@@ -9,7 +9,7 @@ import pytest
 
 from speakervlad.corpus.inputs import Recordings
 from speakervlad.encoder import shares as sharding
-from speakervlad.encoder.encoder import Embedder, Windows
+from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.frames import FrameGrid
 from speakervlad.encoder.shares import (
     Parts,
@@ -19,6 +19,7 @@ from speakervlad.encoder.shares import (
     open_parts,
     share_from_environment,
 )
+from speakervlad.encoder.windows import Windows
 from speakervlad.errors import InputError
 
 
@@ -52,7 +53,7 @@ def recordings(make_wav, tmp_path):
 
 
 def counting():
-    embedder = Embedder(CountingBackend())
+    embedder = Encoder(CountingBackend())
     embedder.frames = embedder.backend
     return embedder
 
@@ -68,7 +69,7 @@ def out(tmp_path):
 
 
 def embed(embedder, recordings, out, rank=0, size=1, **settings):
-    parts = open_parts(out, embedder, **settings)
+    parts = open_parts(out, embedder, recordings, **settings)
     return embed_in_parts(embedder, recordings, parts, share=Share(rank, size), since=time.time())
 
 
@@ -148,18 +149,18 @@ def test_files_that_fail_do_not_cost_the_others(embedder, recordings, out, monke
 def test_parts_of_another_run_are_refused(embedder, recordings, out):
     embed(embedder, recordings, out, rank=1, size=2)
     with pytest.raises(InputError, match=r"another precision, windows\. Delete that folder"):
-        open_parts(out, embedder, precision="bfloat16", windows=Windows(1.0, 0.5))
+        open_parts(out, embedder, recordings, precision="bfloat16", windows=Windows(1.0, 0.5))
     for damaged in ("{", "3", "[1]", "[" * 100_000):
         (out.with_name("e.npz.parts") / "run.json").write_text(damaged)
         with pytest.raises(InputError, match="damaged"):
-            open_parts(out, embedder)
+            open_parts(out, embedder, recordings)
 
 
 def test_another_path_is_another_recording(embedder, recordings, out, make_wav, tmp_path):
     embed(embedder, recordings, out, rank=0, size=1)
     embed(embedder, recordings, out, rank=1, size=2)
     moved = [make_wav(tmp_path / "other" / name) for name in recordings.ids]
-    assert not open_parts(out, embedder).found & set(
+    assert not open_parts(out, embedder, recordings).found & set(
         sharding.keys_of(Recordings(recordings.ids, moved))
     )
 

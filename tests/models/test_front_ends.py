@@ -8,7 +8,7 @@ import torch
 from torchaudio.compliance import kaldi
 
 from speakervlad import examples
-from speakervlad.audio.reading import read_audio
+from speakervlad.audio.reading import load_audio
 from speakervlad.models.frontend import (
     BLOCK_FRAMES,
     FRONT_ENDS,
@@ -25,7 +25,7 @@ UNLIMITED = {"speechbrain_fbank": {"range_db": 0.0}}
 @pytest.fixture(scope="module")
 def recordings():
     """Ten of those that come with the package."""
-    return [read_audio(path) for path in list(examples().values())[:10]]
+    return [load_audio(path) for path in list(examples().values())[:10]]
 
 
 def torchaudios(samples, scale=1.0, **options):
@@ -191,3 +191,13 @@ def test_values_far_below_the_loudest_are_raised():
     assert features.max() - features.min() == pytest.approx(30, abs=1e-3)
     assert FRONT_ENDS["speechbrain_fbank"]().whole
     assert not FRONT_ENDS["speechbrain_fbank"](range_db=0.0).whole
+
+
+def test_short_signals_are_repeated_until_a_trunk_can_take_them():
+    for row in FRONT_ENDS.values():
+        front_end = row().of_at_least(7)
+        assert front_end.num_frames(front_end.min_samples) >= 7
+        assert front_end.num_frames(front_end.min_samples - 1) < 7
+        assert front_end.of_at_least(3) is front_end
+    centred = FRONT_ENDS["linear"]()
+    assert centred.of_at_least(4) is centred

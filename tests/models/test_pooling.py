@@ -17,6 +17,7 @@ from speakervlad.models.pooling import (
     StatisticsPooling,
     SuperVLAD,
 )
+from speakervlad.models.sums import PoolingSums
 from speakervlad.schema import Part
 
 
@@ -366,6 +367,33 @@ def test_init_from_names_what_it_lacks():
         vlad(num_ghosts=1).init_from(frames)
     with pytest.raises(ValueError, match=r"num_clusters=4: .* shape is \(3, 6\)"):
         vlad().init_from(frames[:3])
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_unbiased_statistics_are_torchs(count):
+    layer = StatisticsPooling(5, unbiased=True, variance_floor=1e-12)
+    frames = torch.randn(3, 5, count, generator=torch.Generator().manual_seed(1))
+    deviation = frames.std(dim=2) if count > 1 else torch.full((3, 5), 1e-6)
+    expected = torch.cat([frames.mean(dim=2), deviation], dim=1)
+    torch.testing.assert_close(layer(frames), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_unbiased_statistics_of_merged_recordings_count_all_frames():
+    layer = StatisticsPooling(5, unbiased=True)
+    frames = np.random.default_rng(0).standard_normal((5, 31)).astype(np.float32)
+    empty = PoolingSums.empty(layer.finish())
+    parts = [empty.add(frames[:, part]) for part in (slice(0, 4), slice(4, 5), slice(5, 31))]
+    merged = parts[0].merge(parts[2]).merge(parts[1]).finish()
+    expected = np.concatenate([frames.mean(axis=1), frames.std(axis=1, ddof=1)])
+    np.testing.assert_allclose(merged, expected, atol=1e-6)
+    np.testing.assert_array_equal(parts[1].finish()[5:], np.float32(1e-7**0.5))
+
+
+def test_the_floor_of_the_variance_is_an_option():
+    still = torch.ones(1, 4, 7)
+    for layer_class in (StatisticsPooling, AttentiveStatisticsPooling):
+        deviation = layer_class(4, variance_floor=1e-4).eval()(still)[0, 4:]
+        torch.testing.assert_close(deviation, torch.full((4,), 1e-2), atol=1e-5, rtol=0)
 
 
 def ghost_statistics(dim=6, **options):

@@ -8,8 +8,9 @@ import pytest
 import soundfile
 
 from speakervlad.page.pictures import reduced
-from speakervlad.scoring.judge import judge, read_scored
-from speakervlad.scoring.lists import Trials, write_scores
+from speakervlad.scoring.judge import judge
+from speakervlad.scoring.lists import Trials, save_scores
+from speakervlad.scoring.systems import load_scores
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def scores(tmp_path):
     is_target = np.array([a[:2] == b[:2] for a, b in pairs])
     trials = Trials.from_ids(*zip(*pairs, strict=True), is_target)
     path = tmp_path / "S.txt"
-    write_scores(path, trials, rng.normal(size=len(pairs)) + 2 * is_target)
+    save_scores(path, trials, rng.normal(size=len(pairs)) + 2 * is_target)
     return path
 
 
@@ -87,7 +88,7 @@ def test_silence_is_refused_by_name(client, recordings, tmp_path):
 def test_a_report_equals_judge(client, scores):
     answer = client.post("/api/report", files={"scores": ("S.txt", scores.read_bytes())}).json()
     (system,) = answer["systems"]
-    expected = judge(*read_scored(scores), num_resamples=0)
+    expected = judge(*load_scores(scores), num_resamples=0)
     assert system["name"] == "S"
     assert system["figures"]["eer"] == pytest.approx(expected.eer)
     assert system["figures"]["intervals"]["eer"][0] <= expected.eer

@@ -14,12 +14,13 @@ import soundfile
 pytest.importorskip("sklearn", reason="needs the extra diarization")
 
 from speakervlad.diarization.diarize import diarize
-from speakervlad.diarization.turns import Turns, read_turns
+from speakervlad.diarization.turns import Turns, load_turns
 from speakervlad.page import conversation
 from speakervlad.page.conversation import Cancelled, Conversations, Progress
 from speakervlad.page.pictures import peaks
 from speakervlad.page.uploads import OPEN_FILES
-from speakervlad.page.work import Work
+from speakervlad.page.work import Threads
+from speakervlad.progress import track
 
 from .conftest import running
 from .test_people import spoken
@@ -78,7 +79,7 @@ def test_a_failure_of_the_server_is_told_and_logged(client, meeting, monkeypatch
 def test_who_goes_away_stops_the_work(desk, meeting, temporary, monkeypatch):
     begun, stopped = threading.Event(), threading.Event()
 
-    def endless(*_, track, **__):
+    def endless(*_, **__):
         begun.set()
         try:
             for _ in track(iter(int, 1), "listening"):
@@ -104,7 +105,7 @@ def test_who_goes_away_stops_the_work(desk, meeting, temporary, monkeypatch):
 
     headers = [(b"content-type", b"multipart/form-data; boundary=x")]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
-    anyio.run(Conversations(desk, Work(1)), scope, receive, send)
+    anyio.run(Conversations(desk, Threads(1)), scope, receive, send)
     assert stopped.is_set()
 
 
@@ -142,7 +143,7 @@ def test_exported_turns_are_read_again(client, tmp_path, form, suffix):
     answer = client.post("/api/turns", data=fields)
     assert answer.headers["content-type"].startswith("text/plain")
     (tmp_path / f"call{suffix}").write_text(answer.text)
-    (found,) = read_turns(tmp_path / f"call{suffix}").values()
+    (found,) = load_turns(tmp_path / f"call{suffix}").values()
     assert found.turns == Turns("call", tuple(turns)).turns
 
 

@@ -17,8 +17,8 @@ import soundfile
 import soxr
 
 from speakervlad.corpus.voices import Voice, synthesise
-from speakervlad.diarization.turns import read_turns
-from speakervlad.scoring.lists import Trials, write_scores
+from speakervlad.diarization.turns import load_turns
+from speakervlad.scoring.lists import Trials, save_scores
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 if CHROMIUM is None:
@@ -78,7 +78,7 @@ def page(browser, server):
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: asked.add(request.url))
     page.goto(server)
-    playwright.expect(page.locator("#encoder")).to_have_text("encoder small")
+    playwright.expect(page.locator("#encoder")).to_have_text("encoder default")
     assert "token" not in page.url
     yield page
     # A refused file is an answer that the browser notes, too.
@@ -180,6 +180,24 @@ def test_people(page, recordings):
     playwright.expect(answers.nth(0).locator(".verdict")).to_contain_text("Grace")
     playwright.expect(answers.nth(1).locator(".verdict")).to_contain_text("Niels 1.wav")
     shoot(page, "people")
+    page.get_by_label("Name", exact=True).fill("Ada")
+    give(page, "Recordings of this person", recordings / "Niels 1.wav")
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    playwright.expect(page.locator("dialog .reasons")).to_contain_text("is unlike the other")
+    page.get_by_role("button", name="Do not enrol").click()
+    playwright.expect(page.locator("#people")).to_contain_text("Nothing was enrolled.")
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    page.get_by_role("button", name="Enrol all the same").click()
+    playwright.expect(row.locator("td").nth(1)).to_have_text("4 recordings")
+    page.get_by_role("button", name="Recordings of Ada").click()
+    kept = page.locator("dialog .kept tbody tr")
+    playwright.expect(kept).to_have_count(4)
+    playwright.expect(kept.last.locator("td.error")).to_have_count(1)
+    kept.last.get_by_role("button").click()
+    page.get_by_role("button", name="Remove", exact=True).last.click()
+    playwright.expect(kept).to_have_count(3)
+    page.get_by_role("button", name="Close").click()
+    playwright.expect(row.locator("td").nth(1)).to_have_text("3 recordings")
     page.get_by_role("button", name="Forget Grace").click()
     page.get_by_role("button", name="Forget", exact=True).last.click()
     playwright.expect(page.locator("#enrolled")).not_to_contain_text("Grace")
@@ -213,14 +231,14 @@ def test_conversation(page, recordings, tmp_path):
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save RTTM").click()
     saved.value.save_as(tmp_path / "meeting.rttm")
-    (found,) = read_turns(tmp_path / "meeting.rttm").values()
+    (found,) = load_turns(tmp_path / "meeting.rttm").values()
     assert len(found) == before
     assert "Alan" in found.speakers
     for suffix in ("SRT", "JSON"):
         with page.expect_download() as saved:
             page.get_by_role("button", name=f"Save {suffix}").click()
         saved.value.save_as(tmp_path / f"meeting.{suffix.lower()}")
-        assert len(*read_turns(tmp_path / f"meeting.{suffix.lower()}").values()) == before
+        assert len(*load_turns(tmp_path / f"meeting.{suffix.lower()}").values()) == before
     names.last.click()
     page.get_by_label("Or make it one with").select_option(index=1)
     page.get_by_role("button", name="Apply").click()
@@ -248,6 +266,24 @@ def test_thousands_of_turns_come_in_pages(page, recordings):
     playwright.expect(page.locator("#lanes tr.now")).to_contain_text("0:00.0")
 
 
+def test_two_at_once_stand_in_two_lanes(page, recordings):
+    turns = [[0, 20, "Ada"], [10, 25, "Bo"]]
+    answer = {"recording": "two", "seconds": 30, "turns": turns, "waveform": [0.5] * 100}
+    page.route("**/api/conversation", lambda route: route.fulfill(body=json.dumps(answer) + "\n"))
+    tab(page, "Conversation")
+    give(page, "A conversation", recordings / "meeting.wav")
+    page.get_by_role("button", name="Find who speaks").click()
+    playwright.expect(page.locator("#lanes .lane")).to_have_count(2)
+    strip = page.get_by_role("slider", name="position in the recording")
+    strip.press("Home")
+    playwright.expect(page.locator("#lanes tr.now")).to_have_count(1)
+    strip.press("ArrowDown")
+    playwright.expect(page.locator("#lanes tr.now")).to_have_count(2)
+    playwright.expect(strip).to_have_attribute("aria-valuetext", re.compile("Ada, Bo$"))
+    page.get_by_role("button", name="Split turn here").click()
+    playwright.expect(page.locator("#lanes tbody tr")).to_have_count(2)
+
+
 def test_a_conversation_is_cancelled(page, tmp_path, recordings):
     samples, rate = soundfile.read(recordings / "meeting.wav", dtype="float32")
     soundfile.write(tmp_path / "long.flac", np.tile(samples, 30), rate)
@@ -269,7 +305,7 @@ def test_report(page, tmp_path):
     trials = Trials.from_ids(*zip(*pairs, strict=True), is_target)
     for name, gap in (("new", 0.5), ("old", 0.4)):
         scores = 0.15 + 0.13 * rng.normal(size=len(pairs)) + gap * is_target
-        write_scores(tmp_path / f"{name}.txt", trials, scores)
+        save_scores(tmp_path / f"{name}.txt", trials, scores)
     tab(page, "Report")
     give(page, "Score files", tmp_path / "new.txt")
     playwright.expect(page.locator("#judgement .facts")).to_contain_text("EER")
@@ -293,14 +329,14 @@ def test_keys_and_theme(page):
     theme.click()
     assert page.evaluate("getComputedStyle(document.body).colorScheme") == "dark"
     page.reload()
-    playwright.expect(page.locator("#encoder")).to_have_text("encoder small")
+    playwright.expect(page.locator("#encoder")).to_have_text("encoder default")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
 def test_what_is_injected_does_not_run(browser, server):
     page = browser.new_context().new_page()
     page.goto(server)
-    playwright.expect(page.locator("#encoder")).to_have_text("encoder small")
+    playwright.expect(page.locator("#encoder")).to_have_text("encoder default")
     page.evaluate(
         """() => {
           document.body.insertAdjacentHTML("beforeend", "<img src=x onerror=document.title='run'>");

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speakervlad import examples
 from speakervlad.corpus.voices import Voice, synthesise
 from speakervlad.people.people import PeopleStore
 
@@ -114,3 +115,46 @@ def test_twice_the_same_or_nobody_of_the_name(client, voices):
     assert client.post("/api/people/rename", data={"name": "Ada"}).status_code == 422
     files = {"recording": ("a.wav", voices["Ada"][0])}
     assert client.post("/api/identify", files=files, data={"fpir": "x"}).status_code == 422
+
+
+def clip(name):
+    return examples()[name].read_bytes()
+
+
+def test_doubts_are_asked_about_before_anything_is_enrolled(client):
+    assert add(client, "Alex", clip("alex-1")).status_code == 200
+    doubtful = add(client, "Alexx", clip("alex-2"))
+    assert doubtful.status_code == 422
+    (reason,) = doubtful.json()["doubts"]
+    assert reason.startswith("0.wav: sounds like Alex (0.")
+    assert reason in doubtful.json()["error"]
+    assert names(client) == ["Alex"]
+    assert add(client, "Alexx", clip("alex-2"), sure="yes").json()["new"] == 1
+    assert names(client) == ["Alex", "Alexx"]
+
+
+def test_one_recording_is_listed_and_removed(client):
+    add(client, "Kim", clip("kim-1"))
+    add(client, "Kim", clip("sam-1"), sure="yes")
+    add(client, "Kim", clip("kim-2"))
+    found = client.post("/api/people/recordings", data={"name": "Kim"}).json()
+    kept = found["recordings"]
+    assert [each["likeness"] > found["apart"] for each in kept] == [True, False, True]
+    data = {"name": "Kim", "recording": kept[1]["id"]}
+    left = client.post("/api/people/recordings/forget", data=data).json()["recordings"]
+    assert [each["id"] for each in left] == [kept[0]["id"], kept[2]["id"]]
+    again = client.post("/api/people/recordings/forget", data=data)
+    assert again.status_code == 422
+    assert "no such recording" in again.json()["error"]
+
+
+def test_two_voices_in_a_recording_are_told(client, shared_cases):
+    both = (shared_cases / "two_voices.opus").read_bytes()
+    refused = add(client, "Pat", both)
+    assert refused.status_code == 422
+    assert "two voices, one at" in refused.json()["doubts"][0]
+    add(client, "Kim", clip("kim-1"))
+    files = {"recording": ("both.opus", both)}
+    (found,) = client.post("/api/identify", files=files, data={"fpir": "0.01"}).json()["recordings"]
+    assert any("two voices" in note for note in found["notes"])
+    assert found["mixture"]["spans"][1]

@@ -7,8 +7,9 @@ from speakervlad.encoder.encoder import load_encoder
 from speakervlad.errors import InputError
 from speakervlad.people.cohort import Cohort, load_cohort, make_cohort
 from speakervlad.people.gallery import Gallery
-from speakervlad.people.matching import quantile_of_tail
+from speakervlad.people.matching import Matcher, quantile_of_tail
 from speakervlad.people.people import PeopleStore
+from speakervlad.people.records import Header, Match
 from speakervlad.people.voices import group
 from speakervlad.tables.embeddings import Embeddings
 
@@ -121,3 +122,86 @@ def test_cohort_has_one_recording_a_speaker_from_all_groups(tmp_path, save_tiny_
         load_cohort(folder, fingerprint)
     with pytest.raises(InputError, match="a cohort of 3 recordings is too small"):
         Cohort("abc", vectors[:3])
+
+
+class Vectors:
+    """A store of unit vectors, each a person's, asked as a store is."""
+
+    where = "vectors"
+
+    def __init__(self, names, vectors):
+        self.names, self.vectors = names, vectors
+
+    def header(self):
+        return Header(None, "", 0, 0, len(self.names))
+
+    def voices(self, count):
+        return list(zip(self.names, self.vectors, strict=True))[:count]
+
+    def nearest(self, vectors, count):
+        cosines = vectors @ self.vectors.T
+        rows = np.argsort(-cosines, axis=1)[:, :count]
+        return [
+            [Match(self.names[row], float(cosines[query, row]), self.vectors[row]) for row in of_it]
+            for query, of_it in enumerate(rows.tolist())
+        ]
+
+
+DIM = 24
+
+
+@pytest.fixture(scope="module")
+def population():
+    """``population(people, duplicates)``: a matcher, questions, and who asks them.
+
+    Voices in 24 dimensions; the last of the people are enrolled under a second name too.
+    """
+    rng = np.random.default_rng(4)
+    known = unit(rng.standard_normal((500, DIM)))
+    pairs = np.sort((known @ known.T)[np.triu_indices(500, 1)])
+
+    def same_voice(rate):
+        return float(np.quantile(pairs, 1 - rate))
+
+    def make(people, duplicates):
+        rng = np.random.default_rng(people)
+        voices = unit(rng.standard_normal((people, DIM)))
+
+        def takes(rows):
+            return unit(voices[rows] + 0.12 * rng.standard_normal((len(rows), DIM)))
+
+        enrolled = [*range(people), *range(duplicates)]
+        names = [f"person {row}{'b' * (place >= people)}" for place, row in enumerate(enrolled)]
+        asked = np.arange(people).repeat(5)
+        store = Vectors(names, takes(enrolled))
+        return Matcher(store, known, same_voice=same_voice), takes(asked), asked
+
+    return make
+
+
+@pytest.mark.parametrize("people", [3, 5, 10, 30, 60])
+@pytest.mark.parametrize("duplicates", [1, 2])
+def test_one_voice_under_two_names_changes_nothing_for_the_others(population, people, duplicates):
+    named = []
+    for twice in (0, duplicates):
+        matcher, questions, asked = population(people, twice)
+        answers = matcher.identify(questions.astype(np.float32), 0.01, 3)
+        rest = asked >= duplicates
+        right = [answer.name == f"person {row}" for answer, row in zip(answers, asked, strict=True)]
+        named.append(np.array(right)[rest].mean())
+    assert named[0] > 0.9
+    assert named[1] >= named[0] - max(0.02, 1 / rest.sum())
+
+
+def test_a_few_odd_pairs_do_not_decide_where_no_same_voice_level_is_known(population):
+    matcher, _, _ = population(30, 0)
+    plain = matcher.threshold(0.01)
+    twice, _, _ = population(30, 1)
+    twice.same_voice = lambda _: None
+    assert abs(twice.threshold(0.01) - plain) < 0.1
+
+
+@pytest.mark.parametrize("fpir", [0.01, 1e-6, 1e-300])
+def test_no_threshold_is_higher_than_a_cosine(population, fpir):
+    for people, duplicates in ((2, 2), (6, 1), (30, 3)):
+        assert population(people, duplicates)[0].threshold(fpir) <= 1

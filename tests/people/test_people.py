@@ -88,3 +88,47 @@ def test_export_and_import_give_the_same_store(store, tmp_path, encoder, hear):
             assert [each.sums for each in ours] == [each.sums for each in theirs]
             assert [each.note for each in ours] == [each.note for each in theirs]
         assert other.import_(out) == (0, 0)
+
+
+def test_one_recording_of_several_is_removed_and_the_voices_made_anew(store, encoder, hear):
+    takes = [hear(0, take) for take in range(3)]
+    store.enrol("Ada", takes)
+    store.enrol("Bob", [hear(1)])
+    kept = store.recordings("Ada")
+    assert [each.id for each in kept] == [take.digest[:12] for take in takes]
+    assert all(each.likeness > 0.9 for each in kept)
+    assert store.recordings("Bob")[0].likeness is None
+    after = store.forget_recordings("Ada", [kept[1].id])
+    np.testing.assert_array_equal(after.voices[0], merged(encoder, takes[0], takes[2]))
+    np.testing.assert_array_equal(store.show("Ada").voices, after.voices)
+    probe = merged(encoder, takes[1])[None]
+    assert store.match(probe)[0].candidates[0].score == pytest.approx(
+        float(probe[0] @ after.voices[0]), abs=1e-6
+    )
+    for ids, reason in (([kept[1].id], "no such recording"), ([""], "no such recording")):
+        with pytest.raises(InputError, match=reason):
+            store.forget_recordings("Ada", ids)
+    with pytest.raises(InputError, match="Bob: no recording would be left"):
+        store.forget_recordings("Bob", [store.recordings("Bob")[0].id])
+    with pytest.raises(InputError, match="Carol: nobody of that name"):
+        store.forget_recordings("Carol", ["a"])
+
+
+def test_a_recording_that_was_added_twice_is_removed_once(store, hear):
+    store.enrol("Ada", [hear(0), hear(0, 1)])
+    store.enrol("Ada", [hear(0)], again=True, note="again")
+    store.forget_recordings("Ada", [hear(0).digest])
+    assert [each.note for each in store.show("Ada").recordings] == ["", ""]
+
+
+def test_a_beginning_of_several_recordings_is_refused(store, hear):
+    takes = [hear(0, take) for take in range(40)]
+    store.enrol("Ada", takes)
+    first = next(
+        take.digest[0]
+        for take in takes
+        if sum(take.digest[0] == each.digest[0] for each in takes) > 1
+    )
+    with pytest.raises(InputError, match="several recordings begin so"):
+        store.forget_recordings("Ada", [first])
+    assert len(store.show("Ada").recordings) == 40

@@ -5,14 +5,10 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.calibration import (
-    Calibration,
-    calibrate,
-    fit_calibration,
-    fuse,
-    load_calibration,
-)
+from speakervlad.scoring.calibration import Calibration, load_calibration, save_calibration
+from speakervlad.scoring.fusion import calibrate, fuse
 from speakervlad.scoring.lists import Trials
+from speakervlad.scoring.logistic import fit_calibration
 from speakervlad.scoring.metrics import (
     OperatingPoint,
     act_dcf,
@@ -94,7 +90,7 @@ def test_a_single_score_gives_a_single_ratio():
 
 def test_save_and_load(tmp_path, gaussian_scores):
     found = fit_calibration(*gaussian_scores(2.0, 50, 80), p_target=0.05)
-    found.save(tmp_path / "calibration.json")
+    save_calibration(tmp_path / "calibration.json", found)
     assert load_calibration(tmp_path / "calibration.json") == found
     assert found.num_target == 50
 
@@ -123,7 +119,7 @@ def test_other_files_are_refused(tmp_path, text):
 
 def test_infinite_weights_are_refused(tmp_path):
     path = tmp_path / "calibration.json"
-    Calibration((1.0,), 0.0).save(path)
+    save_calibration(path, Calibration((1.0,), 0.0))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"bias": float("nan")}))
     with pytest.raises(InputError, match="not finite"):
         load_calibration(path)
@@ -175,7 +171,7 @@ def test_a_calibration_of_one_system_takes_any_name(rng):
 
 def test_files_without_names_of_systems_are_read(tmp_path, caplog):
     path = tmp_path / "calibration.json"
-    Calibration((1.0, 2.0), 0.0).save(path)
+    save_calibration(path, Calibration((1.0, 2.0), 0.0))
     values = json.loads(path.read_text())
     del values["systems"]
     path.write_text(json.dumps(values))

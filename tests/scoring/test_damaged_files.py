@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.calibration import Calibration, load_calibration
-from speakervlad.scoring.lists import read_enrolment, read_scores, read_trials
-from speakervlad.tables.embeddings import Embeddings, load_embeddings, save_embeddings
+from speakervlad.scoring.calibration import Calibration, load_calibration, save_calibration
+from speakervlad.scoring.enrolment import load_enrolment
+from speakervlad.scoring.lists import load_trials, read_scores
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings, save_embeddings
 
 LIST = b"1 a/1.wav b/2.wav\n0 a/1.wav c/3.wav\n" * 5
 NIST = b"modelid\tsegmentid\tside\ttargettrial\n1\tx\ta\ttarget\n2\ty\tb\tnontarget\n"
 TEXTS = {
-    "list": (LIST, read_trials),
-    "gzip": (gzip.compress(LIST), read_trials),
-    "nist": (NIST, read_trials),
+    "list": (LIST, load_trials),
+    "gzip": (gzip.compress(LIST), load_trials),
+    "nist": (NIST, load_trials),
     "scores": (b"a/1.wav b/2.wav 0.5 1\na/1.wav c/3.wav 0.25 0\n" * 5, read_scores),
-    "enrolment": (b"m a b c\nk d e\n", read_enrolment),
+    "enrolment": (b"m a b c\nk d e\n", load_enrolment),
 }
 INSERTED = [b"\n", b"\t", b" ", b"\0", b"nan", b"1", b"\xff", b"target"]
 
@@ -66,6 +68,6 @@ def test_embeddings(tmp_path, rng, suffix):
 
 
 def test_calibration(tmp_path):
-    Calibration((1.0,), 0.0).save(tmp_path / "good.json")
+    save_calibration(tmp_path / "good.json", Calibration((1.0,), 0.0))
     content = (tmp_path / "good.json").read_bytes()
     read_damaged(content, load_calibration, tmp_path / "bad.json")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import Trials, read_enrolment
+from speakervlad.scoring.enrolment import load_enrolment
+from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.scoring import cosine_scores, with_models
 from speakervlad.tables.embeddings import Embeddings
 
@@ -31,14 +32,14 @@ from speakervlad.tables.embeddings import Embeddings
 def test_recognises_enrolment_lists(tmp_path, text, recordings):
     path = tmp_path / "enroll"
     path.write_text(text)
-    assert read_enrolment(path).recordings == recordings
+    assert load_enrolment(path).recordings == recordings
 
 
 def test_a_model_without_recording_is_named_by_line(tmp_path):
     path = tmp_path / "enroll.map"
     path.write_text("m1 a b\n\nm2\n")
     with pytest.raises(InputError, match="line 3: 'm2' names no recording"):
-        read_enrolment(path)
+        load_enrolment(path)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def table(rng):
 def enrolment(tmp_path):
     path = tmp_path / "enroll.map"
     path.write_text("m1 a.flac b.flac\nm2 c.flac\nunused x y\n")
-    return read_enrolment(path)
+    return load_enrolment(path)
 
 
 def test_a_model_is_the_mean_of_unit_vectors(table, enrolment):
@@ -70,7 +71,7 @@ def test_segments_fall_back_to_whole_recordings_with_a_warning(tmp_path, table, 
     path = tmp_path / "assist.lst"
     path.write_text("m a.wav 1.0 2.0\n")
     with caplog.at_level(logging.WARNING):
-        found = with_models(table, read_enrolment(path), Trials.from_ids(["m"], ["t.wav"]))
+        found = with_models(table, load_enrolment(path), Trials.from_ids(["m"], ["t.wav"]))
     assert "1 enrolment segments" in caplog.text
     unit = table.vectors[0] / np.linalg.norm(table.vectors[0])
     np.testing.assert_allclose(found.vectors[-1], unit, atol=1e-6)

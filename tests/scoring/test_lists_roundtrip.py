@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import Trials, read_scores, read_trials, write_scores
+from speakervlad.scoring.lists import Trials, load_trials, read_scores, save_scores, save_trials
 
 ODD = ["\t", " ", "\n", "\r", "\x0b", "\x1c", "\x85", "\xa0", "\u2028", "\u3000", "\ufeff", "\0"]
 WORDS = ["a", "1", "0", "target", "0.5", "nan", "modelid", "segmentid", "é", "\udc80", *ODD]
@@ -52,7 +52,7 @@ def round_trip(folder: Path, trials, write, read):
 @example(pairs=[("b", "target", True), ("c", "nontarget", False)], labelled=True)
 def test_trial_lists(tmp_path, pairs, labelled):
     trials = trials_of(pairs, labelled)
-    round_trip(tmp_path, trials, trials.write, read_trials)
+    round_trip(tmp_path, trials, trials.write, load_trials)
 
 
 @SETTINGS
@@ -68,7 +68,7 @@ def test_score_files(tmp_path, pairs, labelled, form):
     round_trip(
         tmp_path,
         trials,
-        lambda path: write_scores(path, trials, scores, form),
+        lambda path: save_scores(path, trials, scores, form),
         lambda path: read_scores(path, form)[0],
     )
 
@@ -78,9 +78,9 @@ def test_score_files(tmp_path, pairs, labelled, form):
 def test_names_with_white_space_survive(tmp_path, space, labelled):
     pairs = [(f"a{space}b", f"c{space}d{space}e", True), (f"a{space}b", "f", False)]
     trials = trials_of(pairs, labelled)
-    assert round_trip(tmp_path, trials, trials.write, read_trials)
+    assert round_trip(tmp_path, trials, trials.write, load_trials)
     scores = np.array([0.5, 0.25])
-    write = lambda path: write_scores(path, trials, scores)  # noqa: E731
+    write = lambda path: save_scores(path, trials, scores)  # noqa: E731
     assert round_trip(tmp_path, trials, write, lambda path: read_scores(path)[0])
 
 
@@ -88,7 +88,7 @@ def test_names_with_white_space_survive(tmp_path, space, labelled):
 def test_names_that_no_list_holds_are_refused_before_writing(tmp_path, name):
     trials = Trials.from_ids(["x", "x"], [name, "y"], np.array([True, False]))
     with pytest.raises(InputError, match="cannot hold these names"):
-        trials.write(tmp_path / "list.txt")
+        save_trials(tmp_path / "list.txt", trials)
     with pytest.raises(InputError, match="cannot hold these names"):
-        write_scores(tmp_path / "S.txt", trials, np.array([0.5, 0.25]))
+        save_scores(tmp_path / "S.txt", trials, np.array([0.5, 0.25]))
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from speakervlad.scoring.calibration import expit, fit_logistic, logit
+from speakervlad.scoring.calibration import expit, logit
+from speakervlad.scoring.logistic import fit_logistic
 
 
 @pytest.mark.parametrize("distance", [0.0, 2.0, 40.0])

@@ -6,7 +6,7 @@ import pytest
 from speakervlad.errors import InputError
 from speakervlad.scoring import metrics
 from speakervlad.scoring.bootstrap import RankedTrials
-from speakervlad.scoring.lists import Trials, read_long_scores, write_scores
+from speakervlad.scoring.lists import Trials, read_long_scores, save_scores
 from speakervlad.scoring.metrics import all_figures, error_curve, verification_report
 from speakervlad.tables import columns as tables
 
@@ -74,7 +74,7 @@ def test_text_file(tmp_path, monkeypatch, scored, bytes_per_block):
     monkeypatch.setattr(tables, "BYTES_PER_BLOCK", bytes_per_block)
     scores, is_target = scored
     trials = Trials.from_ids([f"a{n}" for n in range(3000)], ["b"] * 3000, is_target)
-    write_scores(tmp_path / "S.txt", trials, scores)
+    save_scores(tmp_path / "S.txt", trials, scores)
     values, labels = read_long_scores(tmp_path / "S.txt")
     assert values.dtype == np.float32
     np.testing.assert_array_equal(values, scores)

@@ -9,7 +9,7 @@ import pytest
 from speakervlad.errors import InputError
 from speakervlad.scoring.judge import judge_systems
 from speakervlad.scoring.lists import Trials
-from speakervlad.scoring.report import write_report
+from speakervlad.scoring.report import save_report
 from speakervlad.tables.manifest import Manifest
 
 pytest.importorskip("matplotlib")
@@ -45,7 +45,7 @@ def page(scored, tmp_path_factory):
         trials, systems, manifest=manifest, by=["gender", "duration"], num_resamples=30
     )
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, trials, results, title="A & B", notes=["a <b> note"])
+    save_report(path, trials, results, title="A & B", notes=["a <b> note"])
     return path, results
 
 

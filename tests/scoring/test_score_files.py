@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import Trials, read_scores, write_scores
+from speakervlad.scoring.lists import Trials, read_scores, save_scores
 
 
 @pytest.mark.parametrize("is_target", [np.array([True, False]), None], ids=["labelled", "blind"])
 def test_float32_scores_survive_the_file(tmp_path, rng, is_target):
     trials = Trials.from_ids(["a", "a"], ["b", "c"], is_target)
     scores = rng.normal(size=2).astype(np.float32)
-    write_scores(tmp_path / "S.txt", trials, scores)
+    save_scores(tmp_path / "S.txt", trials, scores)
     again, values = read_scores(tmp_path / "S.txt")
     assert values.astype(np.float32).tolist() == scores.tolist()
     assert again.enrol_ids.tolist() == ["a", "a"]
@@ -69,7 +69,7 @@ def test_bad_scores_are_named(tmp_path, content, message):
 
 def test_other_number_of_scores_is_refused(tmp_path):
     with pytest.raises(InputError, match="3 scores for 1 trials"):
-        write_scores(tmp_path / "S.txt", Trials.from_ids(["a"], ["b"]), np.zeros(3))
+        save_scores(tmp_path / "S.txt", Trials.from_ids(["a"], ["b"]), np.zeros(3))
     assert not list(tmp_path.iterdir())
 
 
@@ -77,14 +77,14 @@ def test_forms_of_other_toolkits_rank_alike(tmp_path, rng):
     trials = Trials.from_ids("aab", "bcd", np.array([1, 0, 1]))
     scores = np.array([-3.5, 0.25, 7.0])
     for form in ("kaldi", "voxsrc"):
-        write_scores(tmp_path / "S.txt", trials, scores, form)
+        save_scores(tmp_path / "S.txt", trials, scores, form)
         again, values = read_scores(tmp_path / "S.txt")
         assert again.is_target is None
         assert again.test_ids.tolist() == ["b", "c", "d"]
         assert np.argsort(values).tolist() == [0, 1, 2]
     assert values.tolist() == pytest.approx([0, 3.75 / 10.5, 1])
     with pytest.raises(InputError, match="Did you mean 'voxsrc'"):
-        write_scores(tmp_path / "S.txt", trials, scores, "voxsrk")
+        save_scores(tmp_path / "S.txt", trials, scores, "voxsrk")
 
 
 @pytest.mark.parametrize(

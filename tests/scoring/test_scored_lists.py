@@ -2,15 +2,10 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.judge import (
-    align,
-    judge,
-    read_scored,
-    read_systems,
-    with_labels,
-)
-from speakervlad.scoring.lists import Trials, write_scores
+from speakervlad.scoring.judge import judge
+from speakervlad.scoring.lists import Trials, save_scores
 from speakervlad.scoring.speakers import speakers_if_known
+from speakervlad.scoring.systems import align, load_scores, load_systems, with_labels
 
 
 @pytest.fixture
@@ -32,19 +27,19 @@ def test_trials_outside_the_key_are_counted(key):
 
 def test_arrays_are_in_the_order_of_the_key(tmp_path, key):
     np.save(tmp_path / "s.npy", np.arange(4.0))
-    trials, scores = read_scored(tmp_path / "s.npy", key)
+    trials, scores = load_scores(tmp_path / "s.npy", key)
     assert trials is key
     assert scores.tolist() == [0, 1, 2, 3]
     with pytest.raises(InputError, match="Give the trial list with --trials"):
-        read_scored(tmp_path / "s.npy")
+        load_scores(tmp_path / "s.npy")
     np.save(tmp_path / "short.npy", np.arange(3.0))
     with pytest.raises(InputError, match=r"shape \(3,\) for 4 trials"):
-        read_scored(tmp_path / "short.npy", key)
+        load_scores(tmp_path / "short.npy", key)
 
 
 def test_a_score_file_without_labels_and_a_key(tmp_path, key):
-    write_scores(tmp_path / "S.txt", Trials(key.names, key.enrol, key.test), np.arange(4.0))
-    trials, _ = read_scored(tmp_path / "S.txt", key)
+    save_scores(tmp_path / "S.txt", Trials(key.names, key.enrol, key.test), np.arange(4.0))
+    trials, _ = load_scores(tmp_path / "S.txt", key)
     assert trials.labels().tolist() == key.labels().tolist()
 
 
@@ -76,12 +71,12 @@ def test_systems_with_other_labels_are_refused(key):
 
 def test_labels_that_give_way_are_counted(tmp_path, key, caplog):
     path = tmp_path / "S.txt"
-    write_scores(path, key, np.arange(4.0))
-    read_scored(path, key)
+    save_scores(path, key, np.arange(4.0))
+    load_scores(path, key)
     assert not caplog.text
     other = Trials(key.names, key.enrol, key.test, np.array([True, True, True, True]))
-    write_scores(path, other, np.arange(4.0))
-    trials, _ = read_scored(path, key)
+    save_scores(path, other, np.arange(4.0))
+    trials, _ = load_scores(path, key)
     assert trials.labels().tolist() == key.labels().tolist()
     assert f"{path}: 1 of 4 labels differ from those of the trial list" in caplog.text
 
@@ -104,11 +99,11 @@ def test_intervals_only_where_speakers_are_known(rng):
 def test_a_score_file_of_half_the_list(tmp_path, key, caplog):
     """On 0.1.0 the half that was there was judged without a word."""
     half = key.select(np.array([0, 2]))
-    write_scores(tmp_path / "S.txt", half, np.array([0.5, 0.25]))
+    save_scores(tmp_path / "S.txt", half, np.array([0.5, 0.25]))
     expected = r"S\.txt: 1 of 4 trials of the list have no score: a/1 b/1\. .* --partial"
     with pytest.raises(InputError, match=expected):
-        read_scored(tmp_path / "S.txt", key)
-    trials, _ = read_scored(tmp_path / "S.txt", key, partial=True)
+        load_scores(tmp_path / "S.txt", key)
+    trials, _ = load_scores(tmp_path / "S.txt", key, partial=True)
     assert trials.labels().tolist() == [True, True]
     assert "1 of 4 trials of the list have no score" in caplog.text
 
@@ -128,14 +123,14 @@ def test_a_score_file_of_half_the_list(tmp_path, key, caplog):
 def test_arrays_of_other_types_are_no_scores(tmp_path, key, scores):
     np.save(tmp_path / "s.npy", scores, allow_pickle=True)
     with pytest.raises(InputError, match=r"s\.npy: "):
-        read_scored(tmp_path / "s.npy", key)
+        load_scores(tmp_path / "s.npy", key)
 
 
 def test_systems_are_named_by_their_files_or_by_hand(tmp_path, key):
     for name in ("a", "x/a", "b"):
-        write_scores(tmp_path / f"{name}.txt", key, np.arange(4.0))
+        save_scores(tmp_path / f"{name}.txt", key, np.arange(4.0))
     a, other_a, b = (tmp_path / f"{name}.txt" for name in ("a", "x/a", "b"))
-    assert list(read_systems([a, b])[1]) == ["a", "b"]
-    assert list(read_systems([f"one={a}", b])[1]) == ["one", "b"]
-    assert list(read_systems([a, other_a])[1]) == [str(a), str(other_a)]
-    assert len(read_systems([a, a])[1]) == 2
+    assert list(load_systems([a, b])[1]) == ["a", "b"]
+    assert list(load_systems([f"one={a}", b])[1]) == ["one", "b"]
+    assert list(load_systems([a, other_a])[1]) == [str(a), str(other_a)]
+    assert len(load_systems([a, a])[1]) == 2

@@ -3,12 +3,12 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.scoring import checks
-from speakervlad.scoring.calibration import quality_measures
+from speakervlad.scoring.breakdown import breakdown, duration_groups, trial_groups
 from speakervlad.scoring.checks import check_trials, content_digest, make_trials
-from speakervlad.scoring.judge import breakdown, duration_groups, trial_groups
-from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.lists import Trials, load_trials
+from speakervlad.scoring.quality import quality_measures
 from speakervlad.tables.embeddings import Embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest
 
 
 @pytest.fixture
@@ -200,11 +200,11 @@ def test_quality_measures_name_their_source(measure, message):
 
 
 def test_development_lists_of_real_speech_agree_with_their_manifest(shared_speech):
-    manifest = Manifest.load(shared_speech / "dev.csv")
-    train = Manifest.load(shared_speech / "train.csv")
+    manifest = load_manifest(shared_speech / "dev.csv")
+    train = load_manifest(shared_speech / "train.csv")
     lists = sorted((shared_speech / "dev").glob("*.trials"))
     assert lists
     for path in lists:
-        found = check_trials(read_trials(path), manifest, train)
+        found = check_trials(load_trials(path), manifest, train)
         assert found.num_speakers, path
         assert not [problem for problem in found.problems if "do not exist" not in problem], path

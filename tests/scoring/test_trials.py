@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import Trials, read_trials
+from speakervlad.scoring.lists import Trials, load_trials, save_trials
 
 PAIRS = [("a/1.wav", "a/2.wav"), ("a/1.wav", "b/1.wav"), ("b/1.wav", "b/2.wav")]
 IS_TARGET = [True, False, True]
@@ -34,7 +34,7 @@ def test_recognises_labelled_lists(tmp_path, template, words, pack, ending):
     text = ending.join(lines(template, words)) + ending + ending
     path = tmp_path / "list.txt"
     path.write_bytes(pack(text.encode()))
-    trials = read_trials(path)
+    trials = load_trials(path)
     assert list(zip(trials.enrol_ids, trials.test_ids, strict=True)) == PAIRS
     assert trials.is_target is not None
     assert trials.is_target.tolist() == IS_TARGET
@@ -43,7 +43,7 @@ def test_recognises_labelled_lists(tmp_path, template, words, pack, ending):
 def test_blind_list_has_no_labels(tmp_path):
     path = tmp_path / "blind.txt"
     path.write_text("\n".join(f"{a} {b}" for a, b in PAIRS))
-    trials = read_trials(path)
+    trials = load_trials(path)
     assert trials.is_target is None
     assert list(zip(trials.enrol_ids, trials.test_ids, strict=True)) == PAIRS
     with pytest.raises(InputError, match="no labels"):
@@ -58,7 +58,7 @@ def test_nist_list_with_header(tmp_path):
         "1001\ty.sph\ta\tfalse",
     ]
     path.write_text("\n".join(rows))
-    trials = read_trials(path)
+    trials = load_trials(path)
     assert trials.enrol_ids.tolist() == ["1001", "1001"]
     assert trials.test_ids.tolist() == ["x.sph", "y.sph"]
     assert trials.labels().tolist() == [True, False]
@@ -67,7 +67,7 @@ def test_nist_list_with_header(tmp_path):
 def test_nist_sides_are_told_apart_only_where_both_occur(tmp_path):
     path = tmp_path / "trials.tsv"
     path.write_text("modelid\tsegmentid\tside\n1\tx\ta\n1\tx\tb\n")
-    trials = read_trials(path)
+    trials = load_trials(path)
     assert trials.test_ids.tolist() == ["x:a", "x:b"]
     assert trials.is_target is None
 
@@ -75,13 +75,13 @@ def test_nist_sides_are_told_apart_only_where_both_occur(tmp_path):
 def test_names_with_spaces_survive_between_tabs(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("1\tmy voice/1.wav\tmy voice/2.wav\n0\tmy voice/1.wav\tyours/1.wav\n")
-    assert read_trials(path).enrol_ids.tolist() == ["my voice/1.wav"] * 2
+    assert load_trials(path).enrol_ids.tolist() == ["my voice/1.wav"] * 2
 
 
 def test_names_that_look_like_labels(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("1 0 target\n1 1 nontarget\n")
-    trials = read_trials(path)
+    trials = load_trials(path)
     assert trials.enrol_ids.tolist() == ["1", "1"]
     assert trials.labels().tolist() == [True, False]
 
@@ -89,8 +89,8 @@ def test_names_that_look_like_labels(tmp_path):
 @pytest.mark.parametrize("is_target", [np.array(IS_TARGET), None], ids=["labelled", "blind"])
 def test_write_and_read_again(tmp_path, is_target):
     trials = Trials.from_ids(*zip(*PAIRS, strict=True), is_target)
-    trials.write(tmp_path / "list.txt")
-    again = read_trials(tmp_path / "list.txt")
+    save_trials(tmp_path / "list.txt", trials)
+    again = load_trials(tmp_path / "list.txt")
     assert again.enrol_ids.tolist() == trials.enrol_ids.tolist()
     assert again.test_ids.tolist() == trials.test_ids.tolist()
     assert (again.is_target is None) == (is_target is None)
@@ -135,5 +135,5 @@ def test_bad_lists_are_named_by_line(tmp_path, content, message):
     path = tmp_path / "list.txt"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
-        read_trials(path)
+        load_trials(path)
     assert str(path) in str(caught.value)

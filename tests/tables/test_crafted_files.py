@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import read_enrolment, read_scores, read_trials
+from speakervlad.scoring.enrolment import load_enrolment
+from speakervlad.scoring.lists import load_trials, read_scores
 from speakervlad.scoring.scoring import load_cohort
-from speakervlad.tables.embeddings import Embeddings, load_embeddings, save_embeddings
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings, save_embeddings
 
 VECTOR = b"\0BFV \4" + (2).to_bytes(4, "little") + np.ones(2, "<f4").tobytes()
 MATRIX = b"\0BDM \4" + (1).to_bytes(4, "little") + b"\4" + (2).to_bytes(4, "little")
@@ -78,7 +80,7 @@ def test_lists_of_kaldi_take_marks_tabs_and_both_kinds_of_text(tmp_path):
     with pytest.raises(InputError, match=r"L\.scp, line 1: not UTF-8"):
         load_embeddings(tmp_path / "L.scp")
     (tmp_path / "enroll").write_bytes(b"\xef\xbb\xbfm1\ta.wav\n")
-    assert read_enrolment(tmp_path / "enroll").recordings == {"m1": ("a.wav",)}
+    assert load_enrolment(tmp_path / "enroll").recordings == {"m1": ("a.wav",)}
 
 
 @pytest.mark.parametrize("size", [2**31 - 1, -1, 10**6])
@@ -143,7 +145,7 @@ def test_arrays_that_are_no_embeddings(tmp_path, entries):
 def test_damaged_archives_name_their_file(tmp_path, rng):
     """On 0.1.0 some ended in a bare `[Errno 22] Invalid argument`."""
     path = tmp_path / "E.npz"
-    Embeddings(np.array(["a", "b"]), np.ones((2, 3))).save(path)
+    save_embeddings(path, Embeddings(np.array(["a", "b"]), np.ones((2, 3))))
     content = path.read_bytes()
     for _ in range(300):
         spoilt = bytearray(content)
@@ -250,13 +252,13 @@ except InputError as error:
 @pytest.mark.parametrize(
     ("write", "suffix", "read"),
     [
-        (write_gzip_bomb, ".txt", read_trials),
+        (write_gzip_bomb, ".txt", load_trials),
         (write_gzip_bomb, ".txt", read_scores),
-        (write_gzip_line, ".txt", read_trials),
+        (write_gzip_line, ".txt", load_trials),
         (write_npz_bomb, ".npz", load_embeddings),
         (write_parquet_bomb, ".parquet", load_embeddings),
         (write_parquet_names, ".parquet", load_embeddings),
-        (write_long_name, ".txt", read_trials),
+        (write_long_name, ".txt", load_trials),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

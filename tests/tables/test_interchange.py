@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.tables.embeddings import Embeddings, load_embeddings, save_embeddings
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import load_embeddings, save_embeddings
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.tables.manifest import Manifest, ranks_of
+from speakervlad.tables.manifest import Manifest, load_manifest, ranks_of, save_manifest
 
 HEADER = "utterance_id,path,speaker,session,num_samples"
 ROWS = ["u0,b/0.wav,b,b/s,16000", "u1,a/1.wav,a,a/s,32000", "u2,b/2.wav,b,b/t,48000"]
@@ -31,7 +31,7 @@ def csv_path(tmp_path):
 
 
 def test_columns(csv_path):
-    manifest = Manifest.load(csv_path)
+    manifest = load_manifest(csv_path)
     assert len(manifest) == 3
     assert list(manifest.utterance_ids) == ["u0", "u1", "u2"]
     assert list(manifest.speakers) == ["b", "a", "b"]
@@ -46,7 +46,7 @@ def test_columns(csv_path):
 
 
 def test_root_replaces_the_manifests_folder(csv_path, tmp_path):
-    assert Manifest.load(csv_path, root=tmp_path / "x").path(0) == tmp_path / "x" / "b" / "0.wav"
+    assert load_manifest(csv_path, root=tmp_path / "x").path(0) == tmp_path / "x" / "b" / "0.wav"
 
 
 def test_column_order_and_extra_columns(tmp_path):
@@ -55,7 +55,7 @@ def test_column_order_and_extra_columns(tmp_path):
         ["9,en,s,p0.wav,u0,z", "8,fr,s,p1.wav,u1,y"],
         "num_samples,language,session,path,utterance_id,speaker",
     )
-    manifest = Manifest.load(path)
+    manifest = load_manifest(path)
     assert manifest.column("language").tolist() == ["en", "fr"]
     assert manifest.num_samples.tolist() == [9, 8]
     assert manifest.select([1]).column("language").tolist() == ["fr"]
@@ -74,8 +74,8 @@ def test_save_and_load_keep_everything(tmp_path, names):
         num_samples=np.arange(1, len(names) + 1),
         extra={"corpus": names},
     )
-    manifest.save(tmp_path / "out.csv")
-    assert_equal(Manifest.load(tmp_path / "out.csv"), manifest)
+    save_manifest(tmp_path / "out.csv", manifest)
+    assert_equal(load_manifest(tmp_path / "out.csv"), manifest)
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
@@ -83,24 +83,24 @@ def test_windows_line_ends_and_byte_order_mark(tmp_path):
     (tmp_path / "m.csv").write_bytes(
         b"\xef\xbb\xbf" + "\r\n".join([HEADER, *ROWS, "", ""]).encode()
     )
-    assert Manifest.load(tmp_path / "m.csv").sessions[2] == "b/t"
+    assert load_manifest(tmp_path / "m.csv").sessions[2] == "b/t"
 
 
 def test_saving_elsewhere_keeps_the_files(csv_path, tmp_path):
     make = csv_path.parent / "b" / "0.wav"
     make.parent.mkdir()
     make.touch()
-    manifest = Manifest.load(csv_path)
-    manifest.save(tmp_path / "deeper" / "m.csv")
-    assert Manifest.load(tmp_path / "deeper" / "m.csv").path(0) == make
-    nested = Manifest.load(csv_path, root=tmp_path / "corpus")
-    nested.save(tmp_path / "m.csv")
+    manifest = load_manifest(csv_path)
+    save_manifest(tmp_path / "deeper" / "m.csv", manifest)
+    assert load_manifest(tmp_path / "deeper" / "m.csv").path(0) == make
+    nested = load_manifest(csv_path, root=tmp_path / "corpus")
+    save_manifest(tmp_path / "m.csv", nested)
     assert nested.paths[0] == "b/0.wav"
-    assert Manifest.load(tmp_path / "m.csv").paths[0] == "corpus/b/0.wav"
+    assert load_manifest(tmp_path / "m.csv").paths[0] == "corpus/b/0.wav"
 
 
 def test_select_by_mask_and_by_number(csv_path):
-    manifest = Manifest.load(csv_path)
+    manifest = load_manifest(csv_path)
     chosen = manifest.select(manifest.num_samples < 40000)
     assert list(chosen.utterance_ids) == ["u0", "u1"]
     assert list(manifest.select(np.array([2, 0])).paths) == ["b/2.wav", "b/0.wav"]
@@ -139,7 +139,7 @@ BAD_MANIFESTS = {
 def test_bad_manifest_is_one_line(tmp_path, reason):
     header, rows = BAD_MANIFESTS[reason]
     with pytest.raises(InputError, match=reason) as caught:
-        Manifest.load(write_csv(tmp_path / "m.csv", rows, header))
+        load_manifest(write_csv(tmp_path / "m.csv", rows, header))
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "m.csv") in str(caught.value)
 
@@ -148,25 +148,25 @@ def test_absolute_paths_of_this_machine(tmp_path):
     (tmp_path / "shard-00000.pcm16").touch()
     names = ["shard-00000.pcm16@0+5", "deleted.wav", "deleted/0.wav"]
     rows = [f"u{number},{tmp_path / name},a,s,5" for number, name in enumerate(names)]
-    manifest = Manifest.load(write_csv(tmp_path / "m.csv", [*rows, "u,c:.wav,a,s,5"]))
+    manifest = load_manifest(write_csv(tmp_path / "m.csv", [*rows, "u,c:.wav,a,s,5"]))
     assert manifest.path(0) == tmp_path / names[0]
 
 
 def test_dots_in_names_do_not_leave_the_root(tmp_path):
     path = write_csv(tmp_path / "m.csv", ["u,a..b/c...wav,a,s,5"])
-    assert Manifest.load(path).paths[0] == "a..b/c...wav"
+    assert load_manifest(path).paths[0] == "a..b/c...wav"
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00bad", b"PK\x03\x04"])
 def test_not_a_csv(tmp_path, content):
     (tmp_path / "m.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"m\.csv"):
-        Manifest.load(tmp_path / "m.csv")
+        load_manifest(tmp_path / "m.csv")
 
 
 def test_missing_manifest(tmp_path):
     with pytest.raises(OSError, match=r"m\.csv"):
-        Manifest.load(tmp_path / "m.csv")
+        load_manifest(tmp_path / "m.csv")
 
 
 ALPHABETS = ["ab", "0123456789", "aä€\U0001f600", "\0a", ',"\n;']
@@ -186,9 +186,9 @@ def test_columns_behave_like_lists(tmp_path, seed, alphabet):
         sessions=texts,
         num_samples=[5] * len(texts),
     )
-    manifest.save(tmp_path / "m.csv")
+    save_manifest(tmp_path / "m.csv", manifest)
     rows = rng.integers(len(texts), size=30)
-    for sessions in (manifest.sessions, Manifest.load(tmp_path / "m.csv").sessions):
+    for sessions in (manifest.sessions, load_manifest(tmp_path / "m.csv").sessions):
         assert list(sessions) == texts
         assert [sessions[row] for row in range(-2, 2)] == [*texts[-2:], *texts[:2]]
         assert list(sessions[rows]) == [texts[row] for row in rows]
@@ -221,9 +221,9 @@ def test_workers_receive_bytes_not_objects(tmp_path):
 @pytest.mark.slow
 def test_a_million_rows(tmp_path, capsys):
     manifest = vox_like(tmp_path, 1_200_000)
-    manifest.save(tmp_path / "m.csv")
+    save_manifest(tmp_path / "m.csv", manifest)
     begin = time.perf_counter()
-    loaded = Manifest.load(tmp_path / "m.csv")
+    loaded = load_manifest(tmp_path / "m.csv")
     seconds = time.perf_counter() - begin
     with capsys.disabled():
         print(f"\n1.2 M rows: {seconds:.1f} s, {len(pickle.dumps(loaded)) / 1e6:.0f} MB")

@@ -16,7 +16,7 @@ import yaml
 
 from speakervlad.config import Config, load_config
 from speakervlad.models.folder import save_encoder
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, save_manifest
 from speakervlad.training.run import build_model, train
 
 SPEAKERS, UTTERANCES = 4, 4
@@ -35,14 +35,17 @@ def corpus(tmp_path_factory) -> Path:
             soundfile.write(folder / name, voice(speaker, number), 16000)
             names.append(name)
             speakers.append(f"s{speaker}")
-    Manifest.of(
-        folder,
-        utterance_ids=names,
-        paths=names,
-        speakers=speakers,
-        sessions=names,
-        num_samples=[SAMPLES] * len(names),
-    ).save(folder / "train.csv")
+    save_manifest(
+        folder / "train.csv",
+        Manifest.of(
+            folder,
+            utterance_ids=names,
+            paths=names,
+            speakers=speakers,
+            sessions=names,
+            num_samples=[SAMPLES] * len(names),
+        ),
+    )
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     lines = [f"{int(a[:2] == b[:2])} {a} {b}\n" for a, b in pairs]
     (folder / "dev.trials").write_text("".join(lines))

@@ -11,7 +11,7 @@ from speakervlad.config import AugmentConfig
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.errors import InputError
 from speakervlad.schema import from_dict, to_dict
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest, save_manifest
 from speakervlad.training.augment import (
     Augmenter,
     Examples,
@@ -44,7 +44,7 @@ def manifest_of(folder, files):
         sessions=names,
         num_samples=[len(samples) for samples in files.values()],
     )
-    manifest.save(folder / "manifest.csv")
+    save_manifest(folder / "manifest.csv", manifest)
     return manifest
 
 
@@ -87,7 +87,7 @@ def everything(sources):
 @pytest.fixture
 def crops(corpus, everything):
     size = read_samples(CROP, everything)
-    dataset = UtteranceDataset(Manifest.load(corpus / "train.csv"), crop_samples=size, seed=5)
+    dataset = UtteranceDataset(load_manifest(corpus / "train.csv"), crop_samples=size, seed=5)
     return build_crops(everything, dataset, SPECTROGRAM)
 
 
@@ -151,7 +151,7 @@ def test_every_speed_makes_its_own_classes(crops, augmenter):
 
 
 def test_no_augmentation_leaves_the_crops_alone(corpus, augmenter):
-    dataset = UtteranceDataset(Manifest.load(corpus / "train.csv"), crop_samples=CROP, seed=5)
+    dataset = UtteranceDataset(load_manifest(corpus / "train.csv"), crop_samples=CROP, seed=5)
     crops = build_crops(AugmentConfig(), dataset, SPECTROGRAM)
     examples = augmenter(collate([crops[0, index] for index in range(4)]))
     for index in range(4):

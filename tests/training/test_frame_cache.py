@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from speakervlad.errors import InputError
 from speakervlad.models.folder import load_encoder_folder, save_encoder
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest, save_manifest
 from speakervlad.training import frame_cache, frame_maker
 from speakervlad.training.copies import Copies
 from speakervlad.training.distributed import World
@@ -29,7 +30,7 @@ def open_frames(frozen, own_manifest):
 
     def run(*overrides, rank=0):
         config = check_config(frozen(*overrides), 1)
-        manifest = Manifest.load(config.data.train_manifest)
+        manifest = load_manifest(config.data.train_manifest)
         return open_cache(config, manifest, ALONE)
 
     return run
@@ -49,7 +50,7 @@ def content(folder):
 def test_frames_are_those_of_the_trunk(open_frames, source, own_manifest):
     cache = open_frames()
     encoder, _ = load_encoder_folder(source)
-    manifest = Manifest.load(own_manifest)
+    manifest = load_manifest(own_manifest)
     pieces = cache.frames.pieces(int(manifest.num_samples[3]))
     samples, _ = soundfile.read(manifest.path(3), dtype="float32")
     with torch.inference_mode():
@@ -62,18 +63,11 @@ def test_frames_are_those_of_the_trunk(open_frames, source, own_manifest):
 
 
 def test_long_recordings_are_computed_in_pieces(open_frames, source, own_manifest, make_wav):
-    manifest = Manifest.load(own_manifest)
+    manifest = load_manifest(own_manifest)
     make_wav(manifest.path(0), 5.3, seed=1)
     lengths = manifest.num_samples.copy()
     lengths[0] = round(5.3 * 16000)
-    Manifest.of(
-        manifest.root,
-        utterance_ids=manifest.utterance_ids,
-        paths=manifest.paths,
-        speakers=manifest.speakers,
-        sessions=manifest.sessions,
-        num_samples=lengths,
-    ).save(own_manifest)
+    save_manifest(own_manifest, replace(manifest, num_samples=lengths))
     encoder, config = load_encoder_folder(source)
     save_encoder(source, encoder, config.__class__(**{**vars(config), "piece_seconds": 2.0}), {})
     cache = open_frames()
@@ -113,7 +107,7 @@ def test_copies_are_what_their_plan_says(frozen, own_manifest):
         "augment.pitch_probability=0.5",
         "augment.speeds=[1.0,0.8,1.25]",
     )
-    manifest = Manifest.load(own_manifest)
+    manifest = load_manifest(own_manifest)
     copies = Copies(manifest, config.augment, config.data.frame_cache, config.train.seed)
     assert copies.count == 7
     plans = {}
@@ -217,7 +211,7 @@ def test_the_space_is_known_before_it_starts(open_frames, monkeypatch, caplog):
 
 def test_changed_audio_is_refused_and_touched_audio_is_not(open_frames, own_manifest, make_wav):
     open_frames()
-    path = Manifest.load(own_manifest).path(2)
+    path = load_manifest(own_manifest).path(2)
     os.utime(path, (1, 1))
     open_frames()
     held = path.read_bytes()
@@ -264,7 +258,7 @@ def test_more_copies_are_added_and_fewer_left_alone(open_frames, tmp_path):
 
 
 def test_recordings_that_cannot_be_used_are_counted(open_frames, own_manifest, caplog):
-    path = Manifest.load(own_manifest).path(5)
+    path = load_manifest(own_manifest).path(5)
     path.write_bytes(b"no audio")
     with pytest.raises(InputError, match=r"1 of 16 recordings cannot be used, 0\.00% tolerated"):
         open_frames()
@@ -277,7 +271,7 @@ def test_recordings_that_cannot_be_used_are_counted(open_frames, own_manifest, c
 
 
 def test_silence_and_another_length_cannot_be_used(open_frames, own_manifest):
-    manifest = Manifest.load(own_manifest)
+    manifest = load_manifest(own_manifest)
     soundfile.write(manifest.path(5), np.zeros(12000), 16000)
     soundfile.write(manifest.path(6), np.random.default_rng(0).standard_normal(9000) / 9, 16000)
     cache = open_frames("data.max_bad_fraction=0.2")

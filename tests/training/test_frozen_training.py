@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from speakervlad.errors import InputError
 from speakervlad.models.folder import load_encoder_folder
 from speakervlad.models.losses import AAMSoftmax, Softmax, SubcentreAAMSoftmax
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import Manifest, load_manifest, save_manifest
 from speakervlad.training.distributed import World
 from speakervlad.training.frame_cache import open_cache
 from speakervlad.training.frame_maker import embed_frames
@@ -32,7 +32,7 @@ def open_run(frozen, own_manifest):
 
     def start(*overrides):
         config = check_config(frozen(*overrides), 1)
-        run = Run(config, ALONE, Manifest.load(config.data.train_manifest), [], no_show)
+        run = Run(config, ALONE, load_manifest(config.data.train_manifest), [], no_show)
         runs.append(run)
         return run
 
@@ -93,7 +93,7 @@ def test_workers_and_ranks_see_the_same_crops(open_run, frozen):
             assert torch.equal(together, column)
 
 
-def test_crops_are_parts_of_their_copies(open_run):
+def test_crops_are_parts_of_their_copies(open_run, tmp_path):
     run = open_run("data.frame_cache.clean_share=0.5", "train.batch_size=64")
     cache = run.dataset.cache
     batch = next(iter(build_loader(run.config, run.dataset, 0, ALONE)))
@@ -110,12 +110,14 @@ def test_crops_are_parts_of_their_copies(open_run):
         assert found
         copies.update(found)
     assert copies >= {0, 1}
-    clean = open_run("data.frame_cache.clean_share=1.0", "run_dir=other", "train.batch_size=64")
+    clean = open_run(
+        "data.frame_cache.clean_share=1.0", f"run_dir={tmp_path / 'other'}", "train.batch_size=64"
+    )
     assert not next(iter(build_loader(clean.config, clean.dataset, 0, ALONE))).speed.any()
 
 
 def test_speakers_are_balanced_and_bad_recordings_never_drawn(open_run, own_manifest):
-    manifest = Manifest.load(own_manifest)
+    manifest = load_manifest(own_manifest)
     manifest.path(0).write_bytes(b"no audio")
     run = open_run("data.max_bad_fraction=0.1", "data.speaker_balance=1.0", "train.batch_size=400")
     batch = next(iter(build_loader(run.config, run.dataset, 0, ALONE)))
@@ -134,7 +136,7 @@ def test_trunk_and_statistics_stay_and_the_head_learns(frozen, source):
             assert torch.equal(value, after[name]), name
     # By the mean embedding, and no further.
     start = build_model(check_config(frozen(), 1), 4).encoder
-    cache = open_cache(frozen(), Manifest.load(frozen().data.train_manifest), ALONE)
+    cache = open_cache(frozen(), load_manifest(frozen().data.train_manifest), ALONE)
     targets = start_targets(frozen(), cache, np.full(16, 1 / 16), ALONE)
     subtract(targets.centre, start.projection)
     torch.testing.assert_close(after[moved], start.state_dict()[moved])
@@ -239,24 +241,25 @@ def test_speakers_compete_with_their_group_alone(kind):
         )
 
 
-def test_rivals_are_a_column_of_the_manifest(frozen, own_manifest):
-    manifest = Manifest.load(own_manifest)
+def test_rivals_are_a_column_of_the_manifest(frozen, own_manifest, tmp_path):
+    manifest = load_manifest(own_manifest)
     columns = {
         name: getattr(manifest, name)
         for name in ("utterance_ids", "paths", "speakers", "sessions", "num_samples")
     }
     kinds = ["b", "a", "a", "b"]
     corpus = [kinds[number] for number in manifest.speaker_indices.tolist()]
-    Manifest.of(manifest.root, **columns, extra={"corpus": corpus}).save(own_manifest)
+    save_manifest(own_manifest, Manifest.of(manifest.root, **columns, extra={"corpus": corpus}))
     config = frozen("data.rivals=corpus", "augment.speeds=[1.0,0.8]")
-    run = Run(check_config(config, 1), ALONE, Manifest.load(own_manifest), [], no_show)
+    run = Run(check_config(config, 1), ALONE, load_manifest(own_manifest), [], no_show)
     assert run.trainer.model.classifier.groups.tolist() == 2 * [1, 0, 0, 1]
     run.log.close()
     with pytest.raises(InputError, match=r"data\.rivals=corpse: .* has no such column \(corpus\)"):
-        train(frozen("data.rivals=corpse", "run_dir=other"))
-    Manifest.of(manifest.root, **columns, extra={"corpus": ["a"] * 15 + ["b"]}).save(own_manifest)
+        train(frozen("data.rivals=corpse", f"run_dir={tmp_path / 'other'}"))
+    other = Manifest.of(manifest.root, **columns, extra={"corpus": ["a"] * 15 + ["b"]})
+    save_manifest(own_manifest, other)
     with pytest.raises(InputError, match="speaker s3 has several values"):
-        train(frozen("data.rivals=corpus", "run_dir=other"))
+        train(frozen("data.rivals=corpus", f"run_dir={tmp_path / 'other'}"))
 
 
 @pytest.mark.parametrize(

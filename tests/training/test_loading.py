@@ -9,7 +9,7 @@ import torch
 
 from speakervlad.corpus.dataset import UtteranceDataset, batches
 from speakervlad.errors import InputError
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.manifest import load_manifest
 from speakervlad.training.augment import build_crops
 from speakervlad.training.distributed import World
 from speakervlad.training.loading import build_loader, build_sampler, check_batches
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def manifest(corpus):
-    return Manifest.load(corpus / "train.csv")
+    return load_manifest(corpus / "train.csv")
 
 
 @pytest.fixture

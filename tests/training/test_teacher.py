@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from speakervlad.errors import InputError
 from speakervlad.models.losses import AMSoftmax, Distillation, Loss
 from speakervlad.tables.embeddings import Embeddings
-from speakervlad.tables.manifest import Manifest
+from speakervlad.tables.interchange import load_embeddings, save_embeddings
+from speakervlad.tables.manifest import load_manifest
 from speakervlad.training.distributed import World
 from speakervlad.training.loading import build_loader
 from speakervlad.training.run import Run, check_config, no_show, train
@@ -21,7 +22,7 @@ ALONE = World(0, 1, torch.device("cpu"))
 @pytest.fixture
 def teacher(corpus, tmp_path):
     """Writes a file for one speed: two groups of speakers that the labels know nothing of."""
-    names = Manifest.load(corpus / "train.csv").utterance_ids.tolist()
+    names = load_manifest(corpus / "train.csv").utterance_ids.tolist()
 
     def write(speed=1.0, dim=16, ids=names, shift=3.0):
         rng = np.random.default_rng(int(10 * speed))
@@ -29,7 +30,7 @@ def teacher(corpus, tmp_path):
         vectors = np.stack([groups[int(name[1]) // 2] for name in names])
         vectors += 0.1 * rng.standard_normal(vectors.shape) + shift * rng.standard_normal(dim)
         path = tmp_path / f"teacher-{speed}-{dim}.npz"
-        Embeddings(np.array(ids), vectors[: len(ids)].astype(np.float32)).save(path)
+        save_embeddings(path, Embeddings(np.array(ids), vectors[: len(ids)].astype(np.float32)))
         return str(path)
 
     return write
@@ -71,7 +72,7 @@ def test_rows_without_a_label_do_not_reach_the_classifier():
 
 
 def test_targets_are_centred_and_found_by_name_and_speed(experiment, corpus, teacher):
-    manifest = Manifest.load(corpus / "train.csv")
+    manifest = load_manifest(corpus / "train.csv")
     reverse = manifest.utterance_ids.tolist()[::-1]
     files = [teacher(1.0), teacher(0.9)]
     speeds = "augment.speeds=[1.0,0.9]"
@@ -79,9 +80,9 @@ def test_targets_are_centred_and_found_by_name_and_speed(experiment, corpus, tea
     targets = read_targets(config, manifest)
     assert targets.vectors.shape == (2, 16, 16)
     torch.testing.assert_close(targets.vectors.norm(dim=2), torch.ones(2, 16))
-    first = Embeddings.load(files[0])
-    Embeddings(first.ids[::-1], first.vectors[::-1]).save(files[0])
-    assert Embeddings.load(files[0]).ids.tolist() == reverse
+    first = load_embeddings(files[0])
+    save_embeddings(files[0], Embeddings(first.ids[::-1], first.vectors[::-1]))
+    assert load_embeddings(files[0]).ids.tolist() == reverse
     torch.testing.assert_close(read_targets(config, manifest).vectors, targets.vectors)
     # Two groups of opposite directions are left when what all share is gone.
     cosines = targets.vectors[0] @ targets.vectors[0].T
@@ -107,7 +108,7 @@ def test_a_toy_teacher_is_learnt_without_labels(experiment, corpus, teacher, kin
         "train.batch_size=16",
         "train.log_every=1",
     )
-    manifest = Manifest.load(corpus / "train.csv")
+    manifest = load_manifest(corpus / "train.csv")
     assert not read_targets(config, manifest).labelled.any()
     run = Run(config, ALONE, manifest, [], no_show)
     run.go()
@@ -127,7 +128,7 @@ def test_a_weight_of_nothing_changes_nothing(experiment, teacher, tmp_path):
 
 
 def test_mistakes_are_named(experiment, corpus, teacher):
-    manifest = Manifest.load(corpus / "train.csv")
+    manifest = load_manifest(corpus / "train.csv")
     with pytest.raises(InputError, match="1 files for 2 speeds"):
         check_config(experiment(f"teacher.embeddings=[{teacher()}]", "augment.speeds=[1.0,0.9]"), 1)
     with pytest.raises(InputError, match=r"needs teacher\.embeddings"):

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration
-from speakervlad.scoring.decision import (
+from speakervlad.scoring.metrics import OperatingPoint, cllr, verification_report
+from speakervlad.verification.rules import choose_rule
+from speakervlad.verification.thresholds import (
     Thresholds,
-    choose_rule,
     curve_rates,
     learn_calibration,
     learn_thresholds,
 )
-from speakervlad.scoring.metrics import OperatingPoint, cllr, verification_report
 
 KNOWN = Thresholds(0.5, {0.001: 0.8, 0.01: 0.7, 0.1: 0.55}, num_impostors=1000)
 CALIBRATION = Calibration((12.0,), -6.0)

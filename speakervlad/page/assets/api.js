@@ -22,9 +22,9 @@ async function request(path, options = {}) {
     throw new Error("The server did not answer. Is it still running in its terminal?");
   }
   if (response.ok) return response;
-  let text = `The server answered ${response.status}.`;
-  try { text = (await response.json()).error; } catch { /* not ours: the status says it */ }
-  throw Object.assign(new Error(text), { status: response.status });
+  let said = { error: `The server answered ${response.status}.` };
+  try { said = await response.json(); } catch { /* not ours: the status says it */ }
+  throw Object.assign(new Error(said.error), { status: response.status, doubts: said.doubts });
 }
 
 let mostBytes = Infinity;

@@ -1,7 +1,8 @@
 // Who speaks when: lanes over the waveform, a player that follows, names, merging and splitting.
 
-import { post, postForFile, postForLines } from "./api.js";
+import { postForFile, postForLines } from "./api.js";
 import { ask, clock, download, el, one } from "./dom.js";
+import { enrolAsking } from "./enrol.js";
 import { COLOURS, timeAxis } from "./pictures.js";
 import { recordingSlot } from "./slot.js";
 import { statusLine } from "./status.js";
@@ -72,7 +73,7 @@ export function openConversation(root) {
 
 function lanes(answer, file, audio) {
   const { seconds, waveform } = answer;
-  let turns = answer.turns, past = [], selected = 0, first = 0, zoom = 1;
+  let turns = answer.turns, past = [], selected = 0, marked = [], first = 0, zoom = 1;
   const colours = new Map(), lists = new Map(), status = statusLine();
   const colour = (name) => {
     if (!colours.has(name)) colours.set(name, COLOURS[colours.size % COLOURS.length]);
@@ -108,7 +109,9 @@ function lanes(answer, file, audio) {
     follow();
   }
 
-  function turnAt(time) { return turns.findIndex(([start, end]) => start <= time && time < end); }
+  // Two may speak at once: all turns of a moment, and the one that began last.
+  function turnsAt(time) { return turns.flatMap(([start, end], at) => (start <= time && time < end ? [at] : [])); }
+  function turnAt(time) { return turnsAt(time).at(-1) ?? -1; }
 
   function splitHere() {
     const time = audio.currentTime, at = turnAt(time);
@@ -147,8 +150,8 @@ function lanes(answer, file, audio) {
   async function enrol(name, spans) {
     status.busy(`Enrolling ${name} …`);
     try {
-      await post("/api/people/add", { name, recording: file, spans: JSON.stringify(spans) });
-      status.say(`${name} is enrolled.`);
+      const added = await enrolAsking({ name, recording: file, spans: JSON.stringify(spans) });
+      status.say(added ? `${name} is enrolled.` : "");
     } catch (error) {
       status.fail(error);
     }
@@ -228,12 +231,12 @@ function lanes(answer, file, audio) {
     first += step * ROWS;
     drawList();
     table.closest(".turns").scrollTop = 0;
-    lists.get("lines").get(selected)?.classList.add("now");
+    marked.forEach((one) => mark(one, true));
   }
 
   function follow() {
-    const time = audio.currentTime, at = turnAt(time), x = (strip.clientWidth * time) / seconds;
-    const place = `${clock(time)}${at < 0 ? "" : `, ${turns[at][2]}`}`;
+    const time = audio.currentTime, here = turnsAt(time), at = here.at(-1) ?? -1, x = (strip.clientWidth * time) / seconds;
+    const place = [clock(time), ...here.map((one) => turns[one][2])].join(", ");
     head.style.transform = `translateX(${x}px)`;
     if (strip.getAttribute("aria-valuetext") !== place) {
       strip.setAttribute("aria-valuenow", Math.round(time));
@@ -245,14 +248,19 @@ function lanes(answer, file, audio) {
       drawList();
     }
     const lines = lists.get("lines");
-    if (at !== selected) [bars[selected], lines.get(selected)].forEach((place) => place?.classList.remove("now"));
-    if (at >= 0) [bars[at], lines.get(at)].forEach((place) => place?.classList.add("now"));
+    marked.filter((one) => !here.includes(one)).forEach((one) => mark(one, false));
+    marked = here;
+    marked.forEach((one) => mark(one, true));
     if (isFollowed) {
       const box = table.closest(".turns");
       box.scrollTop = lines.get(at).offsetTop - box.clientHeight / 2;
     }
     if (at >= 0) selected = at;
     if (!audio.paused && (x < scroller.scrollLeft || x > scroller.scrollLeft + scroller.clientWidth)) scroller.scrollLeft = x - 40;
+  }
+
+  function mark(at, isNow) {
+    [lists.get("bars")[at], lists.get("lines").get(at)].forEach((place) => place?.classList.toggle("now", isNow));
   }
 
   function stretch(factor) {

@@ -2,6 +2,8 @@
 
 import { get, post } from "./api.js";
 import { ask, clock, el } from "./dom.js";
+import { enrolAsking } from "./enrol.js";
+import { showKept } from "./kept.js";
 import { certainty } from "./scale.js";
 import { recordingSlot } from "./slot.js";
 import { statusLine } from "./status.js";
@@ -24,7 +26,12 @@ export function openPeople(root) {
     enrol.disabled = true;
     enrolling.busy("Listening …");
     try {
-      const added = await post("/api/people/add", { name: name.value, recording: samples.files });
+      const added = await enrolAsking({ name: name.value, recording: samples.files });
+      if (!added) {
+        enrolling.say("Nothing was enrolled.");
+        ready();
+        return;
+      }
       samples.clear();
       name.value = "";
       name.focus();
@@ -85,6 +92,13 @@ export function openPeople(root) {
     }
   }
 
+  async function kept(person) {
+    const row = [...list.querySelectorAll("button")].indexOf(document.activeElement);
+    await showKept(person);
+    await refresh();
+    list.querySelectorAll("button")[row]?.focus();
+  }
+
   function show({ people, where }) {
     names.replaceChildren(...people.map((person) => el("option", { value: person.name })));
     if (!people.length) {
@@ -95,6 +109,7 @@ export function openPeople(root) {
       person.num_voices > 1 ? el("small", {}, `${person.num_voices} voices far apart`) : ""),
     el("td", {}, `${person.num_recordings} recording${person.num_recordings === 1 ? "" : "s"}`), el("td", {}, clock(person.seconds)), el("td", {}, person.last_date.slice(0, 10)),
     el("td", {}, el("div", { class: "row" },
+      el("button", { type: "button", "aria-label": `Recordings of ${person.name}`, onclick: () => kept(person.name) }, "Recordings"),
       el("button", { type: "button", "aria-label": `Rename ${person.name}`, onclick: () => rename(person.name) }, "Rename"),
       el("button", { type: "button", class: "danger", "aria-label": `Forget ${person.name}`, onclick: () => forget(person.name) }, "Forget")))));
     list.replaceChildren(el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {},

@@ -1,0 +1,139 @@
+"""Embeddings in Parquet files."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from speakervlad.errors import InputError
+from speakervlad.files import atomic_path, open_regular
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
+
+from speakervlad.tables.embeddings import Embeddings, named
+
+ID_COLUMNS = ("id", "ids", "utterance_id", "utt_id")
+VECTOR_COLUMNS = ("embedding", "vector", "vectors")
+PARQUET_COLUMNS = (ID_COLUMNS, VECTOR_COLUMNS)
+# Where Parquet keeps the fingerprint of the encoder.
+ENCODER_KEY = b"speakervlad.encoder"
+# A Parquet file may decode to this, or to so many times its own size, whichever is more.
+MAX_DECODED_BYTES = 200_000_000
+MAX_DECODED_RATIO = 20
+DECODED_BYTES = """
+import sys
+from pyarrow.parquet import ParquetFile
+path, *columns = sys.argv[1:]
+with ParquetFile(path) as file:
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    parts = [group.column(number) for group in groups for number in range(group.num_columns)]
+    wanted = [part for part in parts if part.path_in_schema.split(".")[0] in columns]
+    print(sum(max(8 * part.num_values, part.total_uncompressed_size) for part in wanted))
+"""
+
+
+def read_parquet(path: Path) -> Embeddings:
+    """Read a Parquet file with a column of ids and a column of lists of numbers.
+
+    Raises:
+        InputError: other columns or types, ids that are missing, or absurd sizes.
+    """
+    pyarrow = _import_pyarrow()
+    with open_regular(path) as opened:
+        try:
+            schema = pyarrow.parquet.read_schema(opened)
+            columns = [_known_column(path, schema.names, known) for known in PARQUET_COLUMNS]
+            texts = str(schema.field(columns[0]).type).removeprefix("dictionary<values=")
+            if not texts.startswith(("string", "large_string")):
+                raise InputError(f"{path}: {columns[0]} of type {texts} is no column of texts.")
+            _check_decoded_size(path, columns)
+            file = pyarrow.parquet.ParquetFile(opened, read_dictionary=columns[:1])
+            ids, vectors = (column.combine_chunks() for column in file.read(columns).columns)
+        except InputError:
+            raise
+        # Whatever pyarrow raises on bytes that are no such file.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: no Parquet file ({reason}). Export it again.") from error
+    encoder = (schema.metadata or {}).get(ENCODER_KEY)
+    names = _parquet_ids(path, columns[0], ids)
+    matrix = _parquet_vectors(path, columns[1], vectors)
+    return named(path, names, matrix, encoder and encoder.decode(errors="replace"))
+
+
+def _known_column(path: Path, present: list[str], known: tuple[str, ...]) -> str:
+    found = next((name for name in known if name in present), None)
+    if found is None:
+        raise InputError(
+            f"{path}: columns {', '.join(present)} hold no ids ({', '.join(ID_COLUMNS)}) or no "
+            f"vectors ({', '.join(VECTOR_COLUMNS)}). Rename them."
+        )
+    return found
+
+
+def _check_decoded_size(path: Path, columns: list[str]) -> None:
+    """Refuse a file that by its own directory decodes to far more than it holds.
+
+    The directory is read in a process of its own: on some damaged ones pyarrow ends the process.
+    """
+    command = [sys.executable, "-c", DECODED_BYTES, str(path), *columns]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise InputError(f"{path}: no Parquet file (damaged directory). Export it again.")
+    if int(found.stdout) > max(MAX_DECODED_BYTES, MAX_DECODED_RATIO * path.stat().st_size):
+        raise InputError(f"{path}: decodes to {int(found.stdout):,} bytes or more. Write it again.")
+
+
+def _parquet_ids(path: Path, name: str, ids: "pyarrow.DictionaryArray") -> list[str]:
+    """Ids of a column that was read as a dictionary, so that repetition costs no memory."""
+    if ids.null_count:
+        raise InputError(f"{path}: {name} has {ids.null_count} rows without an id. Add them.")
+    if len(ids.dictionary) < len(ids):
+        raise InputError(f"{path}: {name} repeats ids. Give every utterance its own id.")
+    try:
+        return ids.to_pylist()
+    except (IndexError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: {name} has ids that are damaged or not UTF-8. Export it again."
+        ) from error
+
+
+def _parquet_vectors(path: Path, name: str, vectors: "pyarrow.ListArray") -> np.ndarray:
+    """(num_rows, dim) numbers of a column of lists of one length."""
+    if "list" not in str(vectors.type) or vectors.null_count:
+        raise InputError(f"{path}: {name} of type {vectors.type} is no column of lists.")
+    numbers = vectors.flatten()
+    if numbers.null_count or not str(numbers.type).startswith(("float", "double", "int", "uint")):
+        raise InputError(f"{path}: {name} of type {vectors.type} has gaps or no numbers.")
+    lengths = sorted(set(vectors.value_lengths().to_pylist()))
+    if len(lengths) != 1:
+        raise InputError(f"{path}: vectors of one size expected, found sizes {lengths[:5]}.")
+    return numbers.to_numpy(zero_copy_only=False).reshape(len(vectors), lengths[0])
+
+
+def write_parquet(path: Path, embeddings: Embeddings) -> None:
+    """Write the columns ``id`` and ``embedding`` (fixed-size lists of float32)."""
+    pyarrow = _import_pyarrow()
+    flat = pyarrow.array(embeddings.vectors.ravel(), type=pyarrow.float32())
+    vectors = pyarrow.FixedSizeListArray.from_arrays(flat, embeddings.dim)
+    table = pyarrow.table({"id": embeddings.ids.tolist(), "embedding": vectors})
+    if embeddings.encoder is not None:
+        table = table.replace_schema_metadata({ENCODER_KEY: embeddings.encoder.encode()})
+    with atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary)
+
+
+def _import_pyarrow() -> ModuleType:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "Parquet files need pyarrow. Install it: pip install 'speakervlad[interchange]'."
+        ) from error
+    return pyarrow
