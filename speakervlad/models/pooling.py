@@ -196,7 +196,10 @@ class GhostStatisticsPooling(Pooling):
 
     def weights(self, frames: Frames, guide: Tensor | None = None) -> Weights:
         """The logarithms of the shares of the real cluster and of the ghosts."""
-        return self.assignment(frames.flatten(2)).log_softmax(dim=1)
+        # A convolution would bring frames whose dimensions lie side by side into another order.
+        weight, bias = self.assignment.weight.squeeze(2), self.assignment.bias
+        assert bias is not None
+        return (weight @ frames.flatten(2) + bias[:, None]).log_softmax(dim=1)
 
     @torch.no_grad()
     def weigh_evenly(self) -> None:

@@ -161,7 +161,9 @@ def _export_trunk(job: Job, encoder: SpeakerEncoder) -> None:
     from speakervlad.encoder.export import trace
 
     num_bins = job.frames.front_end.num_bins
-    model = trace(TrunkNetwork(encoder.trunk), num_bins, str(job.encoder), batched=True)
+    network, where = TrunkNetwork(encoder.trunk), str(job.encoder)
+    # OpenVINO merges nodes itself, and faster.
+    model = trace(network, num_bins, where, optimise=False, batched=True)
     with atomic_path(job.graph) as path:
         path.write_bytes(model.SerializeToString())
 
