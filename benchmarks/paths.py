@@ -54,10 +54,10 @@ def embed(folder: Path, encoder: str) -> Callable[[], object]:
 def judge(folder: Path, encoder: str) -> Callable[[], object]:
     """A score file to every figure, in Python."""
     from speakervlad.scoring.judge import judge
-    from speakervlad.scoring.systems import read_scored
+    from speakervlad.scoring.systems import load_scores
 
     path = write_scored(folder)
-    return lambda: judge(*read_scored(path))
+    return lambda: judge(*load_scores(path))
 
 
 def metrics(folder: Path, encoder: str) -> Callable[[], object]:
@@ -103,7 +103,7 @@ def identify(folder: Path, encoder: str) -> Callable[[], object]:
 
 def diarize(folder: Path, encoder: str) -> Callable[[], object]:
     """A conversation in memory to the turns of its speakers, in Python."""
-    parts = [speakervlad.read_audio(CLIPS[number]) for number in (0, 4, 1, 8)]
+    parts = [speakervlad.load_audio(CLIPS[number]) for number in (0, 4, 1, 8)]
     samples = np.concatenate(parts)
     return lambda: speakervlad.diarize(samples, encoder=speakervlad.load_encoder(encoder))
 

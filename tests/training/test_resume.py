@@ -233,7 +233,7 @@ def test_a_finished_run_goes_on_when_it_becomes_longer(experiment, tmp_path, cap
     with pytest.raises(InputError, match=r"train\.steps was 8, is 6"):
         train(experiment("resume=true"))
     with pytest.raises(InputError, match=r"optim\.lr was 0\.005, is 0\.1\)"):
-        train(experiment(*longer, "train.steps=9", "optim.lr=0.1"))
+        train(experiment("resume=true", "train.steps=9", "schedule.warmup_steps=3", "optim.lr=0.1"))
     train(experiment(*longer))
 
 
