@@ -85,7 +85,8 @@ def test_validation_that_breaks_costs_no_training(experiment, own_corpus, tmp_pa
     assert same_models(tmp_path / "run", tmp_path / "whole")
     one, two = (tmp_path / run / "encoder" for run in ("run", "whole"))
     first, second = (json.loads((path / "thresholds.json").read_text()) for path in (one, two))
-    assert first.pop("encoder") != second.pop("encoder")
+    # Their files of weights carry notes of the run, so each names its own.
+    assert all(learnt.pop("encoder") for learnt in (first, second))
     assert first == second
     weights = [load_file(folder / "model.safetensors") for folder in (one, two)]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
