@@ -78,7 +78,8 @@ class TeacherConfig:
             order; none for no teacher.
         start: the teacher is the encoder of ``init_from`` on the whole utterance without effects,
             less the mean embedding; it needs ``data.frame_cache``, and no file. With
-            ``train.frozen_norm`` that mean is subtracted from the embeddings, too.
+            ``train.frozen_norm`` the mean is subtracted from the embeddings that are trained, too.
+        centre: so much of the mean embedding of ``start`` is subtracted.
         init_classes: classes start at the mean target of their utterances.
         cosine: weight of the cosine distance to the teacher's vector.
         similarity: weight of the difference between the cosine matrices of both.
@@ -89,6 +90,7 @@ class TeacherConfig:
 
     embeddings: tuple[str, ...] = ()
     start: bool = False
+    centre: Fraction = 1.0
     init_classes: bool = False
     cosine: NonNegative = 0.0
     similarity: NonNegative = 0.0

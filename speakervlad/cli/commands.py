@@ -11,6 +11,7 @@ from typer.models import ArgumentInfo
 
 from speakervlad import __version__
 from speakervlad.cli import (
+    adapt,
     calibrate_encoder,
     calibration,
     convert,
@@ -53,6 +54,7 @@ COMMANDS = {
     "Recordings": (speech.speech, data.prepare, data.convert_audio, data.pack),
     "Training": (
         train.train,
+        adapt.adapt,
         train.average,
         convert.convert,
         calibrate_encoder.calibrate_encoder,

@@ -222,6 +222,8 @@ class Ends:
         sizes = {"stride": notes["stride"], "kernel": kernel, "stem stride": padded_stride}
         for name, size in (sizes | {"context": notes["context"] or 0}).items():
             check_range(name, int(size), at_least=name != "context", at_most=MAX_SIZE)
+        piece_seconds = float(notes.get("piece_seconds", PIECE_SECONDS))
+        check_range("piece_seconds", piece_seconds, at_least=2, at_most=3600)
         weight, bias, mean, scale = (
             arrays[f"projection_{name}"] for name in ("weight", "bias", "mean", "scale")
         )
@@ -232,7 +234,7 @@ class Ends:
             (int(kernel), int(padded_stride)),
             Finish.from_notes(notes["pooling"], arrays),
             Projection(weight, bias, bool(notes["relu"]), mean, scale),
-            float(notes.get("piece_seconds", PIECE_SECONDS)),
+            piece_seconds,
         )
 
 

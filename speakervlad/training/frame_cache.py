@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,30 @@ class FrameCache:
     kept: np.ndarray
     speeds: np.ndarray
     bad: list[str]
+
+    def of(self, rows: np.ndarray) -> "FrameCache":
+        """The frames of some utterances, by their numbers."""
+        files = tuple(
+            file._replace(starts=file.starts[rows], counts=file.counts[rows]) for file in self.files
+        )
+        manifest = self.manifest.select(rows)
+        kept, speeds = self.kept[:, rows], self.speeds[:, rows]
+        return FrameCache(manifest, self.frames, files, kept, speeds, self.bad)
+
+    def frames_of(self, row: int, number: int = 0) -> np.ndarray:
+        """The frames (count, dim) of one copy of an utterance, float16."""
+        file = self.files[number]
+        start = int(file.starts[row])
+        return self.mapped[number][start : start + int(file.counts[row])]
+
+    @cached_property
+    def mapped(self) -> list[np.ndarray]:
+        """All frames of every copy, read from the disk as they are needed."""
+        return [file.mapped() for file in self.files]
+
+    def __getstate__(self) -> dict[str, object]:
+        """What another process is sent: it maps the files itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "mapped"}
 
 
 def check_cache(config: Config) -> None:
@@ -305,20 +330,23 @@ def start_embeddings(cache: FrameCache, encoder_folder: str | Path) -> np.ndarra
     Returns:
         float32 (utterances, dim), of any length; zeros of utterances without frames.
     """
-    file = cache.files[0]
     digest = (weights_digest(Path(encoder_folder)) or "")[:16]
-    path = file.path.parent / f"embeddings-{digest}.npy"
+    path = cache.files[0].path.parent / f"embeddings-{digest}.npy"
     if path.is_file():
         return np.load(path, allow_pickle=False)
     encoder, _ = load_encoder_folder(encoder_folder)
-    frames = file.mapped()
-    found = np.zeros((len(file.counts), encoder.dim), np.float32)
-    rows = np.flatnonzero(cache.kept[0])
-    for row in track(iter(rows.tolist()), "embedding", len(rows)):
-        start = int(file.starts[row])
-        found[row] = embed_frames(encoder, frames[start : start + int(file.counts[row])])
+    found = embed_rows(encoder, cache)
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
         np.save(opened, found)
+    return found
+
+
+def embed_rows(encoder: SpeakerEncoder, cache: FrameCache) -> np.ndarray:
+    """Embeddings (utterances, dim), of any length, of what was recorded; zeros without frames."""
+    found = np.zeros((len(cache.manifest), encoder.dim), np.float32)
+    rows = np.flatnonzero(cache.kept[0])
+    for row in track(iter(rows.tolist()), "embedding", len(rows)):
+        found[row] = embed_frames(encoder, cache.frames_of(row))
     return found
 
 

@@ -1,7 +1,6 @@
 """Crops of cached frames: drawn as crops of sound are, by what they belong to alone."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -60,10 +59,6 @@ class FrameCrops(Dataset[FrameBatch]):
     def __init__(self, cache: FrameCache, drawing: Drawing) -> None:
         self.cache, self.drawing = cache, drawing
         self.speakers = cache.manifest.speaker_indices
-
-    def __getstate__(self) -> dict[str, object]:
-        """What a worker is sent: it maps the files itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "_mapped"}
 
     @property
     def manifest(self) -> Manifest:
@@ -127,18 +122,13 @@ class FrameCrops(Dataset[FrameBatch]):
         return number
 
     def _crop(self, number: int, row: int, rng: np.random.Generator, out: np.ndarray) -> None:
-        file, length = self.cache.files[number], len(out)
-        begin, count = int(file.starts[row]), int(file.counts[row])
-        frames = self._mapped[number][begin : begin + count]
+        frames, length = self.cache.frames_of(row, number), len(out)
+        count = len(frames)
         if count >= length:
             start = int(rng.integers(count - length + 1))
             out[:] = frames[start : start + length]
         else:
             out[:] = frames[(np.arange(length) + rng.integers(count)) % count]
-
-    @cached_property
-    def _mapped(self) -> list[np.ndarray]:
-        return [file.mapped() for file in self.cache.files]
 
 
 def build_frame_crops(config: Config, cache: FrameCache) -> FrameCrops:

@@ -28,12 +28,23 @@ def start_targets(config: Config, cache: FrameCache, shares: np.ndarray, world: 
         start_embeddings(cache, config.init_from)
     world.wait()
     clean = start_embeddings(cache, config.init_from)
+    return targets_around_mean(config, cache, clean, shares)
+
+
+def targets_around_mean(
+    config: Config, cache: FrameCache, clean: np.ndarray, shares: np.ndarray
+) -> Targets:
+    """Targets from embeddings (utterances, dim) of what was recorded; see ``start_targets``.
+
+    Raises:
+        InputError: they have another dimension than the encoder that is trained.
+    """
     if clean.shape[1] != config.encoder.embedding_dim:
         raise InputError(
             f"{config.init_from}: embeds in {clean.shape[1]} dimensions, encoder.embedding_dim is "
             f"{config.encoder.embedding_dim}. Make them equal for teacher.start."
         )
-    centre = shares @ clean / shares[cache.kept[0]].sum()
+    centre = config.teacher.centre * (shares @ clean) / shares[cache.kept[0]].sum()
     at_speeds = speed_embeddings(cache, config, clean.shape[1])
     vectors = [
         np.where(each.any(axis=1, keepdims=True), each - centre, 0)

@@ -19,7 +19,7 @@ class Targets(NamedTuple):
     Attributes:
         vectors: float32 unit vectors (speeds, utterances, dim); zeros where nothing is known.
         labelled: bool (speakers,), whose labels count.
-        centre: (dim,), the mean embedding, which was subtracted, of the encoder that a run starts
+        centre: (dim,), what was subtracted from the embeddings of the encoder that a run starts
             from.
     """
 

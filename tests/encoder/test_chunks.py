@@ -1,7 +1,13 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from speakervlad.encoder.frames import FrameGrid, plan_chunks
+from speakervlad.audio.waves import SampleWave
+from speakervlad.encoder.encoder import Encoder
+from speakervlad.encoder.frames import FrameGrid, plan_chunks, plan_pieces
+from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.schema import Part
 
 GRID = FrameGrid(hop=160, stride=16, context=92)
 
@@ -62,3 +68,58 @@ def test_chunks_of_frames_that_lie_in_the_signal(num_samples):
 def test_middles_of_frames():
     np.testing.assert_allclose(GRID.times(3), [0, 0.16, 0.32])
     np.testing.assert_allclose(GRID._replace(span=400).times(3), [0.0125, 0.1725, 0.3325])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cuts"),
+    [
+        (0.5, [0, 0.5]),
+        (9.9, [0, 9.9]),
+        (10, [0, 10]),
+        (11.9, [0, 11.9]),
+        (12, [0, 10, 12]),
+        (20, [0, 10, 20]),
+        (21, [0, 10, 21]),
+        (35.5, [0, 10, 20, 30, 35.5]),
+    ],
+)
+def test_pieces_are_cut_at_multiples_and_a_short_rest_joins_the_last(seconds, cuts):
+    pieces = plan_pieces(round(seconds * 16000), 10)
+    assert [piece.start / 16000 for piece in pieces] == cuts[:-1]
+    assert [piece.stop / 16000 for piece in pieces] == cuts[1:]
+    assert all(piece.first == 0 and piece.last is None for piece in pieces)
+
+
+@pytest.fixture(scope="module")
+def whole_trunk(tiny_encoder):
+    """An encoder whose frames see all of their piece, of 2 s, and its mean over time."""
+    module, _ = tiny_encoder(
+        trunk=Part("campplus", layers=(1, 2), width=0.25),
+        front_end=Part("kaldi_fbank", num_mels=40),
+        piece_seconds=2.0,
+    )
+    return Encoder(TorchBackend(module, "cpu")).frames
+
+
+def test_a_recording_is_the_sum_of_its_pieces_each_for_itself(whole_trunk, make_waveform):
+    waveform = make_waveform(7.3, 3)
+    whole = whole_trunk.sums(SampleWave(waveform))
+    cuts = (0, 32000, 64000, len(waveform))
+    parts = [whole_trunk.sums(SampleWave(waveform[a:b])) for a, b in pairwise(cuts)]
+    merged = parts[0].merge(parts[1]).merge(parts[2])
+    np.testing.assert_allclose(whole.finish(), merged.finish(), atol=1e-5)
+    assert whole.num_frames == merged.num_frames
+    # The mean over time of every piece is its own: another level elsewhere changes nothing.
+    louder = waveform.copy()
+    louder[64000:] *= 0.2
+    first = whole_trunk.frames(SampleWave(waveform), mirror=False)
+    again = whole_trunk.frames(SampleWave(louder), mirror=False)
+    np.testing.assert_array_equal(next(first)[0], next(again)[0])
+
+
+def test_an_embedding_depends_on_the_recording_alone(whole_trunk, make_waveform):
+    waveforms = [make_waveform(seconds, 5) for seconds in (1.0, 4.5, 9.0)]
+    together = [whole_trunk.embed(SampleWave(waveform)) for waveform in waveforms]
+    again = [whole_trunk.embed(SampleWave(waveform)) for waveform in reversed(waveforms)]
+    for one, other in zip(together, reversed(again), strict=True):
+        np.testing.assert_array_equal(one, other)
