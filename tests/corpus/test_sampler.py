@@ -3,7 +3,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from speakervlad.corpus.dataset import BalancedSampler, EndlessSampler
+from speakervlad.corpus.dataset import BalancedSampler, DrawSampler, EndlessSampler, draw_shares
 from speakervlad.errors import InputError
 
 
@@ -138,3 +138,27 @@ def test_balanced_blocks_of_a_large_corpus_are_cheap():
     sampler = BalancedSampler(speakers, speakers_per_block=64, utterances_per_speaker=4, seed=0)
     items = list(islice(sampler, 256 * 4))
     assert len({index for _, index in items}) == len(items)
+
+
+def test_draws_follow_the_shares_and_not_ranks_or_restarts():
+    shares = draw_shares(np.array([0, 0, 0, 0, 1]), 0.5)
+    np.testing.assert_allclose(shares, np.array([0.5, 0.5, 0.5, 0.5, 1.0]) / 3)
+    np.testing.assert_allclose(draw_shares(np.array([0, 0, 0, 0, 1]), 1.0)[-1], 0.5)
+    np.testing.assert_allclose(draw_shares(np.array([0, 0, 1]), 0.0), 1 / 3)
+    whole = list(islice(DrawSampler(shares, seed=3), 20_000))
+    assert [position for position, _ in whole] == list(range(20_000))
+    counts = np.bincount([index for _, index in whole], minlength=5) / 20_000
+    np.testing.assert_allclose(counts, shares, atol=0.015)
+    assert list(islice(DrawSampler(shares, seed=3, start=5000), 9000)) == whole[5000:14_000]
+    for start in (0, 4095, 4097):
+        ranks = [
+            list(islice(DrawSampler(shares, seed=3, start=start, rank=r, world_size=3), 3000))
+            for r in range(3)
+        ]
+        together = sorted(item for rank in ranks for item in rank)
+        assert together == whole[start : start + 9000]
+    assert list(islice(DrawSampler(shares, seed=4), 100)) != whole[:100]
+    never = np.array([0.0, 1.0, 0.0])
+    assert {index for _, index in islice(DrawSampler(never, seed=0), 500)} == {1}
+    with pytest.raises(InputError, match="no utterance can be used"):
+        DrawSampler(np.zeros(3), seed=0)

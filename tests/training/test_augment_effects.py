@@ -10,6 +10,7 @@ from speakervlad.training.effects import (
     add_noise,
     change_pitch,
     change_speed,
+    interrupt,
     kept,
     respond,
     reverberate,
@@ -53,6 +54,22 @@ def test_noise_is_added_at_the_ratio_asked(noise, snr_db):
     added = add_noise(clean, other, torch.tensor([snr_db])) - clean
     ratio = 10 * torch.log10(clean.square().mean() / added.square().mean())
     assert ratio.item() == pytest.approx(snr_db, abs=0.01)
+
+
+@pytest.mark.parametrize("level_db", [-10.0, 0.0, 10.0])
+def test_a_stretch_is_replaced_at_the_level_asked(noise, level_db):
+    clean = torch.cat([tone(440), tone(220)])
+    spans = torch.tensor([[[3000.0, 4000.0]], [[0.0, 8000.0]]])
+    levels = torch.tensor([level_db, 0.0])
+    heard = interrupt(clean, noise, spans, levels)
+    torch.testing.assert_close(heard[0, :3000], clean[0, :3000])
+    torch.testing.assert_close(heard[0, 7000:], clean[0, 7000:])
+    inside = heard[0, 3000:7000]
+    ratio = 10 * torch.log10(inside.square().mean() / clean[0].square().mean())
+    assert ratio.item() == pytest.approx(level_db, abs=0.01)
+    assert np.corrcoef(inside, noise[0, 3000:7000])[0, 1] > 0.999
+    silent = interrupt(clean, torch.zeros_like(noise), spans, levels)
+    assert not silent[1, :8000].any()
 
 
 def test_silent_noise_and_silent_speech_stay_finite(noise):
