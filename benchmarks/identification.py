@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from speakervlad.audio.reading import load_audio
+from speakervlad.audio.recording import Recording
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
@@ -226,7 +227,7 @@ class Fixed:
 def our_material(embedder: Encoder, manifest: Manifest, apart: float) -> Material:
     """Sums of every recording; people are enrolled as the store does it."""
     rows = range(len(manifest))
-    sums = [embedder.sums(manifest.path(row)) for row in rows]
+    sums = [embedder.frames.sums(Recording(manifest.path(row)).wave) for row in rows]
 
     def enrol(chosen: Sequence[int]) -> np.ndarray:
         return group([sums[row] for row in chosen], embedder.finish, apart)[1]

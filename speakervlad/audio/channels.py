@@ -33,6 +33,7 @@ class Channels:
 
     def __init__(self, name: str, sample_rate: int) -> None:
         self.name = name
+        self._sample_rate = sample_rate
         self._frame = max(round(FRAME_SECONDS * sample_rate), 1)
         self._rest = np.zeros((0, 0), np.float32)
         self._powers: list[np.ndarray] = []
@@ -57,6 +58,15 @@ class Channels:
         self._powers.append(np.square(whole).mean(axis=1, dtype=np.float64))
         self._mean_power.append(np.square(whole.mean(axis=2)).mean(axis=1, dtype=np.float64))
         self._rest = samples[count * self._frame :]
+
+    @property
+    def frame_seconds(self) -> float:
+        """Of a frame, whole samples."""
+        return self._frame / self._sample_rate
+
+    def powers(self, num_channels: int) -> np.ndarray:
+        """Mean powers (frames, channels) so far."""
+        return np.concatenate([np.zeros((0, num_channels)), *self._powers])
 
     def difference(self) -> str:
         """In what the channels differ strongly; nothing if they do not."""

@@ -204,8 +204,14 @@ class Recording:
         path, channel = self._file
         # What decoding has warned of is not said twice.
         known = wave is not None
-        blocks = audio_blocks(path, channel=channel) if known else _warned_blocks(path, channel)
+        blocks = audio_blocks(path, channel=channel) if known else self._warned_blocks()
         return blocks, counted_blocks(path)
+
+    def _warned_blocks(self) -> Iterator[np.ndarray]:
+        """The blocks of a file that is read once, with the warnings that decoding it gives."""
+        level, (path, channel) = Level(), self._file
+        yield from audio_blocks(path, channel=channel, level=level, warn=True)
+        warn_of_quiet(level, self.name)
 
     @cached_property
     def _file(self) -> tuple[Path, int | None]:
@@ -316,13 +322,6 @@ def _open_file(path: Path, channel: int | None) -> Wave:
     if length is None:
         return SpooledWave(str(path), chain([wave.samples], blocks), level)
     return FileWave(path, length, channel)
-
-
-def _warned_blocks(path: Path, channel: int | None) -> Iterator[np.ndarray]:
-    """The blocks of a file that is read once, with the warnings that decoding it gives."""
-    level = Level()
-    yield from audio_blocks(path, channel=channel, level=level, warn=True)
-    warn_of_quiet(level, str(path))
 
 
 def _in_memory(blocks: list[np.ndarray], level: Level, name: str) -> SampleWave:

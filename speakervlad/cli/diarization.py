@@ -89,6 +89,8 @@ def diarize(
         raise InputError(
             "--speakers says how many; it leaves nothing to --min- and --max-speakers."
         )
+    if channels is Channels.SEPARATE:
+        check_separate(channel, speakers, min_speakers, max_speakers)
     asked = {"rttm": rttm, "json": as_json, "srt": srt, "labels": labels}
     forms = [form for form, wanted in asked.items() if wanted] or ["rttm"]
     check_names(files)
@@ -119,6 +121,23 @@ def diarize(
         for form in forms:
             save_turns(out / f"{path.stem}{FORMS[form].suffix}", turns, form)
         console.print(f"{path}: {describe(turns)}")
+
+
+def check_separate(
+    channel: int | None, speakers: int | None, min_speakers: int, max_speakers: int
+) -> None:
+    """Refuse what says nothing beside ``--channels separate``.
+
+    Raises:
+        InputError: names it.
+    """
+    if channel is not None:
+        raise InputError("--channels separate takes all channels; it leaves nothing to --channel.")
+    if speakers is not None or (min_speakers, max_speakers) != (1, 20):
+        raise InputError(
+            "--channels separate: as many speakers as channels; it leaves nothing to --speakers, "
+            "--min-speakers and --max-speakers."
+        )
 
 
 def check_names(files: list[Path]) -> None:

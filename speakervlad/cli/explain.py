@@ -65,7 +65,8 @@ def explain(
     explained = [library.explain(embedder, samples) for samples in audio]
     parts = None
     if other is not None:
-        parts = library.contributions(embedder, *map(embedder.sums, audio))
+        sums = (embedder.frames.sums(each.wave) for each in map(Recording.of, audio))
+        parts = library.contributions(embedder, *sums)
     if json_out != STANDARD_OUTPUT:
         print_shares(list(zip(paths, explained, strict=True)), spans)
         if parts is not None:

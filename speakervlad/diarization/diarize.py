@@ -1,5 +1,6 @@
 """A recording in, the turns of its speakers out."""
 
+import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speakervlad.audio.reading import audio_info
 from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
+from speakervlad.audio.remarks import remark
 from speakervlad.audio.waves import SpeechWave
+from speakervlad.diarization.calls import turns_by_channel
 from speakervlad.diarization.cells import Plan, SpeechCells, plan_cells, speech_cells
 from speakervlad.diarization.clustering import Limits
 from speakervlad.diarization.overlap import second_speakers
@@ -24,6 +26,8 @@ from speakervlad.sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from speakervlad.people.people import PeopleStore
+
+logger = logging.getLogger(__name__)
 
 # Speakers of a higher cosine are one: so much, or more if one pair of strangers in so many reaches
 # more with the encoder. Between strangers in one room it is higher than between recordings.
@@ -69,12 +73,13 @@ def diarize(
 
     Raises:
         InputError: the audio is missing, damaged or empty; there is less speech than so many
-            speakers need; scipy or scikit-learn is not installed.
+            speakers need; a channel is chosen beside ``separate``; scipy or scikit-learn is not
+            installed.
     """
     limits = Limits(speakers or min_speakers, speakers or max_speakers, min_seconds)
     encoder = encoder or load_encoder()
     if separate:
-        return _by_channel(Recording.of(audio), encoder, store, fpir)
+        return turns_by_channel(Recording.of(audio), encoder, store, fpir).joined(PAUSE)
     require("scipy", "diarization", "diarization")
     require("sklearn", "diarization", "diarization")
     recording = Recording.of(audio)
@@ -87,6 +92,7 @@ def diarize(
     cells = speech_cells(encoder.frames, speech, plan)
     known = strangers if store is None else partial(_known, store, fpir)
     labels = speakers_of_cells(cells, limits, _alike(encoder), method, known)
+    _warn_of_fewer(recording.name, labels, limits)
     names = _names(cells, labels, known)
     said = turns_of(plan, labels, names)
     if overlap:
@@ -110,6 +116,18 @@ def _check_enough(recording: str, plan: Plan, limits: Limits) -> None:
         raise InputError(
             f"{recording}: {spoken:.1f} s of speech are too little for {limits.least} speakers of "
             f"{limits.seconds:g} s each. Ask for fewer."
+        )
+
+
+def _warn_of_fewer(name: str, labels: np.ndarray, limits: Limits) -> None:
+    """Say where fewer speakers were found than there must be."""
+    found = len(np.unique(labels[labels >= 0]))
+    if found < limits.least:
+        remark(
+            logger,
+            name,
+            f"{found} speakers found, fewer than the {limits.least} that were asked for: the "
+            "voices are not told further apart",
         )
 
 
@@ -154,29 +172,3 @@ def turns_of(plan: Plan, labels: np.ndarray, names: dict[int, str]) -> tuple[Tur
         for (begin, end), label in zip(times.tolist(), labels[begins].tolist(), strict=True)
         if label >= 0 and round(end, 3) > round(begin, 3)
     )
-
-
-def _by_channel(
-    recording: Recording,
-    encoder: Encoder,
-    store: "PeopleStore | None",
-    fpir: float,
-) -> Turns:
-    """The speech of each channel as one speaker's."""
-    path = recording.path
-    if path is None:
-        raise InputError("audio: separate channels are taken from a file. Give its path.")
-    count = audio_info(path).num_channels
-    turns = Turns(path.stem)
-    for channel in range(count):
-        one = Recording(path, channel=channel, speech_only=True)
-        if store is not None:
-            one.decode()
-        found = one.find_speech()
-        name = f"speaker {channel + 1}"
-        if store is not None and len(found.spans):
-            vector = encoder.embed(one)
-            name = store.match(vector[None], fpir=fpir, top=1)[0].name or name
-        said = (Turn(round(a, 3), round(b, 3), name) for a, b in found.segments.tolist())
-        turns = replace(turns, turns=(*turns.turns, *said), seconds=found.seconds)
-    return turns.joined(PAUSE)

@@ -123,6 +123,8 @@ def test_diarize_goes_on_after_a_bad_file(run, recordings, capsys):
         (["a.wav", "--speakers", 2, "--max-speakers", 3], "--speakers says how many"),
         (["a.wav", "--speakers", 4], "a: 3.0 s of speech are too little for 4 speakers"),
         (["a.wav", "--store", "nowhere.db"], "nowhere.db"),
+        (["a.wav", "--channels", "separate", "--channel", 0], "it leaves nothing to --channel."),
+        (["a.wav", "--channels", "separate", "--speakers", 2], "it leaves nothing to --speakers"),
         (["a.wav", "--min-seconds", 0], "min_seconds=0.0: must be at least 0.2"),
     ],
 )
@@ -154,3 +156,24 @@ def test_whatever_stops_one_recording_stops_no_other(run, recordings, capsys, mo
     assert run("speech", *files, "--max-bad", "0.4") == 0
     assert run("speech", *files, "--max-bad", "30%") == 2
     assert run("speech", "bad.wav", "--max-bad", "100%") == 2
+
+
+@pytest.mark.parametrize("command", [["speech"], ["diarize", "--out", "turns"]])
+def test_where_nobody_speaks_for_a_reason_it_is_told(
+    run, recordings, shared_cases, capsys, command
+):
+    assert run(*command, shared_cases / "antiphase.flac", shared_cases / "q60.wav") == 0
+    told = capsys.readouterr().err
+    assert "antiphase.flac: its channels cancel each other (one is inverted?)" in told
+    assert "q60.wav: very quiet (-81 dB): little of the voice is left in it" in told
+    assert told.count("WARNING") == 2
+
+
+def test_fewer_speakers_than_were_asked_for_are_told(run, recordings, capsys, monkeypatch):
+    from speakervlad.diarization import diarize as module
+
+    monkeypatch.setattr(module, "speakers_of_cells", lambda cells, *_: np.zeros(len(cells), int))
+    assert run("diarize", "a.wav", "--out", "turns", "--min-speakers", 3, "--min-seconds", 1) == 0
+    shown = capsys.readouterr()
+    assert "a.wav: 1 speakers found, fewer than the 3 that were asked for" in shown.err
+    assert "speaker 1" in shown.out

@@ -248,3 +248,15 @@ def test_an_embedding_that_is_not_finite_is_refused(tiny_encoder, make_waveform)
     encoder.projection.linear.bias.data[0] = torch.nan
     with pytest.raises(InputError, match="not finite"):
         Encoder(TorchBackend(encoder, "cpu")).embed(make_waveform(1.0))
+
+
+def test_pieces_that_are_too_short_for_sums_are_refused_with_the_reason(embedder, make_waveform):
+    whole = make_waveform(3.0)
+    for seconds in (0.1, 0.25, 0.49):
+        with pytest.raises(InputError, match=rf"waveform: {seconds}.* too little for sums .*mean"):
+            embedder.sums(Recording(whole[: round(seconds * 16000)], name="waveform"))
+    parts = [embedder.sums(part) for part in np.array_split(whole, 3)]
+    total = parts[0].merge(parts[1]).merge(parts[2])
+    assert embedder.finish(total).shape == (embedder.dim,)
+    assert embedder.embed(whole[:1600]).shape == (embedder.dim,)
+    assert embedder.enrol([whole[:1600], whole]).shape == (embedder.dim,)
