@@ -74,9 +74,9 @@ def test_int8_costs_little(eer_of_words, unpacked_words, tmp_path):
     recordings = sorted(unpacked_words.rglob("*.opus"))[::20]
     calibration = [load_audio(path) for path in recordings]
     export_onnx(
-        find_encoder("default"), tmp_path / "i.onnx", check_seconds=(2.0,), calibration=calibration
+        find_encoder("small"), tmp_path / "i.onnx", check_seconds=(2.0,), calibration=calibration
     )
-    whole = eer_of_words(load_encoder())
+    whole = eer_of_words(load_encoder("small"))
     assert eer_of_words(load_encoder(tmp_path / "i.onnx")) == pytest.approx(whole, abs=2e-3)
 
 

@@ -28,7 +28,7 @@ from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.manifest import Manifest, load_manifest
 
 sys.path.append(str(Path(__file__).parents[1] / "augmentation"))
-from rooms import simulate_places
+from rooms import simulate_places  # pyright: ignore[reportMissingImports]
 
 NUM_SPEAKERS = range(2, 9)
 CORPORA = ("librispeech_train", "speechocean762", "commonvoice_rsample")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from speakervlad.audio.waves import MirroredWave, SampleWave, Wave
+from speakervlad.errors import InputError, check_range
 from speakervlad.files import parse_json
 from speakervlad.models.frontend import (
     Framing,
@@ -23,6 +24,7 @@ from speakervlad.models.frontend import (
     same_padding,
 )
 from speakervlad.models.sums import Finish, PoolingSums
+from speakervlad.schema import from_dict
 from speakervlad.sound import SAMPLE_RATE
 
 # Longer signals are computed in chunks: it bounds the memory and costs the chunks' context.
@@ -30,6 +32,10 @@ CHUNK_SECONDS = 20
 # Where every frame sees the whole recording, up to so much of it is computed in one piece; longer
 # ones in several, whose sums are merged.
 WHOLE_SECONDS = 60
+# Frames and strides of an exported encoder that are beyond any use.
+MAX_SIZE = 65_536
+# To which shorter signals may be repeated there.
+MAX_REPEATED_SECONDS = 60
 # Frames at a cut are reflections of the signal; both lie in what is thrown away.
 EDGE_FRAMES = 2
 
@@ -200,21 +206,39 @@ class Ends:
         """The inverse of ``to_notes`` and ``arrays``.
 
         Raises:
-            ValueError, KeyError, TypeError: they are none.
+            ValueError, KeyError, TypeError: they are none, or numbers beyond any use.
         """
         notes: dict[str, Any] = parse_json(text)
-        kernel, stride = notes["stem_padding"]
+        kernel, padded_stride = notes["stem_padding"]
+        sizes = {"stride": notes["stride"], "kernel": kernel, "stem stride": padded_stride}
+        for name, size in (sizes | {"context": notes["context"] or 0}).items():
+            check_range(name, int(size), at_least=name != "context", at_most=MAX_SIZE)
         weight, bias, mean, scale = (
             arrays[f"projection_{name}"] for name in ("weight", "bias", "mean", "scale")
         )
         return cls(
-            FrontEnd(**notes["front_end"]),
+            front_end_of(notes),
             int(notes["stride"]),
             None if notes["context"] is None else int(notes["context"]),
-            (int(kernel), int(stride)),
+            (int(kernel), int(padded_stride)),
             Finish.from_notes(notes["pooling"], arrays),
             Projection(weight, bias, bool(notes["relu"]), mean, scale),
         )
+
+
+def front_end_of(notes: Mapping[str, Any]) -> FrontEnd:
+    """The front end of ``Ends.to_notes``.
+
+    Raises:
+        ValueError, KeyError: it is none, or has numbers beyond any use.
+    """
+    values = notes["front_end"]
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{name}={value}: must be finite.")
+    front_end = from_dict(FrontEnd, values, "front end")
+    check_range("min_seconds", front_end.min_seconds, at_most=MAX_REPEATED_SECONDS)
+    return front_end
 
 
 class FrameEncoder:

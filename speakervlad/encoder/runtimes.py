@@ -22,11 +22,11 @@ import numpy as np
 
 from speakervlad.audio.waves import SampleWave
 from speakervlad.config import WEIGHTS_NAME
-from speakervlad.encoder.frames import Describe, Ends, FrameEncoder
+from speakervlad.encoder.frames import Describe, Ends, FrameEncoder, front_end_of
+from speakervlad.encoder.graphs import check_graph
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.extras import require
 from speakervlad.files import parse_json
-from speakervlad.models.frontend import FrontEnd
 from speakervlad.onnx import open_session, with_constants
 from speakervlad.sound import SAMPLE_RATE
 
@@ -157,19 +157,25 @@ class ExportedBackend(Backend):
             weights = path.parent / WEIGHTS_NAME
         try:
             data = path.read_bytes()
-            self._open(data if weights is None else _with_weights(data, weights))
+            if weights is not None:
+                data = _with_weights(data, weights)
+            check_graph(data, str(path))
+            self._open(data)
             self.notes = self._read_notes()
+        except InputError:
+            raise
         except Exception as error:
             # Each runtime raises exception classes of its own.
             raise InputError(f"{path}: damaged or no ONNX file. Export it again.") from error
         self._refuse_other_formats()
         try:
-            front_end = FrontEnd(**parse_json(self.notes["ends"])["front_end"])
+            front_end = front_end_of(parse_json(self.notes["ends"]))
             shortest = np.zeros((1, front_end.num_bins, SHORTEST_FRAMES), np.float32)
             self.ends = Ends.from_notes(self.notes["ends"], self._read_arrays(shortest))
             self._compute = self._compile(1)
         except Exception as error:
-            raise InputError(f"{path}: its notes are damaged. Export it again.") from error
+            why = f" ({error})" if isinstance(error, InputError) else ""
+            raise InputError(f"{path}: its notes are damaged{why}. Export it again.") from error
 
     @abstractmethod
     def _open(self, data: bytes) -> None:

@@ -30,7 +30,9 @@ class Res2Convolution(nn.Module):
     equation 1.
     """
 
-    def __init__(self, channels: int, dilation: int, momentum: float, padding: Padding) -> None:
+    def __init__(
+        self, channels: int, dilation: int, momentum: float, padding: Padding = "zeros"
+    ) -> None:
         super().__init__()
         size = channels // SCALE
         self.layers = nn.ModuleList(
@@ -66,7 +68,7 @@ class SERes2Block(nn.Module):
     """Two dense layers around a Res2Net convolution, squeeze-excitation, and a shortcut."""
 
     def __init__(
-        self, channels: int, dilation: int, hidden: int, momentum: float, padding: Padding
+        self, channels: int, dilation: int, hidden: int, momentum: float, padding: Padding = "zeros"
     ) -> None:
         super().__init__()
         self.body = nn.Sequential(

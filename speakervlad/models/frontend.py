@@ -30,6 +30,8 @@ Normalisation = Literal["frequency", "time", "time_mean", "none"]
 # "reflect", "zeros": frames are centred, and what is missing at the ends of a signal is its mirror
 # image or zeros. "cut": only frames that lie in the signal ("snip edges" in Kaldi).
 Edges = Literal["reflect", "zeros", "cut"]
+# Far beyond any use, and low enough that matrices of these sizes fill no memory.
+FrameSize = Annotated[int, Range(at_least=16, at_most=4096)]
 MelCount = Annotated[int, Range(at_least=1, at_most=512)]
 Hertz = Annotated[float, Range(at_least=0, at_most=SAMPLE_RATE / 2)]
 Floor = Annotated[float, Range(above=0, at_most=1)]
@@ -108,16 +110,16 @@ class FrontEnd:
         min_seconds: shorter signals are repeated until they last this long.
     """
 
-    n_fft: int = 512
-    win_length: int = 400
-    hop_length: int = 160
+    n_fft: FrameSize = 512
+    win_length: FrameSize = 400
+    hop_length: FrameSize = 160
     window: str = "hann"
     periodic: bool = True
     edges: Edges = "reflect"
     scale: float = 1.0
     remove_mean: bool = False
     preemphasis: float = 0.0
-    num_mels: MelCount = 80
+    num_mels: Annotated[int, Range(at_least=0, at_most=512)] = 80
     f_min: float = 20.0
     f_max: float = 7600.0
     triangles: str = "hertz"

@@ -70,8 +70,8 @@ class Added(NamedTuple):
     elsewhere: list[str]
 
 
-def encoder_for(where: str | Path | None, wanted: str | Path = DEFAULT) -> str | Path:
-    """The encoder to open a store with, as ``load_encoder`` takes it.
+def encoder_for(where: str | Path | None, wanted: str | Path = DEFAULT) -> Path:
+    """The encoder to open a store with, by name or path, as ``load_encoder`` takes it.
 
     A store that another encoder of the package made, such as an earlier default, is opened with
     that one unless an encoder is named; one line says so, and how to move on.
@@ -81,23 +81,23 @@ def encoder_for(where: str | Path | None, wanted: str | Path = DEFAULT) -> str |
         wanted: what was asked for.
     """
     if str(wanted) != DEFAULT:
-        return wanted
+        return Path(wanted)
     try:
         store = open_store(where)
     except InputError:  # whoever opens it says why
-        return wanted
+        return Path(wanted)
     try:
         return _encoder_for(store, wanted)
     finally:
         store.close()
 
 
-def _encoder_for(store: SqlStore, wanted: str | Path) -> str | Path:
+def _encoder_for(store: SqlStore, wanted: str | Path) -> Path:
     made_by = store.header().encoder
     if str(wanted) != DEFAULT or made_by is None:
-        return wanted
+        return Path(wanted)
     if made_by == weights_digest(find_encoder(DEFAULT)):
-        return wanted
+        return Path(wanted)
     for name in PRETRAINED:
         if made_by == weights_digest(find_encoder(name)):
             logger.warning(
@@ -106,8 +106,8 @@ def _encoder_for(store: SqlStore, wanted: str | Path) -> str | Path:
                 store.where,
                 name,
             )
-            return name
-    return wanted
+            return Path(name)
+    return Path(wanted)
 
 
 class PeopleStore:

@@ -11,6 +11,8 @@ from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration, load_calibration, parse_calibration
 from speakervlad.verification.thresholds import Thresholds
 
+logger = logging.getLogger(__name__)
+
 # False-acceptance rates whose thresholds `info` prints.
 SHOWN_RATES = (0.01, 0.001, 0.0001)
 

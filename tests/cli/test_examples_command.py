@@ -32,8 +32,9 @@ def test_the_encoder_that_ships_tells_them_apart():
         (one, other): float(vectors[one] @ vectors[other]) for one, other in combinations(paths, 2)
     }
     same = {pair: pair[0][:-1] == pair[1][:-1] for pair in scores}
-    assert min(scores[pair] for pair in scores if same[pair]) > 0.75
-    assert max(scores[pair] for pair in scores if not same[pair]) < 0.2
+    limit = encoder.threshold(far=0.001)
+    assert min(scores[pair] for pair in scores if same[pair]) > limit + 0.1
+    assert max(scores[pair] for pair in scores if not same[pair]) < limit - 0.2
 
 
 def test_quickstart_knows_who_is_enrolled_and_who_is_not(capsys):

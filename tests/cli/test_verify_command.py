@@ -175,7 +175,9 @@ def test_impossible_options_are_refused(run, capsys, pair, options, words):
 )
 def test_a_useless_calibration_is_refused(run, capsys, pair, encoder, text):
     (encoder.parent / "calibration.json").write_text(text)
-    assert "calibration" in refusal(run, capsys, *pair, "--encoder", encoder)
+    assert run("verify", *pair, "--encoder", encoder) == 2
+    # Before the error may stand that no weights are named, as 0.2.0 wrote calibrations.
+    assert "calibration" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_shape_of_the_feature_map(num_frames):
 
 def block(dilation=3):
     torch.manual_seed(0)
-    made = SERes2Block(16, dilation, 4, momentum=0.5)
+    made = SERes2Block(16, dilation, 4, momentum=0.5, padding="zeros")
     made(3 * torch.randn(8, 16, 40))
     return made.eval()
 

@@ -78,7 +78,7 @@ def page(browser, server):
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: asked.add(request.url))
     page.goto(server)
-    playwright.expect(page.locator("#encoder")).to_have_text("encoder small")
+    playwright.expect(page.locator("#encoder")).to_have_text("encoder default")
     assert "token" not in page.url
     yield page
     # A refused file is an answer that the browser notes, too.
@@ -329,14 +329,14 @@ def test_keys_and_theme(page):
     theme.click()
     assert page.evaluate("getComputedStyle(document.body).colorScheme") == "dark"
     page.reload()
-    playwright.expect(page.locator("#encoder")).to_have_text("encoder small")
+    playwright.expect(page.locator("#encoder")).to_have_text("encoder default")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
 def test_what_is_injected_does_not_run(browser, server):
     page = browser.new_context().new_page()
     page.goto(server)
-    playwright.expect(page.locator("#encoder")).to_have_text("encoder small")
+    playwright.expect(page.locator("#encoder")).to_have_text("encoder default")
     page.evaluate(
         """() => {
           document.body.insertAdjacentHTML("beforeend", "<img src=x onerror=document.title='run'>");
