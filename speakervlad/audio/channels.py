@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from speakervlad.audio.remarks import remark
+
 logger = logging.getLogger(__name__)
 
 FRAME_SECONDS = 0.1
@@ -76,11 +78,11 @@ class Channels:
         found = "" if self._has_warned else self.difference()
         if found:
             self._has_warned = True
-            logger.warning(
-                "%s: its channels %s, and their mean is taken. Choose one: --channel 0, or %s:0",
+            remark(
+                logger,
                 self.name,
-                found,
-                self.name,
+                f"its channels {found}, and their mean is taken",
+                advice=f". Choose one: --channel 0, or {self.name}:0",
             )
 
 

@@ -5,6 +5,7 @@ samples are counted and lie at computable places (PCM, FLAC); anything else is d
 beginning and to its end. Whatever a decoder or the file system raises ends in one `InputError`.
 """
 
+import logging
 import re
 import stat
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speakervlad.audio.losses import TOLERATED, Losses, warn_once
+from speakervlad.audio.losses import TOLERATED, Losses
 from speakervlad.audio.pyav import (
     PYAV_OPTIONS,
     PyAVSource,
@@ -24,6 +25,7 @@ from speakervlad.audio.pyav import (
     tag_size,
 )
 from speakervlad.audio.quality import STEP
+from speakervlad.audio.remarks import remark
 from speakervlad.audio.source import (
     BLOCK_FRAMES,
     MAX_SECONDS,
@@ -32,6 +34,8 @@ from speakervlad.audio.source import (
     check_duration,
 )
 from speakervlad.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 # Telephones have 8 kHz, studios 192; a header that says 50 Hz would make hours of a few kilobytes.
 MIN_RATE, MAX_RATE = 2000, 1_000_000
@@ -295,7 +299,7 @@ def _open_with_pyav(path: Path, doubt: str) -> Iterator[Source]:
         if source.sample_rate <= 0 or source.num_channels <= 0:
             raise _no_audio(doubt)
         if doubt == EMPTY_HEADER and not source.is_empty:
-            warn_once(f"{path}: {doubt}; it is read to the end of the file")
+            remark(logger, str(path), f"{doubt}; it is read to the end of the file", once=True)
         yield source
 
 

@@ -1,8 +1,8 @@
 """What of a compressed file cannot be decoded: little of it is told, more is refused."""
 
 import logging
-from functools import lru_cache
 
+from speakervlad.audio.remarks import remark
 from speakervlad.audio.source import UndecodableError
 from speakervlad.errors import first_few
 
@@ -66,16 +66,22 @@ class Losses:
         """
         self.check(decoded + self.seconds)
         if self._places:
-            warn_once(
-                f"{self.name}: {self.seconds:.3g} s cannot be decoded, at {self._where()}: damaged "
-                "in between, or several files joined. The rest is used."
+            remark(
+                logger,
+                self.name,
+                f"{self.seconds:.3g} s cannot be decoded, at {self._where()}: damaged in between, "
+                "or several files joined. The rest is used.",
+                once=True,
             )
         if self._gaps:
             places = first_few((f"{at:.2f} s" for _, at in self._gaps), 3)
             seconds = sum(seconds for seconds, _ in self._gaps)
-            warn_once(
-                f"{self.name}: its times leave out {seconds:.3g} s, at {places}: a pause of the "
-                "recorder, or lost on the way. What follows is earlier by that."
+            remark(
+                logger,
+                self.name,
+                f"its times leave out {seconds:.3g} s, at {places}: a pause of the recorder, or "
+                "lost on the way. What follows is earlier by that.",
+                once=True,
             )
 
     def _where(self) -> str:
@@ -86,9 +92,3 @@ class Losses:
             if place > before
         ]
         return first_few((f"{place:.2f} s" for place in apart), 3)
-
-
-@lru_cache(4096)
-def warn_once(message: str) -> None:
-    """Warn of a file that is opened several times."""
-    logger.warning("%s", message)

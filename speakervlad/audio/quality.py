@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from speakervlad.audio.remarks import remark
 from speakervlad.errors import InputError
 from speakervlad.sound import MIN_SAMPLES, SAMPLE_RATE
 
@@ -94,13 +95,15 @@ def check_speech(waveform: np.ndarray, name: str) -> None:
 def warn_of_poor(waveform: np.ndarray, name: str, sample_rate: int = SAMPLE_RATE) -> None:
     """Warn of speech that is embedded worse than it seems: telephone band, very quiet."""
     if is_band_limited(waveform, sample_rate):
-        logger.warning("%s: no energy above 4 kHz, as in telephone audio", name)
-    rms = Level(waveform).rms
-    if 0 < rms < QUIET:
-        decibels = 20 * math.log10(max(rms, 1e-10))
-        logger.warning(
-            "%s: very quiet (%.0f dB): little of the voice is left in it", name, decibels
-        )
+        remark(logger, name, "no energy above 4 kHz, as in telephone audio")
+    warn_of_quiet(Level(waveform), name)
+
+
+def warn_of_quiet(level: Level, name: str) -> None:
+    """Warn of audio of a level at which little of a voice is left."""
+    if 0 < level.rms < QUIET:
+        decibels = 20 * math.log10(max(level.rms, 1e-10))
+        remark(logger, name, f"very quiet ({decibels:.0f} dB): little of the voice is left in it")
 
 
 def is_band_limited(waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> bool:
@@ -138,5 +141,5 @@ def fitting(peak: float, name: str) -> float:
             f"{name}: float samples up to {peak:g}, expected -1 to 1. Divide by the full scale."
         )
     if peak > 1:
-        logger.warning("%s: float samples up to %.4g, scaled down to 1", name, peak)
+        remark(logger, name, f"float samples up to {peak:.4g}, scaled down to 1")
     return max(peak, 1.0)

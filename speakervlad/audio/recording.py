@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from speakervlad.audio.quality import Level, warn_of_poor
+from speakervlad.audio.quality import Level, warn_of_poor, warn_of_quiet
 from speakervlad.audio.reading import audio_blocks, counted_blocks, counted_length
 from speakervlad.audio.samples import Samples, as_waveform
 from speakervlad.audio.speech import Speech, check_spoken, find_spans
@@ -202,7 +202,10 @@ class Recording:
         if isinstance(wave, SpooledWave):
             return wave.unchecked_blocks(), None
         path, channel = self._file
-        return audio_blocks(path, channel=channel), counted_blocks(path)
+        # What decoding has warned of is not said twice.
+        known = wave is not None
+        blocks = audio_blocks(path, channel=channel) if known else _warned_blocks(path, channel)
+        return blocks, counted_blocks(path)
 
     @cached_property
     def _file(self) -> tuple[Path, int | None]:
@@ -313,6 +316,13 @@ def _open_file(path: Path, channel: int | None) -> Wave:
     if length is None:
         return SpooledWave(str(path), chain([wave.samples], blocks), level)
     return FileWave(path, length, channel)
+
+
+def _warned_blocks(path: Path, channel: int | None) -> Iterator[np.ndarray]:
+    """The blocks of a file that is read once, with the warnings that decoding it gives."""
+    level = Level()
+    yield from audio_blocks(path, channel=channel, level=level, warn=True)
+    warn_of_quiet(level, str(path))
 
 
 def _in_memory(blocks: list[np.ndarray], level: Level, name: str) -> SampleWave:

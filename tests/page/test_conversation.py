@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -126,7 +127,10 @@ def test_a_killed_server_leaves_nothing_of_an_upload(tmp_path):
             for line in answer.iter_lines():
                 if json.loads(line)["step"] == "listening":
                     break
-            held = [str(path.readlink()) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
+            held = []
+            for path in Path(f"/proc/{process.pid}/fd").iterdir():
+                with suppress(FileNotFoundError):  # closed meanwhile
+                    held.append(str(path.readlink()))
             process.kill()
             process.wait(20)
     # The upload and its samples were on the disk, without a name.
