@@ -109,7 +109,8 @@ def _parquet_ids(path: Path, name: str, ids: "pyarrow.DictionaryArray") -> list[
 
 def _parquet_vectors(path: Path, name: str, vectors: "pyarrow.ListArray") -> np.ndarray:
     """(num_rows, dim) numbers of a column of lists of one length."""
-    if "list" not in str(vectors.type) or vectors.null_count:
+    is_list = str(vectors.type).startswith(("list<", "fixed_size_list<", "large_list<"))
+    if not is_list or vectors.null_count:
         raise InputError(f"{path}: {name} of type {vectors.type} is no column of lists.")
     numbers = vectors.flatten()
     if numbers.null_count or not str(numbers.type).startswith(("float", "double", "int", "uint")):
