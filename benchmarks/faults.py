@@ -200,7 +200,7 @@ def lists(folder: Path) -> dict[Path, Read]:
 
 def tables(folder: Path) -> dict[Path, Read]:
     """Embeddings, arrays of scores, calibrations, parts of a run."""
-    from speakervlad.encoder.shares import Parts
+    from speakervlad.encoder.shares import FinishedParts
     from speakervlad.scoring import calibration
     from speakervlad.scoring.lists import load_trials
     from speakervlad.scoring.systems import load_scores
@@ -224,7 +224,7 @@ def tables(folder: Path) -> dict[Path, Read]:
     for place in (whole, run):
         place.mkdir()
     (run / "run.json").write_text('{"encoder": "x", "windows": null}')
-    found[run / "run.json"] = lambda path: Parts(
+    found[run / "run.json"] = lambda path: FinishedParts(
         folder / "P.npz", {"encoder": "x", "windows": None}
     )
     np.savez(
@@ -235,7 +235,7 @@ def tables(folder: Path) -> dict[Path, Read]:
         vectors=np.ones((3, 4), np.float32),
         spans=np.ones((3, 2)),
     )
-    found[run / "part.npz"] = lambda path: _parts(folder / "P.npz", Parts)
+    found[run / "part.npz"] = lambda path: _parts(folder / "P.npz", FinishedParts)
     return found
 
 

@@ -60,7 +60,7 @@ def keys_of(recordings: Recordings) -> list[str]:
     return [_digest(f"{name}\0{path.as_posix()}") for name, path in pairs]
 
 
-class Parts:
+class FinishedParts:
     """Finished recordings of an unfinished run: small files in the folder ``E.npz.parts``.
 
     Args:
@@ -182,11 +182,11 @@ def open_parts(
     *,
     precision: str = "float32",
     windows: Windows | None = None,
-) -> Parts:
+) -> FinishedParts:
     """The parts of a run with this encoder and these options.
 
     Raises:
-        InputError: as ``Parts``.
+        InputError: as ``FinishedParts``.
     """
     settings: dict[str, object] = {
         "encoder": encoder.fingerprint,
@@ -196,13 +196,13 @@ def open_parts(
         "speech_only": recordings.speech_only,
         "channel": recordings.channel,
     }
-    return Parts(out, settings)
+    return FinishedParts(out, settings)
 
 
 def embed_in_parts(
     encoder: Encoder,
     recordings: Recordings,
-    parts: Parts,
+    parts: FinishedParts,
     *,
     share: Share,
     since: float,
@@ -269,7 +269,7 @@ def _judge(
 
 
 def _save_now_and_then(
-    keys: Sequence[str], items: Iterable[Embedded | InputError], parts: Parts
+    keys: Sequence[str], items: Iterable[Embedded | InputError], parts: FinishedParts
 ) -> tuple[dict[str, Embedded], dict[str, InputError]]:
     """Move results to parts every ``PART_SECONDS``; return the latest ones, and what failed."""
     done: dict[str, Embedded] = {}
@@ -286,7 +286,7 @@ def _save_now_and_then(
     return done, failures
 
 
-def _wait_for_all(parts: Parts, keys: Sequence[str]) -> list[Embedded]:
+def _wait_for_all(parts: FinishedParts, keys: Sequence[str]) -> list[Embedded]:
     noticed = time.monotonic()
     while missing := set(keys) - parts.keys():
         if time.monotonic() - noticed >= NOTICE_SECONDS:

@@ -1,21 +1,22 @@
 """Embeddings in Parquet files."""
 
-import subprocess
-import sys
+import os
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, open_regular
+from speakervlad.tables.embeddings import Embeddings, named
+from speakervlad.tables.thrift import Reader
 
 if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
-
-from speakervlad.tables.embeddings import Embeddings, named
 
 ID_COLUMNS = ("id", "ids", "utterance_id", "utt_id")
 VECTOR_COLUMNS = ("embedding", "vector", "vectors")
@@ -25,16 +26,9 @@ ENCODER_KEY = b"speakervlad.encoder"
 # A Parquet file may decode to this, or to so many times its own size, whichever is more.
 MAX_DECODED_BYTES = 200_000_000
 MAX_DECODED_RATIO = 20
-DECODED_BYTES = """
-import sys
-from pyarrow.parquet import ParquetFile
-path, *columns = sys.argv[1:]
-with ParquetFile(path) as file:
-    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-    parts = [group.column(number) for group in groups for number in range(group.num_columns)]
-    wanted = [part for part in parts if part.path_in_schema.split(".")[0] in columns]
-    print(sum(max(8 * part.num_values, part.total_uncompressed_size) for part in wanted))
-"""
+# Numbers of fields in the directory: https://github.com/apache/parquet-format, parquet.thrift.
+ROW_GROUPS, COLUMNS, METADATA, PATH, NUM_VALUES, UNCOMPRESSED_SIZE = 4, 1, 3, 3, 5, 6
+TRAILER = struct.Struct("<I4s")
 
 
 def read_parquet(path: Path) -> Embeddings:
@@ -51,7 +45,7 @@ def read_parquet(path: Path) -> Embeddings:
             texts = str(schema.field(columns[0]).type).removeprefix("dictionary<values=")
             if not texts.startswith(("string", "large_string")):
                 raise InputError(f"{path}: {columns[0]} of type {texts} is no column of texts.")
-            _check_decoded_size(path, columns)
+            _check_decoded_size(path, opened, columns)
             file = pyarrow.parquet.ParquetFile(opened, read_dictionary=columns[:1])
             ids, vectors = (column.combine_chunks() for column in file.read(columns).columns)
         except InputError:
@@ -76,17 +70,27 @@ def _known_column(path: Path, present: list[str], known: tuple[str, ...]) -> str
     return found
 
 
-def _check_decoded_size(path: Path, columns: list[str]) -> None:
+def _check_decoded_size(path: Path, opened: BinaryIO, columns: list[str]) -> None:
     """Refuse a file that by its own directory decodes to far more than it holds.
 
-    The directory is read in a process of its own: on some damaged ones pyarrow ends the process.
+    pyarrow does not read the directory: on some damaged ones it ends the process.
     """
-    command = [sys.executable, "-c", DECODED_BYTES, str(path), *columns]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode:
-        raise InputError(f"{path}: no Parquet file (damaged directory). Export it again.")
-    if int(found.stdout) > max(MAX_DECODED_BYTES, MAX_DECODED_RATIO * path.stat().st_size):
-        raise InputError(f"{path}: decodes to {int(found.stdout):,} bytes or more. Write it again.")
+    size = opened.seek(0, os.SEEK_END)
+    decoded = sum(max(8 * values, length, 0) for values, length in _parts_of(opened, columns))
+    if decoded > max(MAX_DECODED_BYTES, MAX_DECODED_RATIO * size):
+        raise InputError(f"{path}: decodes to {decoded:,} bytes or more. Write it again.")
+
+
+def _parts_of(opened: BinaryIO, columns: list[str]) -> Iterator[tuple[int, int]]:
+    """Number of values and uncompressed bytes of each part of the columns, by the directory."""
+    end = opened.seek(-TRAILER.size, os.SEEK_END)
+    length, _ = TRAILER.unpack(opened.read(TRAILER.size))
+    opened.seek(end - length)
+    for group in Reader(opened.read(length)).structure()[ROW_GROUPS]:
+        for column in group[COLUMNS]:
+            part = column[METADATA]
+            if part[PATH][0].decode(errors="replace") in columns:
+                yield part[NUM_VALUES], part[UNCOMPRESSED_SIZE]
 
 
 def _parquet_ids(path: Path, name: str, ids: "pyarrow.DictionaryArray") -> list[str]:
@@ -105,7 +109,8 @@ def _parquet_ids(path: Path, name: str, ids: "pyarrow.DictionaryArray") -> list[
 
 def _parquet_vectors(path: Path, name: str, vectors: "pyarrow.ListArray") -> np.ndarray:
     """(num_rows, dim) numbers of a column of lists of one length."""
-    if "list" not in str(vectors.type) or vectors.null_count:
+    is_list = str(vectors.type).startswith(("list<", "fixed_size_list<", "large_list<"))
+    if not is_list or vectors.null_count:
         raise InputError(f"{path}: {name} of type {vectors.type} is no column of lists.")
     numbers = vectors.flatten()
     if numbers.null_count or not str(numbers.type).startswith(("float", "double", "int", "uint")):

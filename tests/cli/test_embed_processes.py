@@ -45,7 +45,7 @@ import os, signal
 from speakervlad.encoder import shares as sharding
 from speakervlad.cli import main
 
-sharding.PART_SECONDS, add, parts = 0, sharding.Parts.add, []
+sharding.PART_SECONDS, add, parts = 0, sharding.FinishedParts.add, []
 
 def add_or_die(self, *part):
     add(self, *part)
@@ -53,7 +53,7 @@ def add_or_die(self, *part):
     if len(parts) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 
-sharding.Parts.add = add_or_die
+sharding.FinishedParts.add = add_or_die
 main()
 """
 

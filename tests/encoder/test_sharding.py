@@ -12,7 +12,7 @@ from speakervlad.encoder import shares as sharding
 from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.frames import FrameGrid
 from speakervlad.encoder.shares import (
-    Parts,
+    FinishedParts,
     Share,
     embed_in_parts,
     hold_output,
@@ -168,7 +168,7 @@ def test_another_path_is_another_recording(embedder, recordings, out, make_wav, 
 def test_latecomers_see_that_all_is_merged(embedder, recordings, out):
     began = time.time() - 10
     out.write_bytes(b"")
-    parts = Parts(out, {})
+    parts = FinishedParts(out, {})
     late = embed_in_parts(embedder, recordings, parts, share=Share(1, 2), since=began)
     assert late is None
     assert embedder.backend.num_embedded == 0

@@ -166,6 +166,7 @@ def test_damaged_archives_name_their_file(tmp_path, rng):
         {"id": ["a", "b"], "embedding": [[1.0], [None]]},
         {"id": ["a", "b"], "embedding": ["1.0", "2.0"]},
         {"id": ["a", "b"], "embedding": [{"x": 1.0}, {"x": 2.0}]},
+        {"id": ["a", "b"], "embedding": [{"list": 1.0}, {"list": 2.0}]},
         {"id": ["a", "b"], "embedding": [["1"], ["2"]]},
         {"id": ["a", "b"], "embedding": [[1.0], [2.0, 3.0]]},
         {"id": ["a", "b"], "embedding": [[], []]},
