@@ -41,10 +41,11 @@ def serve(
     for module in ("starlette", "uvicorn", "python_multipart", "scipy", "sklearn"):
         require(module, "serve", "the page")
     from speakervlad.encoder.encoder import load_encoder
-    from speakervlad.page import app
     from speakervlad.page.answers import Desk
+    from speakervlad.page.guard import is_loopback
+    from speakervlad.page.server import serve as answer
 
-    if not app.is_loopback(host):
+    if not is_loopback(host):
         logger.warning(
             "%s: other machines reach this server, and what they send and receive is not "
             "encrypted. Whoever has the printed address can use it.",
@@ -55,4 +56,4 @@ def serve(
     encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     with tracked_by(None):
-        app.serve(Desk(embedder, store), host, port, lambda address: console.print(address))
+        answer(Desk(embedder, store), host, port, lambda address: console.print(address))

@@ -79,6 +79,11 @@ def diarize(
     limits = Limits(speakers or min_speakers, speakers or max_speakers, min_seconds)
     encoder = encoder or load_encoder()
     if separate:
+        if speakers is not None or (min_speakers, max_speakers) != (1, 20):
+            raise InputError(
+                "separate channels: there are as many speakers as channels, which leaves nothing "
+                "to a number of speakers."
+            )
         return turns_by_channel(Recording.of(audio), encoder, store, fpir).joined(PAUSE)
     require("scipy", "diarization", "diarization")
     require("sklearn", "diarization", "diarization")

@@ -17,7 +17,7 @@ from speakervlad.scoring.checks import check_trials
 from speakervlad.scoring.judge import SystemResult, judge_systems
 from speakervlad.scoring.lists import Trials, load_trials
 from speakervlad.scoring.metrics import error_curve, hint_at_reversed
-from speakervlad.scoring.plots import det_limits, spread_ticks, thinned_deviates
+from speakervlad.scoring.plots import det_limits, score_bins, spread_ticks, thinned_deviates
 from speakervlad.scoring.report import report_page
 from speakervlad.scoring.systems import align, load_scores
 from speakervlad.verification.rules import Rule
@@ -87,10 +87,11 @@ def verification(desk: Desk, form: Form) -> dict:
     """Two recordings: how alike their voices are, and what each of them looks like."""
     uploads = [form.file("first"), form.file("second")]
     vectors, described = [], []
-    for recording in [upload.recording() for upload in uploads]:
+    recordings = [upload.recording() for upload in uploads]
+    for upload, recording in zip(uploads, recordings, strict=True):
         vector, shares = desk.embedder.embed_and_assign(recording)
         vectors.append(vector)
-        described.append(picture(desk.embedder, recording, shares) | heard(recording))
+        described.append(picture(desk.embedder, recording, shares) | heard(recording, upload.notes))
     score = float(vectors[0] @ vectors[1])
     found: dict = {"score": score, "recordings": described}
     if desk.embedder.calibration is not None:
@@ -102,12 +103,17 @@ def verification(desk: Desk, form: Form) -> dict:
     return found
 
 
-def heard(recording: Recording) -> dict:
-    """Name, speech and what makes an answer about a recording less certain than it looks."""
+def heard(recording: Recording, remarks: list[str]) -> dict:
+    """Name, speech and what makes an answer about a recording less certain than it looks.
+
+    Args:
+        recording: what was sent.
+        remarks: what was noticed while it was decoded.
+    """
     samples = recording.whole.read(0, recording.whole.num_samples)
     found = recording.find_speech()
     segments, spoken = found.segments, found.spoken_seconds
-    notes = []
+    notes = list(dict.fromkeys(remarks))
     if not len(segments):
         notes.append("no speech was found: the answer says nothing about a voice")
     elif recording.seconds < SHORT_SECONDS or spoken < LITTLE_SPEECH:
@@ -196,15 +202,18 @@ def axis(limits: tuple[float, float]) -> dict:
 
 def histogram(scores: np.ndarray, is_target: np.ndarray) -> dict:
     """Densities of both classes over the same bins."""
-    low, high = np.quantile(scores, [0.0005, 0.9995])
-    margin = 0.0 if low < high else 0.5
-    edges = np.linspace(low - margin, high + margin, NUM_BINS + 1)
+    edges = score_bins(scores, NUM_BINS)
     inside = np.clip(scores, edges[0], edges[-1])
     heights = {
-        name: np.histogram(inside[chosen], edges, density=True)[0].round(5).tolist()
+        name: _short(np.histogram(inside[chosen], edges, density=True)[0])
         for name, chosen in (("target", is_target), ("nontarget", ~is_target))
     }
-    return {"edges": edges.round(5).tolist()} | heights
+    return {"edges": _short(edges)} | heights
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Numbers to six digits, whatever their scale."""
+    return [float(f"{value:.6g}") for value in values]
 
 
 def kept_report(form: Form) -> str:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from speakervlad.audio.reading import audio_blocks, counted_length
+from speakervlad.audio.remarks import heard_by
 from speakervlad.diarization.diarize import diarize
 from speakervlad.diarization.turns import FORMS, Turn, Turns
 from speakervlad.errors import InputError, did_you_mean
@@ -28,7 +29,7 @@ Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 0.3
 WAVEFORM_COLUMNS = 8000
-MAX_TURNS = 100_000
+MAX_TURNS, MAX_SPEAKERS = 100_000, 100
 
 
 class Cancelled(Exception):  # noqa: N818 - nothing went wrong
@@ -121,21 +122,22 @@ def _answer(desk: Desk, form: Form, progress: Progress) -> dict[str, Any]:
     except Cancelled:
         return {"error": "cancelled"}
     except InputError as error:
-        return {"error": " ".join(str(error).split())}
+        return {"error": form.shown(error)}
     except Exception as error:
         logger.exception("a conversation could not be answered")
         return {"error": f"the server failed ({type(error).__name__}); its terminal says where."}
 
 
 def _turns(desk: Desk, form: Form, upload: Upload, progress: Progress) -> dict[str, Any]:
+    speakers = form.count("speakers", MAX_SPEAKERS) if form.text("speakers", "") else None
     decoded = upload.decoded(form.make())
     enrolled = desk.people.people() if form.text("names", "") else []
     separate = bool(form.text("separate", ""))
-    with decoded.named():
+    with decoded.named(), heard_by(upload.notes.append):
         found = diarize(
             (upload if separate else decoded).path,
             encoder=desk.embedder,
-            speakers=int(form.number("speakers")) if form.text("speakers", "") else None,
+            speakers=speakers,
             store=desk.people if enrolled else None,
             separate=separate,
         )
@@ -146,6 +148,7 @@ def _turns(desk: Desk, form: Form, upload: Upload, progress: Progress) -> dict[s
         "recording": Path(upload.name).stem,
         "seconds": found.seconds,
         "turns": found.turns,
+        "notes": list(dict.fromkeys(upload.notes)),
         "known": sorted({person.name for person in enrolled} & found.speakers.keys()),
         "waveform": peaks(audio_blocks(decoded.path), num_samples, columns),
     }
@@ -161,9 +164,12 @@ def exported(form: Form) -> str:
     if kind not in FORMS:
         raise InputError(f"unknown form {kind!r} of turns. {did_you_mean(kind, FORMS)}")
     try:
-        rows = parse_json(form.text("turns"))[:MAX_TURNS]
+        rows = parse_json(form.text("turns"))
         turns = tuple(Turn(float(start), float(end), str(name)) for start, end, name in rows)
-        seconds = float(form.text("seconds"))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"turns: not a list of begin, end and speaker ({error}).") from error
-    return FORMS[kind].write(Turns(form.text("recording"), turns, seconds))
+    if len(turns) > MAX_TURNS:
+        raise InputError(f"turns: {len(turns)}, at most {MAX_TURNS} are taken.")
+    text = FORMS[kind].write(Turns(form.text("recording"), turns, form.number("seconds")))
+    # A text of JSON may hold halves of characters, which no file can.
+    return text.encode(errors="replace").decode()

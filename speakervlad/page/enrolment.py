@@ -1,11 +1,13 @@
 """Who is enrolled, and whose voice a recording is, as the page asks for it."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from speakervlad.audio.recording import Recording
+from speakervlad.audio.remarks import heard_by
 from speakervlad.errors import InputError
 from speakervlad.files import parse_json
 from speakervlad.page.answers import Desk, heard
@@ -39,8 +41,9 @@ def add(desk: Desk, form: Form) -> dict:
         recordings = [upload.recording() for upload in uploads]
     is_sure = form.text("sure", "") == "yes"
     added = desk.people.add(name, recordings, confirm=lambda _: is_sure)
+    notes = [f"{upload.name}: {note}" for upload in uploads for note in dict.fromkeys(upload.notes)]
     return {"name": added.person.name, "new": added.new, "known": added.known,
-            "elsewhere": added.elsewhere}  # fmt: skip
+            "elsewhere": added.elsewhere, "notes": notes}  # fmt: skip
 
 
 def rename(desk: Desk, form: Form) -> dict:
@@ -68,19 +71,38 @@ def forget_recording(desk: Desk, form: Form) -> dict:
 
 
 def identify(desk: Desk, form: Form) -> dict:
-    """Whose voices some recordings are."""
-    rate = form.number("fpir")
-    answers = []
+    """Whose voices some recordings are; of those that cannot be used, why.
+
+    Raises:
+        InputError: no recording can be used.
+    """
+    rate, answers, failures = form.number("fpir"), [], []
+    desk.people.threshold(rate)
     for upload in form.all("recording"):
-        recording = upload.recording()
-        (answer,) = desk.people.identify([recording], fpir=rate, top=TOP)
-        found = answer._asdict() | heard(recording)
-        found["candidates"] = [candidate._asdict() for candidate in answer.candidates]
-        found["mixture"] = None if answer.mixture is None else asdict(answer.mixture)
-        if answer.mixture is not None:
-            found["notes"].append(f"{answer.mixture.words}: ask for the speakers of a conversation")
-        answers.append(found | {"identified": answer.name, "seconds": recording.seconds})
+        try:
+            answers.append(identified(desk, upload, rate))
+        except InputError as error:
+            failures.append(error)
+            answers.append({"name": upload.name, "error": upload.shown(error)})
+    if len(failures) == len(answers):
+        raise failures[0]
     return {"recordings": answers}
+
+
+def identified(desk: Desk, upload: Upload, rate: float) -> dict:
+    """Whose voice one recording is.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    recording = upload.recording()
+    (answer,) = desk.people.identify([recording], fpir=rate, top=TOP)
+    found = answer._asdict() | heard(recording, upload.notes)
+    found["candidates"] = [candidate._asdict() for candidate in answer.candidates]
+    found["mixture"] = None if answer.mixture is None else asdict(answer.mixture)
+    if answer.mixture is not None:
+        found["notes"].append(f"{answer.mixture.words}: ask for the speakers of a conversation")
+    return found | {"identified": answer.name, "seconds": recording.seconds}
 
 
 def read_spans(text: str) -> list[tuple[float, float]]:
@@ -93,7 +115,7 @@ def read_spans(text: str) -> list[tuple[float, float]]:
         spans = [(float(begin), float(end)) for begin, end in parse_json(text)]
     except (ValueError, TypeError) as error:
         raise InputError(f"spans: not a list of begins and ends ({error}).") from error
-    if not spans or not all(0 <= begin < end for begin, end in spans):
+    if not spans or not all(0 <= begin < end < math.inf for begin, end in spans):
         raise InputError("spans: each begins at 0 s or later and ends after that. Give one.")
     return spans
 
@@ -106,7 +128,9 @@ def turns_of(upload: Upload, decoded: Path, spans: list[tuple[float, float]]) ->
         decoded: an empty file for its samples.
         spans: begins and ends in seconds.
     """
-    wave = Recording(upload.decoded(decoded).path).whole
+    whole = upload.decoded(decoded)
+    with heard_by(upload.notes.append), whole.named():
+        wave = Recording(whole.path).whole
     kept, seconds = [], 0.0
     for begin, end in sorted(spans, key=lambda span: span[0] - span[1]):
         if seconds < MAX_TURN_SECONDS:

@@ -147,9 +147,16 @@ def is_foreign(headers: Headers, host: str) -> bool:
     """
     origin = headers.get("origin")
     if origin is not None:
-        return urlsplit(origin).netloc != host
+        return _netloc(origin) != host
     is_visit = headers.get("sec-fetch-mode") == "navigate"
     return not is_visit and headers.get("sec-fetch-site") in ("cross-site", "same-site")
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _with_headers(send: Send) -> Send:

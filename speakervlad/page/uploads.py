@@ -1,10 +1,12 @@
 """Recordings of a request: in files without a name, which are gone when it is answered."""
 
+import math
 import os
+import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -14,6 +16,7 @@ from starlette.requests import Request
 
 from speakervlad.audio.reading import audio_blocks, counted_blocks
 from speakervlad.audio.recording import Recording
+from speakervlad.audio.remarks import heard_by
 from speakervlad.audio.writing import fill_audio
 from speakervlad.errors import InputError
 from speakervlad.files import naming_full_disk
@@ -29,6 +32,7 @@ COPY_BYTES = 1 << 20
 NAME_LENGTH = 120
 # Where Linux shows the files that a process has open, by their numbers.
 OPEN_FILES = Path("/proc/self/fd")
+OPEN_FILE = re.compile(rf"{OPEN_FILES}/\d+")
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,12 @@ class Upload:
     Attributes:
         name: what its owner calls it; shown, never a part of a path.
         path: opens its content until the request is answered.
+        notes: what was remarked while it was read.
     """
 
     name: str
     path: Path
+    notes: list[str] = field(default_factory=list)
 
     def recording(self) -> Recording:
         """The whole recording, decoded.
@@ -49,7 +55,7 @@ class Upload:
         Raises:
             InputError: not audio, damaged, or longer than ``MAX_SECONDS``.
         """
-        with self.named():
+        with self.named(), heard_by(self.notes.append):
             samples = np.concatenate(list(self._limited(MAX_SECONDS)))
         return Recording(samples, name=self.name)
 
@@ -63,7 +69,7 @@ class Upload:
             InputError: not audio, damaged, or longer than ``MAX_MEETING_SECONDS``; or the disk is
                 full.
         """
-        with self.named(), naming_full_disk(self.path):
+        with self.named(), heard_by(self.notes.append), naming_full_disk(self.path):
             count = counted_blocks(self.path)
             blocks = track(self._limited(MAX_MEETING_SECONDS), "reading", count)
             fill_audio(target, blocks, form="WAV", subtype="FLOAT")
@@ -71,7 +77,7 @@ class Upload:
 
     def _limited(self, max_seconds: float) -> Iterator[np.ndarray]:
         num_samples = 0
-        for block in audio_blocks(self.path):
+        for block in audio_blocks(self.path, warn=True):
             num_samples += len(block)
             if num_samples > max_seconds * SAMPLE_RATE:
                 raise InputError(
@@ -80,13 +86,22 @@ class Upload:
                 )
             yield block
 
+    def shown(self, error: object) -> str:
+        """An error in a line: by its name, not by where it lies, and with what was remarked."""
+        notes = [f"{self.name}: {note}." for note in dict.fromkeys(self.notes)]
+        return " ".join(" ".join([self.renamed(str(error)), *notes]).split())
+
+    def renamed(self, text: str) -> str:
+        """A text by its name, not by where it lies."""
+        return re.sub(re.escape(str(self.path)) + r"(?!\d)", lambda _: self.name, text)
+
     @contextmanager
     def named(self) -> Iterator[None]:
         """While its content is read: errors say the name of the file, not where it lies."""
         try:
             yield
         except InputError as error:
-            raise InputError(str(error).replace(str(self.path), self.name)) from error
+            raise InputError(self.renamed(str(error))) from error
 
 
 @dataclass(frozen=True)
@@ -129,12 +144,48 @@ class Form:
         """The number of a field.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or it is not finite.
         """
+        text = self.text(field)
         try:
-            return float(self.text(field))
+            value = float(text)
         except ValueError:
-            raise InputError(f"{field}: {self.texts[field][:40]!r} is no number.") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(f"{field}: {text[:40]!r} is no number.")
+        return value
+
+    def count(self, field: str, most: int) -> int:
+        """The whole number of a field, from 1 on.
+
+        Args:
+            field: of the form.
+            most: the largest.
+
+        Raises:
+            InputError: there is none, or it is another number.
+        """
+        value = self.number(field)
+        if not (value.is_integer() and 1 <= value <= most):
+            raise InputError(f"{field}: {value:g} is no whole number from 1 to {most}.")
+        return int(value)
+
+    def renamed(self, text: str) -> str:
+        """A text by the names of files, not by where they lie."""
+        for upload in self._uploads:
+            text = upload.renamed(text)
+        return OPEN_FILE.sub("recording", text)
+
+    def shown(self, error: object) -> str:
+        """An error in a line, as ``renamed`` has it, with what was remarked of the files."""
+        text = str(error)
+        for upload in self._uploads:
+            text = upload.shown(text)
+        return self.renamed(" ".join(text.split()))
+
+    @property
+    def _uploads(self) -> list[Upload]:
+        return [each for files in self.files.values() for each in files]
 
     def all(self, field: str) -> list[Upload]:
         """The files of a field, at least one.
@@ -188,15 +239,15 @@ def passing_files() -> Iterator[Callable[[], Path]]:
 def _keep(form: FormData, make: Callable[[], Path]) -> Form:
     files: dict[str, list[Upload]] = {}
     texts: dict[str, str] = {}
-    for field, value in form.multi_items():
+    for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             path = make()
             with path.open("wb") as target:
                 while block := value.file.read(COPY_BYTES):
                     target.write(block)
-            files.setdefault(field, []).append(Upload(shown_name(value.filename or ""), path))
+            files.setdefault(name, []).append(Upload(shown_name(value.filename or ""), path))
         else:
-            texts[field] = value
+            texts[name] = value
     return Form(make, files, texts)
 
 

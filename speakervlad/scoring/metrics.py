@@ -16,6 +16,8 @@ Rates = TypeVar("Rates", float, np.ndarray)
 FIXED_FALSE_ACCEPT = (0.01, 0.001, 0.0001)
 # Costs and prior odds lie between its inverse and it: products and ratios of them stay finite.
 LARGEST = 1e12
+# Larger scores are of no system, and sums of them are of no use.
+MOST_SCORE = 1e30
 # Points of a curve that are worked on at once.
 POINTS_PER_BLOCK = 1 << 22
 
@@ -124,6 +126,12 @@ def check_scores(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray,
         raise InputError(
             f"{len(bad)} of {len(scores)} scores are NaN or infinite (trials "
             f"{first_few(bad + 1)}, counted from 1). Compute these again."
+        )
+    if max(scores.max(initial=0), -scores.min(initial=0)) > MOST_SCORE:
+        far = np.flatnonzero(np.abs(scores) > MOST_SCORE)
+        raise InputError(
+            f"{len(far)} of {len(scores)} scores are beyond {MOST_SCORE:g} (trials "
+            f"{first_few(far + 1)}, counted from 1), which no system gives. Compute these again."
         )
     num_target = int(is_target.sum())
     if num_target in (0, len(scores)):

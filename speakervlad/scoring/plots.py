@@ -118,14 +118,22 @@ def det_limits(curves: Mapping[str, ErrorCurve]) -> tuple[float, float]:
     return max(float(finest) / 2, DET_TICKS[0]), float(np.clip(5 * worst, 0.4, 0.995))
 
 
+def score_bins(scores: np.ndarray, count: int) -> np.ndarray:
+    """(count + 1,) edges of equal bins that hold all but a thousandth of the scores."""
+    low, high = np.quantile(scores, [0.0005, 0.9995]).tolist()
+    # Scores whose differences no picture shows, at whatever scale, have a bin in the middle.
+    largest = max(abs(low), abs(high))
+    is_one = high - low <= max(1e-9 * largest, 1e-100)
+    margin = max(0.5, 1e-6 * largest) if is_one else 0.0
+    return np.linspace(low - margin, high + margin, count + 1)
+
+
 def histogram_figure(
     scores: np.ndarray, is_target: np.ndarray, threshold: float, name: str = "score"
 ) -> Figure:
     """Densities of target and non-target scores, and the threshold at the EER."""
     figure, axes = new_axes(4.6, 2.8)
-    low, high = np.quantile(scores, [0.0005, 0.9995])
-    margin = 0.0 if low < high else 0.5
-    edges = np.linspace(low - margin, high + margin, 81)
+    edges = score_bins(scores, 80)
     for chosen, label, colour in (
         (~is_target, "non-target", NONTARGET_COLOUR),
         (is_target, "target", TARGET_COLOUR),

@@ -51,8 +51,9 @@ export function openConversation(root) {
       });
       if (!answer) throw new Error("The server ended before the answer did. Its terminal says why.");
       if (answer.error) throw new Error(answer.error);
-      result.replaceChildren(answer.turns.length ? lanes(answer, file, slot.player(0))
-        : el("p", { class: "card empty" }, `Nobody speaks in these ${clock(answer.seconds)}.`));
+      result.replaceChildren(...(answer.notes ?? []).map((note) => el("p", { class: "note" }, note)),
+        answer.turns.length ? lanes(answer, file, slot.player(0))
+          : el("p", { class: "card empty" }, `Nobody speaks in these ${clock(answer.seconds)}.`));
     } catch (error) {
       fail(error.name === "AbortError" ? "Cancelled." : error.message);
     }

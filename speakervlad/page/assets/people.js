@@ -38,7 +38,8 @@ export function openPeople(root) {
       await refresh();
       enrolling.say([`${added.name}: ${added.new} new recording${added.new === 1 ? "" : "s"}.`,
         added.known.length ? ` Known already: ${added.known.join(", ")}.` : "",
-        added.elsewhere.length ? ` Also enrolled as ${added.elsewhere.join(", ")}: is that right?` : ""].join(""));
+        added.elsewhere.length ? ` Also enrolled as ${added.elsewhere.join(", ")}: is that right?` : "",
+        ...added.notes.map((note) => ` ${note}.`)].join(""));
     } catch (error) {
       enrolling.fail(error);
     }
@@ -131,6 +132,11 @@ export function openPeople(root) {
 }
 
 function answer(found) {
+  if (found.error) {
+    return el("article", { class: "answer" },
+      el("div", { class: "verdict no", role: "status" }, el("b", {}, "No answer"), el("span", { class: "quiet" }, found.name)),
+      el("p", { class: "error", role: "alert" }, found.error));
+  }
   const top = Math.max(found.threshold * 1.3, ...found.candidates.map(({ score }) => score));
   const share = (score) => `${Math.max(0, Math.min(100, (100 * score) / top))}%`;
   return el("article", { class: "answer" },
