@@ -50,8 +50,8 @@ class Address:
         # Else the question mark is one of the password.
         if not re.match(r"\w+=", query) or not PLACE.fullmatch(place):
             login, _, place = rest.rpartition("@")
-            query = ""
-        found = PLACE.fullmatch(place.removesuffix("?"))
+            place, _, query = place.partition("?")
+        found = PLACE.fullmatch(place)
         if found is None:
             raise InputError(f"{scheme}://...: the URL of the database cannot be read: {HOW}")
         hosts, database = found[1], unquote(found[found.re.groups] or "")
