@@ -8,7 +8,8 @@ import numpy as np
 import psycopg
 
 from speakervlad.errors import InputError
-from speakervlad.people.records import Match
+from speakervlad.people.address import Address
+from speakervlad.people.records import UNIT_SLACK, Match
 from speakervlad.people.sql import SqlStore
 
 SCHEMA = "speakervlad"
@@ -38,24 +39,38 @@ MIGRATIONS = (
 )
 
 
+# Our tables that are no plain tables, or that a trigger or a rule answers for.
+FOREIGN = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = ? AND c.relname IN ('notes', 'people', 'recordings', 'voices', 'format')
+AND (c.relkind <> 'r' OR c.relhasrules OR EXISTS (
+    SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))
+"""
+
+
 class PostgresStore(SqlStore):
     """A store in the schema ``speakervlad`` of a database; pgvector finds the nearest voices.
 
     Voices are compared one by one, exactly. An index of pgvector (``hnsw`` with
     ``vector_ip_ops``) makes it faster and approximate; whoever needs it creates it.
 
+    A connection that was lost is opened again by whatever is asked next.
+
     Args:
-        url: ``postgresql://...``, as libpq takes it.
+        url: ``postgresql://...``, see ``Address``.
         create: whether to make the tables where none are.
 
     Raises:
-        InputError: the server cannot be reached, has no pgvector, or newer tables.
+        InputError: the server cannot be reached, has no pgvector, or newer tables; or something
+            changes what is asked of the tables: a trigger, a rule, a table of another kind.
     """
 
     def __init__(self, url: str, *, create: bool) -> None:
-        super().__init__(_without_password(url))
+        self._address = Address.parse(url)
+        super().__init__(self._address.shown)
+        self._inside, self._checked = False, -1
         with self._naming():
-            self._connection = psycopg.connect(url, autocommit=True)
+            self._connection = self._connect()
             try:
                 self._prepare(create)
             except BaseException:
@@ -72,13 +87,21 @@ class PostgresStore(SqlStore):
 
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[None]:
-        with self.lock, self._naming():
-            idle = self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-            with self._connection.transaction():
-                if write and idle:
-                    # As in SQLite: one writer at a time, readers go on.
-                    self.run("LOCK TABLE notes IN EXCLUSIVE MODE")
+        with self.lock:
+            if self._inside:  # of a read within a change
                 yield
+                return
+            with self._naming():
+                self._revive()
+                self._inside = True
+                try:
+                    with self._connection.transaction():
+                        if write:
+                            # As in SQLite: one writer at a time, readers go on.
+                            self.run("LOCK TABLE notes IN EXCLUSIVE MODE")
+                        yield
+                finally:
+                    self._inside = False
 
     def nearest(self, vectors: np.ndarray, count: int) -> list[list[Match]]:
         """See ``SqlStore``."""
@@ -88,11 +111,31 @@ class PostgresStore(SqlStore):
         )
         found = []
         with self.transaction(write=False):
+            self._check_voices()
             for query in vectors:
                 rows = self.run(statement, (self.encode_vector(query), count))
                 voices = [(name, self.decode_vector(text)) for name, text in rows]
                 found.append([Match(name, float(query @ each), each) for name, each in voices])
         return found
+
+    def _check_voices(self) -> None:
+        """Refuse damaged voices, after every change of the store.
+
+        Raises:
+            InputError: one is not of unit length, or of another size.
+        """
+        header = self._header()
+        if header.revision == self._checked:
+            return
+        bad = self.run(
+            "SELECT p.name, v.vector::text FROM voices v JOIN people p ON p.id = v.person "
+            "WHERE vector_dims(v.vector) <> ? OR NOT abs(vector_norm(v.vector) - 1) <= ? "
+            "ORDER BY v.id LIMIT 1",
+            (header.dim, UNIT_SLACK / 2),
+        )
+        for name, vector in bad:
+            self.checked_vector(name, vector, header.dim)
+        self._checked = header.revision
 
     def encode_vector(self, vector: np.ndarray) -> object:
         return f"[{','.join(map(repr, vector.tolist()))}]"
@@ -103,6 +146,7 @@ class PostgresStore(SqlStore):
     def cleaned(self) -> None:
         """Give the rows' space back; the server's log and backups are its administrator's."""
         with self.lock, self._naming():
+            self._revive()
             for table in ("voices", "recordings", "people"):
                 self.run(f"VACUUM FULL {table}")
 
@@ -110,8 +154,34 @@ class PostgresStore(SqlStore):
         with self.lock:
             self._connection.close()
 
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = psycopg.connect(**self._address.parameters, autocommit=True)
+        path = "SELECT set_config('search_path', %s, false)"
+        connection.execute(path, (f"{SCHEMA}, public",))
+        return connection
+
+    def _revive(self) -> None:
+        """Open the connection again if the server has closed it, as when it was started anew."""
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.OperationalError:
+            self._connection.close()
+            self._connection = self._connect()
+            self._refuse_foreign()
+
+    def _refuse_foreign(self) -> None:
+        """Refuse tables of which another answer would come than was stored.
+
+        Raises:
+            InputError: one is a view or a foreign table, or has a trigger or a rule.
+        """
+        for (name,) in self.run(FOREIGN, (SCHEMA,)):
+            raise InputError(
+                f"{self.where}: its table {name} is not as a store of people has it: a view, a "
+                "foreign table, or with a trigger or rule. Restore a copy."
+            )
+
     def _prepare(self, create: bool) -> None:
-        self.run("SELECT set_config('search_path', ?, false)", (f"{SCHEMA}, public",))
         tables = self.run("SELECT to_regclass(?)", (f"{SCHEMA}.notes",))[0][0]
         if tables is None and not create:
             raise InputError(
@@ -121,6 +191,7 @@ class PostgresStore(SqlStore):
             # Until the end of the transaction, two processes do not migrate at once.
             self.run("SELECT pg_advisory_xact_lock(hashtext(?))", (SCHEMA,))
             self._migrate()
+        self._refuse_foreign()
 
     def _migrate(self) -> None:
         self.run("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public")
@@ -141,21 +212,24 @@ class PostgresStore(SqlStore):
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
+        """Errors of the database as ``InputError``, without the password.
+
+        A transaction under way is rolled back by the server when its connection is lost; only where
+        that happens while it ends, nobody knows.
+        """
         try:
             yield
         except psycopg.Error as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{self.where}: {reason}") from error
+            reason = self._address.without_secrets(" ".join(str(error).split()))
+            connection = getattr(self, "_connection", None)
+            if connection is not None and connection.closed:
+                reason += (
+                    ". The connection was lost, and what was under way was rolled back: nothing "
+                    "was changed. Try again."
+                )
+            raise InputError(f"{self.where}: {reason}") from None
 
 
 def _in_psycopg(statement: str) -> LiteralString:
     """With psycopg's sign for values."""
     return cast(LiteralString, statement.replace("?", "%s"))
-
-
-def _without_password(url: str) -> str:
-    """What messages call the database."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from speakervlad.extras import require
+from speakervlad.people.address import SCHEMES, refuse_other_addresses
 from speakervlad.people.sql import SqlStore
 from speakervlad.people.sqlite import SqliteStore
 
-POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+POSTGRES_SCHEMES = tuple(f"{scheme}://" for scheme in SCHEMES)
 FILE_NAME = "people.db"
 
 
@@ -25,11 +26,14 @@ def open_store(where: str | Path | None = None, *, create: bool = False) -> SqlS
         create: whether to make an empty one where none is.
 
     Raises:
-        InputError: none there, not a store, damaged, of a newer version, or not accessible.
+        InputError: none there, not a store, damaged, of a newer version, or not accessible; or a
+            URL of another kind.
     """
-    if str(where).startswith(POSTGRES_SCHEMES):
+    if isinstance(where, str) and where.startswith(POSTGRES_SCHEMES):
         require("psycopg", "postgres", "a store in PostgreSQL")
         from speakervlad.people.postgres import PostgresStore
 
-        return PostgresStore(str(where), create=create)
+        return PostgresStore(where, create=create)
+    if where is not None:
+        refuse_other_addresses(str(where))
     return SqliteStore(default_path() if where is None else Path(where), create=create)

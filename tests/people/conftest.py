@@ -5,7 +5,9 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -45,9 +47,21 @@ def hear(encoder):
     return make
 
 
+class Postgres(NamedTuple):
+    """A server: its URL without a database, and what stops it and starts it again."""
+
+    url: str
+    restart: Callable[[], None]
+
+
 @pytest.fixture(scope="session")
-def postgres_server():
+def postgres_server(postgres):
     """URL of a PostgreSQL server with pgvector, started for these tests, without a database."""
+    return postgres.url
+
+
+@pytest.fixture(scope="session")
+def postgres():
     psycopg = pytest.importorskip("psycopg")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     initdb = shutil.which("initdb", path=os.pathsep.join([os.environ["PATH"], *map(str, folders)]))
@@ -72,7 +86,7 @@ def postgres_server():
             known = "SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"
             if server.execute(known).fetchone() is None:
                 pytest.skip("pgvector is not installed")
-        yield url
+        yield Postgres(url, lambda: run(*control, "-w", "-m", "fast", "-o", options, "restart"))
     finally:
         run(*control, "-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)
@@ -92,6 +106,8 @@ def new_database(postgres_server):
             return postgres_server.format(name)
 
         yield make
+    # A test may have restarted the server.
+    with psycopg.connect(postgres_server.format("postgres"), autocommit=True) as server:
         for name in names:
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
