@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort

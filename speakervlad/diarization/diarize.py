@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speakervlad.audio.reading import audio_info
 from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
+from speakervlad.audio.spans import audio_info
 from speakervlad.audio.waves import SpeechWave
 from speakervlad.diarization.cells import Plan, SpeechCells, plan_cells, speech_cells
 from speakervlad.diarization.clustering import Limits

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from speakervlad.config import Config
+from speakervlad.encoder.backends import weights_digest
 from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.location import THRESHOLDS_NAME
-from speakervlad.encoder.runtimes import TorchBackend, weights_digest
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.folder import (

@@ -20,7 +20,7 @@ from speakervlad.config import (
 )
 from speakervlad.encoder.location import THRESHOLDS_NAME
 from speakervlad.errors import InputError, first_few
-from speakervlad.files import atomic_path, exclusive, naming_full_disk, parse_json, remove_stale
+from speakervlad.files import atomic_path, exclusive, naming_full_disk, remove_stale
 from speakervlad.models.folder import (
     CLASSIFIER_NAME,
     load_encoder_folder,
@@ -29,6 +29,7 @@ from speakervlad.models.folder import (
 )
 from speakervlad.models.losses import Loss
 from speakervlad.schema import differences
+from speakervlad.texts import parse_json
 from speakervlad.training.distributed import World
 from speakervlad.training.state import DataIdentity, TrainingState, Weights
 

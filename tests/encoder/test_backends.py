@@ -11,10 +11,11 @@ import onnx
 import pytest
 
 from speakervlad.encoder import runtimes as backends
+from speakervlad.encoder.backends import ExportedBackend, OnnxBackend
 from speakervlad.encoder.encoder import Windows, load_encoder
 from speakervlad.encoder.export import export_onnx
 from speakervlad.encoder.location import THRESHOLDS_NAME
-from speakervlad.encoder.runtimes import ExportedBackend, OnnxBackend, TorchBackend
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.errors import InputError
 from speakervlad.verification.known import read_threshold
 
@@ -122,7 +123,7 @@ def test_auto_goes_by_what_is_installed_and_asked_for(both, plain, absent):
 
 @needs_openvino
 def test_auto_takes_openvino_for_bfloat16(both):
-    from speakervlad.encoder.runtimes import OpenVinoBackend
+    from speakervlad.encoder.openvino_backend import OpenVinoBackend
 
     opened = load_encoder(both / "model.onnx", precision="bfloat16").backend
     assert isinstance(opened, OpenVinoBackend)
