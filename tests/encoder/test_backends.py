@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from speakervlad.encoder import runtimes as backends
+from speakervlad.encoder import backends, runtimes
 from speakervlad.encoder.backends import ExportedBackend, OnnxBackend
 from speakervlad.encoder.encoder import Windows, load_encoder
 from speakervlad.encoder.export import export_onnx
@@ -52,7 +52,7 @@ def absent(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def without_gpu(monkeypatch):
-    monkeypatch.setattr(backends, "_has_gpu", lambda: False)
+    monkeypatch.setattr(runtimes, "_has_gpu", lambda: False)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_auto_takes_openvino_for_bfloat16(both):
 
 
 def test_auto_takes_torch_where_there_is_a_gpu(both, monkeypatch):
-    monkeypatch.setattr(backends, "_has_gpu", lambda: True)
+    monkeypatch.setattr(runtimes, "_has_gpu", lambda: True)
     assert isinstance(load_encoder(both).backend, TorchBackend)
     assert isinstance(load_encoder(both / "model.onnx").backend, OnnxBackend)
 
