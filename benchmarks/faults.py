@@ -160,6 +160,7 @@ def lists(folder: Path) -> dict[Path, Read]:
     """Every text list."""
     from speakervlad.diarization import turns
     from speakervlad.scoring import lists as readers
+    from speakervlad.scoring import scores as score_files
     from speakervlad.scoring.enrolment import load_enrolment
     from speakervlad.scoring.systems import load_scores
     from speakervlad.tables.manifest import load_manifest
@@ -182,8 +183,8 @@ def lists(folder: Path) -> dict[Path, Read]:
         ),
         "pairs.txt": (b"a/1.wav b/2.wav\nc.wav d.wav\n", readers.read_pairs),
         "scores.txt": (scores, load_scores),
-        "voxsrc.txt": (b"0.5 a/1.wav b/2.wav\n0.25 a/1.wav c/3.wav\n", readers.read_scores),
-        "long.txt": (scores, readers.read_long_scores),
+        "voxsrc.txt": (b"0.5 a/1.wav b/2.wav\n0.25 a/1.wav c/3.wav\n", score_files.read_scores),
+        "long.txt": (scores, score_files.read_long_scores),
         "enrol.map": (b"m a b c\nk d e\n", load_enrolment),
         "manifest.csv": ((heading + rows).encode(), load_manifest),
         "packed.csv": ((heading + shards).encode(), load_manifest),
@@ -246,8 +247,8 @@ def _parts(out: Path, parts: type) -> None:
 
 def recordings(folder: Path) -> dict[Path, Read]:
     """Audio of every container: its header, and all of it."""
-    from speakervlad.audio.reading import audio_info, load_audio
     from speakervlad.audio.recording import Recording
+    from speakervlad.audio.spans import audio_info, load_audio
 
     def read(path: Path) -> None:
         audio_info(path)
@@ -314,8 +315,8 @@ def encoders(folder: Path) -> dict[Path, Read]:
     from speakervlad.checkpoints.hdf5 import read_layers
     from speakervlad.checkpoints.tensors import read_tensors
     from speakervlad.config import Config, load_config, to_yaml
+    from speakervlad.encoder.backends import OnnxBackend
     from speakervlad.encoder.export import export_onnx
-    from speakervlad.encoder.runtimes import OnnxBackend
     from speakervlad.models.folder import load_encoder_folder
     from speakervlad.training.run_folder import read_metrics
     from speakervlad.training.state import TrainingState

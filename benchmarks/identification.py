@@ -20,14 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import load_audio
 from speakervlad.audio.recording import Recording
+from speakervlad.audio.spans import load_audio
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
 from speakervlad.people.gallery import Gallery
+from speakervlad.people.hearing import Heard
 from speakervlad.people.matching import Matcher
-from speakervlad.people.people import Heard, PeopleStore
+from speakervlad.people.people import PeopleStore
 from speakervlad.people.records import Change, Header, Match, Person
 from speakervlad.people.voices import group
 from speakervlad.tables.manifest import Manifest, load_manifest

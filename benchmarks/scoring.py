@@ -40,9 +40,11 @@ def simulated(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def score() -> None:
     """VoxCeleb1-E: 580,000 trials over 145,000 embeddings of 512."""
-    from speakervlad.scoring.lists import Trials, load_trials, read_scores, save_scores, save_trials
+    from speakervlad.scoring.lists import load_trials, save_trials
     from speakervlad.scoring.metrics import verification_report
+    from speakervlad.scoring.scores import read_scores, save_scores
     from speakervlad.scoring.scoring import cosine_scores
+    from speakervlad.scoring.trials import Trials
     from speakervlad.tables.embeddings import Embeddings
 
     rng = np.random.default_rng(0)
@@ -67,12 +69,8 @@ def score() -> None:
 
 def eer_and_min_dcf(scores: np.ndarray, is_target: np.ndarray) -> tuple[float, float]:
     """What a validation during training asks for."""
-    from speakervlad.scoring.metrics import (
-        REPORTED_POINTS,
-        eer_point,
-        error_curve,
-        min_dcf_point,
-    )
+    from speakervlad.scoring.metrics import eer_point, error_curve, min_dcf_point
+    from speakervlad.scoring.points import REPORTED_POINTS
 
     curve = error_curve(scores, is_target)
     return eer_point(curve)[0], min_dcf_point(curve, REPORTED_POINTS[0])[0]
@@ -114,8 +112,8 @@ def long_arrays() -> None:
 
 def long_text() -> None:
     """100 million trials from one text file of `enrol test score 1|0`."""
-    from speakervlad.scoring.lists import read_long_scores
     from speakervlad.scoring.metrics import verification_report
+    from speakervlad.scoring.scores import read_long_scores
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "S.txt"

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.reading import load_audio
 from speakervlad.audio.recording import Recording, speech
+from speakervlad.audio.spans import load_audio
 from speakervlad.audio.speech import FRAME_SAMPLES, MIN_SPEECH_SECONDS, SpeechFinder
 from speakervlad.encoder.encoder import Encoder, load_encoder
 

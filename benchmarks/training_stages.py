@@ -29,7 +29,8 @@ from speakervlad.training.loading import (
     num_classes,
     stream,
 )
-from speakervlad.training.run import build_model, check_config
+from speakervlad.training.run import check_config
+from speakervlad.training.start import build_model
 from speakervlad.training.trainer import Trainer, build_trainer
 
 # Batches that are not counted: workers start, kernels are compiled.

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from speakervlad.config import Config, load_config
 from speakervlad.training.augment import Examples
 from speakervlad.training.distributed import World, choose_device
-from speakervlad.training.run import build_model
+from speakervlad.training.start import build_model
 from speakervlad.training.trainer import Trainer, build_trainer
 
 CROP, SPEAKERS = 40_000, 1000

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import load_audio
 from speakervlad.audio.recording import Recording
+from speakervlad.audio.spans import load_audio
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.errors import InputError
 from speakervlad.people.mixture import find_mixture, listen

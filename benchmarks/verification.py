@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.corpus.inputs import from_names
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.scoring.judge import judge
-from speakervlad.scoring.lists import Trials, load_trials
+from speakervlad.scoring.lists import load_trials
 from speakervlad.scoring.scoring import cosine_scores
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 
 Embed = Callable[[list[Path]], np.ndarray]

@@ -5,9 +5,14 @@ imported on first use, so that ``import speakervlad`` costs nothing and scoring 
 """
 
 import functools
+import sys
 from collections.abc import Callable
 
+from speakervlad._moved import MovedModules
+
 __version__ = "0.3.0"
+
+sys.meta_path.append(MovedModules())  # pyright: ignore[reportArgumentType]
 
 
 @functools.cache

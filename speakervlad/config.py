@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from speakervlad.errors import InputError, first_few
-from speakervlad.files import parse_json
 from speakervlad.schema import (
     Count,
     Fraction,
@@ -20,6 +19,7 @@ from speakervlad.schema import (
     from_dict,
     to_dict,
 )
+from speakervlad.texts import parse_json
 
 # Files of an encoder folder.
 ENCODER_CONFIG_NAME = "config.json"

@@ -1,4 +1,7 @@
-"""Names of earlier versions, which still work and warn; this is the one place that lists them."""
+"""Names of earlier versions, which still work and warn; this is the one place that lists them.
+
+Modules of earlier versions are in ``_moved.py``.
+"""
 
 import warnings
 

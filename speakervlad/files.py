@@ -1,7 +1,6 @@
 """Outputs that appear under their final name only when they are complete."""
 
 import errno
-import json
 import logging
 import os
 import shutil
@@ -11,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from speakervlad.errors import InputError
 
@@ -338,32 +337,3 @@ def open_regular(path: Path) -> BinaryIO:
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is no regular file.")
     return path.open("rb")
-
-
-def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the text says
-    """JSON that somebody handed in.
-
-    Raises:
-        ValueError: it is none, or nested too deep.
-    """
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-
-
-def read_text(path: Path) -> str:
-    """Text that somebody handed in.
-
-    Raises:
-        InputError: missing, no file, not to be read, or not in UTF-8.
-    """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise InputError(f"{path}: is a device or a pipe, no text file.")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no text file in UTF-8 ({error.reason}).") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason}).") from error

@@ -20,15 +20,11 @@ import torch
 import torch.nn.functional as F
 
 from speakervlad.config import EncoderConfig
+from speakervlad.encoder.backends import GRAPH_NAME, OnnxBackend, probe_waveform
 from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.export import export_onnx
-from speakervlad.encoder.runtimes import (
-    GRAPH_NAME,
-    OnnxBackend,
-    OpenVinoBackend,
-    TorchBackend,
-    probe_waveform,
-)
+from speakervlad.encoder.openvino_backend import OpenVinoBackend
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.encoder.windows import Windows
 from speakervlad.models.encoder import SpeakerClassifier, SpeakerEncoder
 from speakervlad.models.folder import (

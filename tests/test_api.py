@@ -10,7 +10,7 @@ import pytest
 import speakervlad
 from speakervlad.deprecated import MOVED, NAMES
 from speakervlad.scoring.calibration import Calibration
-from speakervlad.scoring.lists import Trials
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest
 

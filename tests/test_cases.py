@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.audio.reading import audio_info, load_audio
 from speakervlad.audio.recording import Recording
+from speakervlad.audio.spans import audio_info, load_audio
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.corpus.prepare import convert_folder, prepare
 from speakervlad.corpus.work import Work

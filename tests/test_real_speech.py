@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.config import EncoderConfig
 from speakervlad.corpus.inputs import from_names
 from speakervlad.encoder.encoder import load_encoder
@@ -14,9 +14,10 @@ from speakervlad.encoder.export import export_onnx
 from speakervlad.encoder.location import find_encoder
 from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.schema import Part
-from speakervlad.scoring.lists import Trials, load_trials
+from speakervlad.scoring.lists import load_trials
 from speakervlad.scoring.metrics import equal_error_rate, verification_report
 from speakervlad.scoring.scoring import cosine_scores
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 
 LIST = "librispeech_train"

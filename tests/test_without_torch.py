@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from speakervlad.config import EncoderConfig
-from speakervlad.encoder.encoder import Windows, load_encoder
+from speakervlad.encoder.encoder import load_encoder
 from speakervlad.encoder.export import export_onnx
+from speakervlad.encoder.windows import Windows
 from speakervlad.models.folder import build_encoder, save_encoder
 from speakervlad.schema import Part
 from speakervlad.tables.interchange import load_embeddings

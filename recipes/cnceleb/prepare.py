@@ -12,7 +12,8 @@ import numpy as np
 import typer
 
 from speakervlad.cli.console import notes
-from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
+from speakervlad.cli.data import Workers, work_of
+from speakervlad.cli.options import BadListPath, MaxBad
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.corpus.layouts import Rows, audio_below, read_speaker_folders
 from speakervlad.corpus.prepare import Preparation, prepare_rows

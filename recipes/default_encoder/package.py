@@ -16,19 +16,19 @@ from card import render_card
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from speakervlad.audio.reading import load_audio
-from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
+from speakervlad.audio.spans import load_audio
+from speakervlad.config import CALIBRATION_NAME, ENCODER_CONFIG_NAME, THRESHOLDS_NAME, WEIGHTS_NAME
 from speakervlad.corpus.work import map_parallel
+from speakervlad.encoder.backends import weights_digest
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.export import export_onnx
-from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.encoder.runtimes import weights_digest
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.scoring.judge import judge
-from speakervlad.scoring.lists import Trials, load_trials
+from speakervlad.scoring.lists import load_trials
 from speakervlad.scoring.metrics import VerificationReport, verification_report
 from speakervlad.scoring.scoring import cosine_scores
+from speakervlad.scoring.trials import Trials
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest, load_manifest

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.diarization.turns import Turns, load_turns
 from speakervlad.files import atomic_path
 from speakervlad.sound import SAMPLE_RATE

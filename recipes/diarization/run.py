@@ -20,7 +20,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from speakervlad.audio.reading import audio_info, load_audio
+from speakervlad.audio.spans import audio_info, load_audio
 from speakervlad.diarization.turns import Turn, Turns, save_turns
 from speakervlad.sound import SAMPLE_RATE
 

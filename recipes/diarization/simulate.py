@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from scipy.signal import fftconvolve
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.audio.writing import write_audio
 from speakervlad.diarization.turns import Turn, Turns, save_turns
 from speakervlad.sound import SAMPLE_RATE

@@ -10,7 +10,8 @@ import numpy as np
 import typer
 
 from speakervlad.cli.console import notes
-from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
+from speakervlad.cli.data import Workers, work_of
+from speakervlad.cli.options import BadListPath, MaxBad
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.corpus.layouts import audio_below
 from speakervlad.corpus.prepare import prepare

@@ -19,7 +19,7 @@ import typer
 from convert import read_checkpoint
 
 from speakervlad.audio.local_speakers import WINDOW_SAMPLES, window_scores
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.corpus.voices import Voice, synthesise
 from speakervlad.sound import SAMPLE_RATE
 

@@ -17,7 +17,7 @@ import soxr
 import torch
 from targets import predicted, rows_of, speaker_means, unit
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.models.folder import save_classifier

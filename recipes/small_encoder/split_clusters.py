@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.errors import InputError
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder, save_encoder

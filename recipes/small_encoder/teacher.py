@@ -20,7 +20,7 @@ import soxr
 import torch
 from speakerlab.models.campplus.DTDNN import CAMPPlus  # pyright: ignore[reportMissingImports]
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.interchange import save_embeddings

@@ -12,7 +12,8 @@ from typing import Annotated, NamedTuple
 import typer
 
 from speakervlad.cli.console import notes
-from speakervlad.cli.data import BadListPath, MaxBad, Workers, work_of
+from speakervlad.cli.data import Workers, work_of
+from speakervlad.cli.options import BadListPath, MaxBad
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.corpus.work import BadList, Work
 from speakervlad.errors import InputError, did_you_mean, first_few

@@ -7,7 +7,6 @@ beginning and to its end. Whatever a decoder or the file system raises ends in o
 
 import logging
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,22 +15,20 @@ import numpy as np
 import soundfile
 
 from speakervlad.audio.losses import TOLERATED, Losses
-from speakervlad.audio.pyav import (
-    PYAV_OPTIONS,
-    PyAVSource,
-    gap_of,
-    has_pyav,
-    mended_flac,
-    tag_size,
-)
+from speakervlad.audio.packed import PACKED_PATH, PackedSource
+from speakervlad.audio.pyav import gap_of, mended_flac, open_with_pyav
 from speakervlad.audio.quality import STEP
-from speakervlad.audio.remarks import remark
 from speakervlad.audio.source import (
     BLOCK_FRAMES,
+    EMPTY_HEADER,
     MAX_SECONDS,
     Source,
     UndecodableError,
     check_duration,
+    check_file,
+    has_pyav,
+    printable,
+    tag_size,
 )
 from speakervlad.errors import InputError
 
@@ -44,15 +41,11 @@ STEPS = {"PCM_S8": 2.0**-7, "PCM_U8": 2.0**-7, "ULAW": 2.0**-12, "ALAW": 2.0**-1
 # Where libsndfile finds any sample exactly: it misses some in PAF, SDS, Vorbis and Opus.
 SOUGHT = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC")
 LINEAR = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
-# A span of a shard that `pack` wrote: file@first sample+number of samples.
-PACKED_PATH = re.compile(r"(?P<shard>.+\.pcm16)@(?P<first>\d+)\+(?P<length>\d+)", re.DOTALL)
-PACKED_RATE = 16000
 # What libsndfile notes of a wav that ends early. Who writes to a pipe claims 2 GiB or more, and a
 # few writers count their header.
 CUT_WAV = re.compile(r"^data : (?P<claimed>\d+) \(should be (?P<found>\d+)\)", re.MULTILINE)
 PIPED_BYTES = 0x7FFF0000
 HEADER_BYTES = 64
-EMPTY_HEADER = "its header states no samples"
 
 
 class SequentialFile(soundfile.SoundFile):
@@ -140,36 +133,6 @@ class SoundFileSource:
                 return
 
 
-class PackedSource:
-    """A span of a shard: mono 16-bit samples at 16 kHz, little endian, without any header."""
-
-    sample_rate = PACKED_RATE
-    num_channels = 1
-    is_float = False
-    step = STEP
-
-    def __init__(self, shard: Path, first: int, length: int) -> None:
-        check_file(shard)
-        if 2 * (first + length) > shard.stat().st_size:
-            raise InputError(
-                f"{shard}: ends before sample {first + length}, which its manifest names. "
-                "Copy it again, or run `speakervlad pack` again."
-            )
-        self._shard = shard
-        self._first = first
-        self._length = length
-        self.length: int | None = length
-
-    def read(self, start: int, num_frames: int) -> np.ndarray:
-        count = min(num_frames, max(self._length - start, 0))
-        samples = np.fromfile(self._shard, "<i2", count, offset=2 * (self._first + start))
-        return (samples.astype(np.float32) / 32768)[:, None]
-
-    def blocks(self, stop: int | None = None) -> Iterator[np.ndarray]:
-        for start in range(0, min(self._length, stop or self._length), BLOCK_FRAMES):
-            yield self.read(start, BLOCK_FRAMES)
-
-
 @contextmanager
 def open_audio(path: Path) -> Iterator[Source]:
     """Open an audio file with the decoder that understands it.
@@ -186,36 +149,6 @@ def open_audio(path: Path) -> Iterator[Source]:
         raise
     except Exception as error:
         raise InputError(f"{printable(path)}: {_explain(error, path)}") from error
-
-
-def check_file(path: Path) -> None:
-    """Refuse what is no file with something in it.
-
-    Raises:
-        InputError: a name that is not UTF-8, nothing there, a folder, a device, a pipe, or empty.
-    """
-    name = printable(path)
-    if name != str(path):
-        raise InputError(f"{name}: its name is not UTF-8. Rename it.")
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise InputError(
-            f"{name}: no such file. Check the path, and --root if a list names it."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name!r}: {getattr(error, 'strerror', None) or error}.") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{name}: is a folder, not an audio file. Name a file in it.")
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{name}: is a device or a pipe. Write its content to a file first.")
-    if status.st_size == 0:
-        raise InputError(f"{name}: empty file. Get it again or remove it from the list.")
-
-
-def printable(path: str | Path) -> str:
-    """A path for messages and lists; bytes that are not UTF-8 are escaped."""
-    return str(path).encode(errors="backslashreplace").decode()
 
 
 @contextmanager
@@ -235,7 +168,7 @@ def _open(path: Path) -> Iterator[Source]:
             if doubt is None:
                 yield SoundFileSource(file)
                 return
-    with _open_with_pyav(path, doubt) as source:
+    with open_with_pyav(path, doubt) as source:
         yield source
 
 
@@ -277,36 +210,6 @@ def _begins_with(path: Path, *marks: bytes) -> bool:
         file.seek(size)
         begin = file.read(4096)
     return any(mark in begin for mark in marks)
-
-
-@contextmanager
-def _open_with_pyav(path: Path, doubt: str) -> Iterator[Source]:
-    try:
-        import av
-        from av.error import FFmpegError
-    except ImportError as error:
-        raise UndecodableError(
-            f"soundfile cannot read it ({doubt}). For m4a, mp4 and webm: "
-            "pip install 'speakervlad[formats]'; otherwise convert it to wav or flac."
-        ) from error
-    try:
-        container = av.open(str(path.absolute()), options=PYAV_OPTIONS)
-    except (FFmpegError, ValueError) as error:
-        raise _no_audio(doubt) from error
-    with container:
-        source = PyAVSource(container, str(path), BLOCK_FRAMES)
-        # FFmpeg takes any content for flac or mp3 that is named so.
-        if source.sample_rate <= 0 or source.num_channels <= 0:
-            raise _no_audio(doubt)
-        if doubt == EMPTY_HEADER and not source.is_empty:
-            remark(logger, str(path), f"{doubt}; it is read to the end of the file", once=True)
-        yield source
-
-
-def _no_audio(doubt: str) -> UndecodableError:
-    return UndecodableError(
-        f"not an audio file that soundfile or PyAV can read ({doubt}). Convert it to wav or flac."
-    )
 
 
 def _explain(error: Exception, path: Path) -> str:

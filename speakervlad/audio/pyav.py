@@ -1,7 +1,9 @@
 """Decoding by FFmpeg: what soundfile refuses, and damaged files as players play them."""
 
 import errno
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,18 @@ import numpy as np
 
 from speakervlad.audio.losses import SHORTEST_GAP, Losses
 from speakervlad.audio.quality import STEP
-from speakervlad.audio.source import UndecodableError, check_duration
+from speakervlad.audio.remarks import remark
+from speakervlad.audio.source import (
+    BLOCK_FRAMES,
+    EMPTY_HEADER,
+    Source,
+    UndecodableError,
+    check_duration,
+    has_pyav,
+    tag_size,
+)
+
+logger = logging.getLogger(__name__)
 
 # FFmpeg's demuxers that read the file they are given and no other: no playlists, no concat.
 PYAV_FORMATS = (
@@ -177,14 +190,6 @@ def _tag_bytes(data: bytes) -> int:
     return min(place, len(data))
 
 
-def tag_size(begin: bytes) -> int:
-    """Bytes of the ID3v2 tag that ten bytes begin, or 0."""
-    if begin[:3] != b"ID3":
-        return 0
-    shifts = zip(begin[6:10], (21, 14, 7, 0), strict=False)
-    return 10 + sum((byte & 127) << shift for byte, shift in shifts)
-
-
 def _frames_of(packet: Any) -> tuple[list[Any], Exception | None]:  # noqa: ANN401
     """The frames of a packet, or why it has none."""
     from av.error import FFmpegError
@@ -273,10 +278,40 @@ def gap_of(path: Path) -> float:
     return 0.0
 
 
-def has_pyav() -> bool:
-    """Whether PyAV, which is optional, is installed."""
+@contextmanager
+def open_with_pyav(path: Path, doubt: str) -> Iterator[Source]:
+    """Open a file that soundfile would not read.
+
+    Args:
+        path: the file.
+        doubt: why not, for messages.
+
+    Raises:
+        UndecodableError: PyAV is not installed, or knows nothing in it as sound.
+    """
     try:
-        import av  # noqa: F401
-    except ImportError:
-        return False
-    return True
+        import av
+        from av.error import FFmpegError
+    except ImportError as error:
+        raise UndecodableError(
+            f"soundfile cannot read it ({doubt}). For m4a, mp4 and webm: "
+            "pip install 'speakervlad[formats]'; otherwise convert it to wav or flac."
+        ) from error
+    try:
+        container = av.open(str(path.absolute()), options=PYAV_OPTIONS)
+    except (FFmpegError, ValueError) as error:
+        raise _no_audio(doubt) from error
+    with container:
+        source = PyAVSource(container, str(path), BLOCK_FRAMES)
+        # FFmpeg takes any content for flac or mp3 that is named so.
+        if source.sample_rate <= 0 or source.num_channels <= 0:
+            raise _no_audio(doubt)
+        if doubt == EMPTY_HEADER and not source.is_empty:
+            remark(logger, str(path), f"{doubt}; it is read to the end of the file", once=True)
+        yield source
+
+
+def _no_audio(doubt: str) -> UndecodableError:
+    return UndecodableError(
+        f"not an audio file that soundfile or PyAV can read ({doubt}). Convert it to wav or flac."
+    )

@@ -21,19 +21,13 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import numpy as np
 
+from speakervlad.audio.on_disk import FileWave, SpooledWave
 from speakervlad.audio.quality import Level, warn_of_poor, warn_of_quiet
-from speakervlad.audio.reading import audio_blocks, counted_blocks, counted_length
+from speakervlad.audio.reading import audio_blocks
 from speakervlad.audio.samples import Samples, as_waveform
+from speakervlad.audio.spans import counted_blocks, counted_length
 from speakervlad.audio.speech import Speech, check_spoken, find_spans
-from speakervlad.audio.waves import (
-    BLOCK_SAMPLES,
-    FileWave,
-    SampleWave,
-    SpeechWave,
-    SpooledWave,
-    Wave,
-    blocks_of,
-)
+from speakervlad.audio.waves import BLOCK_SAMPLES, SampleWave, SpeechWave, Wave, blocks_of
 from speakervlad.errors import InputError
 from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE

@@ -85,7 +85,7 @@ def fuse(
     """
     from speakervlad.scoring.calibration import load_calibration
     from speakervlad.scoring.fusion import fuse
-    from speakervlad.scoring.lists import save_scores
+    from speakervlad.scoring.scores import save_scores
     from speakervlad.scoring.systems import load_systems
 
     check_writable(out)
@@ -130,7 +130,7 @@ def convert_scores(
 
     Example: speakervlad convert-scores S.txt K.txt --format kaldi
     """
-    from speakervlad.scoring.lists import save_scores
+    from speakervlad.scoring.scores import save_scores
     from speakervlad.scoring.systems import load_scores
 
     pairs, values = load_scores(source, read_key(trials), form=source_form, partial=partial)

@@ -17,8 +17,8 @@ from weakref import WeakSet
 from rich import console as rich_console
 
 from speakervlad.errors import InputError
-from speakervlad.files import parse_json
 from speakervlad.progress import tracked_by
+from speakervlad.texts import parse_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn

@@ -27,7 +27,8 @@ from speakervlad.files import STANDARD_OUTPUT, atomic_path, check_writable
 
 if TYPE_CHECKING:
     from speakervlad.encoder.encoder import Encoder
-    from speakervlad.scoring.lists import Trials
+    from speakervlad.scoring.plots import Pictures
+    from speakervlad.scoring.trials import Trials
     from speakervlad.tables.embeddings import Embeddings
 
 # Of larger score files the names are not kept.
@@ -68,14 +69,16 @@ def score(
 
     Example: speakervlad score list.trials --embeddings E.npz --out S.txt
     """
-    from speakervlad.scoring import lists, scoring
+    from speakervlad.scoring import scoring
     from speakervlad.scoring.calibration import load_calibration
     from speakervlad.scoring.enrolment import load_enrolment
+    from speakervlad.scoring.lists import load_trials
+    from speakervlad.scoring.scores import save_scores
     from speakervlad.tables.interchange import load_embeddings
 
     check_sources(embeddings, encoder, (enrol, mean_of, cohort))
     check_writable(out)
-    pairs = lists.load_trials(trials)
+    pairs = load_trials(trials)
     calibrated = None if calibration is None else load_calibration(calibration)
     others = None if cohort is None else scoring.load_cohort(cohort, cohort_manifest)
     if embeddings is None:
@@ -93,7 +96,7 @@ def score(
         top=top or None,
         calibration=calibrated,
     )
-    lists.save_scores(out, pairs, values, form)
+    save_scores(out, pairs, values, form)
     notes.print(f"{len(pairs)} trials scored: {out}")
 
 
@@ -153,13 +156,11 @@ def metrics(
     Example: speakervlad metrics S.txt --det det.png
     """
     from speakervlad.scoring.judge import judge
-    from speakervlad.scoring.lists import read_long_scores
     from speakervlad.scoring.metrics import verification_report, warn_of_reversed
-    from speakervlad.scoring.plots import Pictures
+    from speakervlad.scoring.scores import read_long_scores
     from speakervlad.scoring.systems import load_scores
 
-    pictures = Pictures(det, histogram, bars)
-    pictures.check()
+    pictures = pictures_of(det, histogram, bars)
     if json_out is not None:
         check_writable(json_out)
     if bars is not None and len(by or []) != 1:
@@ -182,13 +183,29 @@ def metrics(
             threshold=place,
             num_resamples=resamples,
         )
-    pictures.draw(scores.stem, values, labels, report, points[0])
+    if pictures is not None:
+        pictures.draw(scores.stem, values, labels, report, points[0])
     if json_out != STANDARD_OUTPUT:
         print_report(report)
     if json_out is not None:
         with atomic_path(json_out) as temporary:
             text = json.dumps(report.to_json(), indent=2)
             temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def pictures_of(det: Path | None, histogram: Path | None, bars: Path | None) -> "Pictures | None":
+    """What is to be drawn, if anything.
+
+    Raises:
+        InputError: what cannot be written, drawn or is no picture.
+    """
+    if det is None and histogram is None and bars is None:
+        return None
+    from speakervlad.scoring.plots import Pictures
+
+    pictures = Pictures(det, histogram, bars)
+    pictures.check()
+    return pictures
 
 
 def decision_threshold(

@@ -69,7 +69,7 @@ def calibration_waveforms(source: Path) -> "list[np.ndarray]":
     """Some recordings of a manifest, folder or trial list, the same ones every time."""
     import numpy as np
 
-    from speakervlad.audio.reading import load_audio
+    from speakervlad.audio.spans import load_audio
 
     paths = find_recordings([source], None).paths
     order = np.random.default_rng(0).permutation(len(paths))

@@ -8,8 +8,8 @@ import typer
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
-    from speakervlad.scoring.lists import Trials
-    from speakervlad.scoring.metrics import OperatingPoint
+    from speakervlad.scoring.points import OperatingPoint
+    from speakervlad.scoring.trials import Trials
     from speakervlad.tables.manifest import Manifest
 
 DEFAULT_ENCODER = Path("default")
@@ -69,23 +69,27 @@ ResamplesOption = Annotated[
 
 def parse_points(texts: list[str] | None) -> "tuple[OperatingPoint, ...]":
     """Operating points of the command line, or the usual two."""
-    from speakervlad.scoring.metrics import REPORTED_POINTS, OperatingPoint
+    from speakervlad.scoring.points import REPORTED_POINTS, OperatingPoint
 
     return tuple(map(OperatingPoint.parse, texts)) if texts else REPORTED_POINTS
 
 
 def read_key(path: Path | None) -> "Trials | None":
     """The trial list of an option, if it is given."""
+    if path is None:
+        return None
     from speakervlad.scoring.lists import load_trials
 
-    return None if path is None else load_trials(path)
+    return load_trials(path)
 
 
 def read_manifest(path: Path | None) -> "Manifest | None":
     """The manifest of an option, if it is given."""
+    if path is None:
+        return None
     from speakervlad.tables.manifest import load_manifest
 
-    return None if path is None else load_manifest(path)
+    return load_manifest(path)
 
 
 def parse_fraction(text: str) -> float:

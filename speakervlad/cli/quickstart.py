@@ -66,7 +66,7 @@ def check_recordings(paths: list[Path]) -> None:
     Raises:
         InputError: a single recording, or one that is missing or no audio.
     """
-    from speakervlad.audio.reading import audio_info
+    from speakervlad.audio.spans import audio_info
 
     if len(paths) == 1:
         raise InputError(f"{paths[0]}: one recording has none to be compared with. Give two.")

@@ -23,7 +23,7 @@ from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
     from speakervlad.audio.recording import AudioLike
-    from speakervlad.scoring.metrics import OperatingPoint
+    from speakervlad.scoring.points import OperatingPoint
     from speakervlad.verification.rules import Verification
 
 STANDARD_INPUT = "-"
@@ -135,7 +135,7 @@ def operating_point(
     Raises:
         InputError: impossible ones.
     """
-    from speakervlad.scoring.metrics import OperatingPoint
+    from speakervlad.scoring.points import OperatingPoint
 
     given = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa}
     given = {name: value for name, value in given.items() if value is not None}

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from speakervlad.audio.quality import Level
-from speakervlad.audio.reading import load_audio, speech_blocks
+from speakervlad.audio.reading import speech_blocks
+from speakervlad.audio.spans import load_audio
 from speakervlad.errors import InputError
 from speakervlad.tables.manifest import Manifest
 

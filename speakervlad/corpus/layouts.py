@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from speakervlad.audio.decoding import printable
+from speakervlad.audio.source import printable
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.sound import AUDIO_SUFFIXES, MIN_SAMPLES
 

@@ -23,8 +23,9 @@ from speakervlad.audio.reading import audio_blocks
 from speakervlad.audio.writing import to_int16
 from speakervlad.corpus.work import BadFile, Work
 from speakervlad.errors import InputError
-from speakervlad.files import alone_in, atomic_path, parse_json, remove_stale
+from speakervlad.files import alone_in, atomic_path, remove_stale
 from speakervlad.tables.manifest import TEXT, Manifest
+from speakervlad.texts import parse_json
 
 SHARD_SAMPLES = 2**29  # 1 GiB, 9.3 hours
 PLAN_NAME = "shards.json"

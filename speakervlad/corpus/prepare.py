@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from speakervlad.audio.quality import QUIET, Level, is_band_limited
-from speakervlad.audio.reading import audio_blocks, counted_length, load_audio, speech_blocks
+from speakervlad.audio.reading import audio_blocks, speech_blocks
+from speakervlad.audio.spans import counted_length, load_audio
 from speakervlad.audio.speech import SpeechFinder, check_spoken, speech_spans, spoken_blocks
 from speakervlad.audio.writing import to_int16, write_audio
 from speakervlad.corpus.layouts import LAYOUTS, Rows, audio_below

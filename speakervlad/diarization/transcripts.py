@@ -19,7 +19,8 @@ import numpy as np
 
 from speakervlad.diarization.turns import Turn, Turns
 from speakervlad.errors import InputError, did_you_mean
-from speakervlad.files import atomic_path, parse_json
+from speakervlad.files import atomic_path
+from speakervlad.texts import parse_json
 
 # A word beside a turn, but not within it, is of its speaker up to this distance in seconds: times
 # of speech recognisers are seldom exact.

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from speakervlad.diarization.captions import captions, read_captions
 from speakervlad.errors import InputError, did_you_mean
-from speakervlad.files import atomic_path, parse_json, read_text
+from speakervlad.files import atomic_path
+from speakervlad.texts import parse_json, read_text
 
 RTTM_TYPES = frozenset(
     "SPEAKER LEXEME NON-LEX NON-SPEECH FILLER SEGMENT SU CB IP EDIT A/P SPKR-INFO NOSCORE NO_RT_METADATA".split()  # noqa: E501, SIM905

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.files import read_text
+from speakervlad.texts import read_text
 
 UEM_FIELDS = 4
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speakervlad.errors import InputError, first_few
-from speakervlad.files import parse_json
+from speakervlad.texts import parse_json
 
 if TYPE_CHECKING:
     from speakervlad.config import EncoderConfig

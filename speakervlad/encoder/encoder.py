@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
+from speakervlad.encoder.backends import AUTO, Backend, fingerprint_of
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.encoder.location import DEFAULT, find_encoder
-from speakervlad.encoder.runtimes import AUTO, Backend, fingerprint_of, open_backend
+from speakervlad.encoder.runtimes import open_backend
 from speakervlad.encoder.streams import describe_failures, of_each
 from speakervlad.encoder.windows import Windows, spoken_spans, window_spans
 from speakervlad.errors import InputError

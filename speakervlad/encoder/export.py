@@ -15,24 +15,22 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from speakervlad.audio.waves import SampleWave
-from speakervlad.config import encoder_values
-from speakervlad.encoder.frames import Ends, FrameEncoder
-from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME
-from speakervlad.encoder.network import Network
-from speakervlad.encoder.runtimes import (
+from speakervlad.config import CALIBRATION_NAME, THRESHOLDS_NAME, WEIGHTS_NAME, encoder_values
+from speakervlad.encoder.backends import (
     FORMAT,
     FRAMES,
     INPUT,
     SHARING_GRAPH_NAME,
     TOLERANCES,
     WEIGHTS,
-    WEIGHTS_NAME,
     OnnxBackend,
-    TorchBackend,
     constants_in,
     probe_waveform,
     weights_digest,
 )
+from speakervlad.encoder.frames import Ends, FrameEncoder
+from speakervlad.encoder.network import Network
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.models.folder import load_encoder_folder

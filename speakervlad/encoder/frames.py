@@ -16,7 +16,6 @@ import numpy as np
 from speakervlad.audio.waves import MirroredWave, SampleWave, Wave
 from speakervlad.config import PIECE_SECONDS
 from speakervlad.errors import InputError, check_range
-from speakervlad.files import parse_json
 from speakervlad.models.frontend import (
     Framing,
     FrontEnd,
@@ -27,6 +26,7 @@ from speakervlad.models.frontend import (
 from speakervlad.models.sums import Finish, PoolingSums
 from speakervlad.schema import from_dict
 from speakervlad.sound import SAMPLE_RATE
+from speakervlad.texts import parse_json
 
 # Longer signals are computed in chunks: it bounds the memory and costs the chunks' context.
 CHUNK_SECONDS = 20

@@ -18,9 +18,10 @@ from speakervlad.encoder.encoder import Embedded, Encoder
 from speakervlad.encoder.streams import describe_failures
 from speakervlad.encoder.windows import Windows
 from speakervlad.errors import InputError
-from speakervlad.files import atomic_path, exclusive, parse_json
+from speakervlad.files import atomic_path, exclusive
 from speakervlad.progress import track
 from speakervlad.tables.arrays import load_npz
+from speakervlad.texts import parse_json
 
 logger = logging.getLogger(__name__)
 

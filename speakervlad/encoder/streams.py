@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TypeVar
 
 from speakervlad.audio.recording import AudioLike, Recording
-from speakervlad.encoder.runtimes import Backend
+from speakervlad.encoder.backends import Backend
 from speakervlad.errors import InputError, first_few
 from speakervlad.threads import one_blas_thread
 

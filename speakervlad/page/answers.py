@@ -13,13 +13,15 @@ from speakervlad.page.guard import MAX_BODY_BYTES
 from speakervlad.page.pictures import picture
 from speakervlad.page.uploads import Form
 from speakervlad.people.people import PeopleStore
+from speakervlad.scoring.align import align
 from speakervlad.scoring.checks import check_trials
 from speakervlad.scoring.judge import SystemResult, judge_systems
-from speakervlad.scoring.lists import Trials, load_trials
+from speakervlad.scoring.lists import load_trials
 from speakervlad.scoring.metrics import error_curve, hint_at_reversed
 from speakervlad.scoring.plots import det_limits, score_bins, spread_ticks, thinned_deviates
 from speakervlad.scoring.report import report_page
-from speakervlad.scoring.systems import align, load_scores
+from speakervlad.scoring.systems import load_scores
+from speakervlad.scoring.trials import Trials
 from speakervlad.verification.rules import Rule
 from speakervlad.verification.verifier import SHORT_SECONDS
 

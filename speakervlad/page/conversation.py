@@ -12,17 +12,18 @@ import anyio
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from speakervlad.audio.reading import audio_blocks, counted_length
+from speakervlad.audio.reading import audio_blocks
 from speakervlad.audio.remarks import heard_by
+from speakervlad.audio.spans import counted_length
 from speakervlad.diarization.diarize import diarize
 from speakervlad.diarization.turns import FORMS, Turn, Turns
 from speakervlad.errors import InputError, did_you_mean
-from speakervlad.files import parse_json
 from speakervlad.page.answers import Desk
 from speakervlad.page.pictures import peaks
 from speakervlad.page.uploads import Form, Upload, received
 from speakervlad.page.work import Threads
 from speakervlad.progress import tracked_by
+from speakervlad.texts import parse_json
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")

@@ -9,11 +9,11 @@ import numpy as np
 from speakervlad.audio.recording import Recording
 from speakervlad.audio.remarks import heard_by
 from speakervlad.errors import InputError
-from speakervlad.files import parse_json
 from speakervlad.page.answers import Desk, heard
 from speakervlad.page.uploads import Form, Upload
 from speakervlad.people.records import check_name
 from speakervlad.sound import SAMPLE_RATE
+from speakervlad.texts import parse_json
 
 # Of somebody's turns, the longest first; more hardly changes a voice.
 MAX_TURN_SECONDS = 180

@@ -14,9 +14,10 @@ import numpy as np
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from speakervlad.audio.reading import audio_blocks, counted_blocks
+from speakervlad.audio.reading import audio_blocks
 from speakervlad.audio.recording import Recording
 from speakervlad.audio.remarks import heard_by
+from speakervlad.audio.spans import counted_blocks
 from speakervlad.audio.writing import fill_audio
 from speakervlad.errors import InputError
 from speakervlad.files import naming_full_disk

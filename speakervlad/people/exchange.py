@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.files import atomic_path, parse_json
+from speakervlad.files import atomic_path
 from speakervlad.people.records import Header, Person, Recording, check_name, check_note
+from speakervlad.texts import parse_json
 
 FORMAT = "speakervlad-people-1"
 ARRAYS = ("weight", "first", "second", "num_frames")

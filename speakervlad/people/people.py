@@ -12,9 +12,9 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from speakervlad.audio.recording import AudioLike, each_of, takes_old_options
+from speakervlad.encoder.backends import weights_digest
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.location import DEFAULT, PRETRAINED, find_encoder
-from speakervlad.encoder.runtimes import weights_digest
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort

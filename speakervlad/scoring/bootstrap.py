@@ -9,15 +9,14 @@ from speakervlad.errors import InputError
 from speakervlad.progress import track
 from speakervlad.scoring.metrics import (
     FIXED_FALSE_ACCEPT,
-    REPORTED_POINTS,
     ErrorCurve,
-    OperatingPoint,
     VerificationReport,
     all_figures,
     check_scores,
     error_curve,
     measurable_rates,
 )
+from speakervlad.scoring.points import REPORTED_POINTS, OperatingPoint
 from speakervlad.scoring.speakers import MIN_SPEAKERS, TrialSpeakers
 
 NUM_RESAMPLES = 1000

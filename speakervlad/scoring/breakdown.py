@@ -1,7 +1,6 @@
 """Parts of a scored list, by columns of a manifest or by duration, judged one by one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -10,15 +9,11 @@ from speakervlad.errors import InputError
 from speakervlad.scoring.bootstrap import (
     with_intervals,
 )
-from speakervlad.scoring.lists import Trials
-from speakervlad.scoring.metrics import (
-    REPORTED_POINTS,
-    OperatingPoint,
-    VerificationReport,
-    verification_report,
-)
+from speakervlad.scoring.metrics import VerificationReport, verification_report
+from speakervlad.scoring.points import REPORTED_POINTS, OperatingPoint
 from speakervlad.scoring.quality import durations
 from speakervlad.scoring.speakers import MIN_SPEAKERS, TrialSpeakers
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.manifest import Manifest
 from speakervlad.tables.names import required_rows
 
@@ -33,34 +28,6 @@ class Resampling:
     speakers: TrialSpeakers | None = None
     num_resamples: int = 0
     seed: int = 0
-
-
-def check_by(by: Sequence[str], manifest: Manifest | None) -> None:
-    """Refuse a breakdown without the manifest that has its columns."""
-    if by and manifest is None:
-        raise InputError("--by needs --manifest: the columns are in it. Give --manifest.")
-
-
-def broken_down(
-    report: VerificationReport,
-    scores: np.ndarray,
-    trials: Trials,
-    manifest: Manifest | None,
-    by: Sequence[str],
-    points: tuple[OperatingPoint, ...],
-    resampling: Resampling,
-) -> VerificationReport:
-    """The report with a breakdown by every column that is asked for."""
-    if manifest is None:
-        return report
-    groups = {column: trial_groups(trials, manifest, column) for column in by}
-    return replace(
-        report,
-        breakdown={
-            column: breakdown(scores, trials, values, points, resampling)
-            for column, values in groups.items()
-        },
-    )
 
 
 def breakdown(

@@ -9,8 +9,9 @@ import numpy as np
 
 from speakervlad.deprecated import warn_of_old_name
 from speakervlad.errors import InputError
-from speakervlad.files import atomic_path, parse_json
-from speakervlad.scoring.metrics import OperatingPoint
+from speakervlad.files import atomic_path
+from speakervlad.scoring.points import OperatingPoint
+from speakervlad.texts import parse_json
 
 MAX_FILE_BYTES = 1_000_000
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from speakervlad.errors import InputError, first_few
-from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.speakers import contradictions
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.manifest import Manifest, ranks_of
 from speakervlad.tables.names import manifest_rows, path_parts
 

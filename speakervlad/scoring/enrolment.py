@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import NIST_MODEL, NIST_SEGMENT
+from speakervlad.scoring.nist import NIST_MODEL, NIST_SEGMENT
 from speakervlad.tables.columns import is_number, read_blocks
 
 

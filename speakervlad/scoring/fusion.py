@@ -8,9 +8,9 @@ import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration
-from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.logistic import fit_calibration
 from speakervlad.scoring.quality import quality_measures
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest
 

@@ -1,7 +1,10 @@
 """Scored trials judged: every figure with its interval, several systems, paired comparisons."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,11 +19,7 @@ from speakervlad.scoring.bootstrap import (
     resampled_figures,
     with_intervals,
 )
-from speakervlad.scoring.breakdown import Resampling, broken_down, check_by
-from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.metrics import (
-    REPORTED_POINTS,
-    OperatingPoint,
     VerificationReport,
     all_figures,
     error_curve,
@@ -28,8 +27,12 @@ from speakervlad.scoring.metrics import (
     verification_report,
     warn_of_reversed,
 )
-from speakervlad.scoring.speakers import speakers_if_known
-from speakervlad.tables.manifest import Manifest
+from speakervlad.scoring.points import REPORTED_POINTS, OperatingPoint
+from speakervlad.scoring.speakers import TrialSpeakers, speakers_if_known
+from speakervlad.scoring.trials import Trials
+
+if TYPE_CHECKING:
+    from speakervlad.tables.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,32 @@ class SystemResult:
     scores: np.ndarray
     report: VerificationReport
     against_best: Mapping[str, Comparison] = field(default_factory=dict)
+
+
+class _Parts(NamedTuple):
+    """What the parts of a list are judged by, if a breakdown is asked for."""
+
+    trials: Trials
+    manifest: Manifest | None
+    by: Sequence[str]
+    points: tuple[OperatingPoint, ...]
+    speakers: TrialSpeakers | None
+    num_resamples: int
+    seed: int
+
+    def added_to(self, report: VerificationReport, scores: np.ndarray) -> VerificationReport:
+        """The report with a breakdown by every column that is asked for."""
+        if self.manifest is None or not self.by:
+            return report
+        from speakervlad.scoring.breakdown import Resampling, breakdown, trial_groups
+
+        resampling = Resampling(self.speakers, self.num_resamples, self.seed)
+        groups = {column: trial_groups(self.trials, self.manifest, column) for column in self.by}
+        found = {
+            column: breakdown(scores, self.trials, values, self.points, resampling)
+            for column, values in groups.items()
+        }
+        return replace(report, breakdown=found)
 
 
 def judge(
@@ -79,7 +108,7 @@ def judge(
     labels = trials.labels()
     report = verification_report(scores, labels, points, threshold)
     warn_of_reversed(report)
-    check_by(by, manifest)
+    _check_by(by, manifest)
     speakers = speakers_if_known(trials, manifest) if num_resamples else None
     if speakers is not None:
         report = with_intervals(
@@ -91,8 +120,13 @@ def judge(
             num_resamples=num_resamples,
             seed=seed,
         )
-    resampling = Resampling(speakers, num_resamples, seed)
-    return broken_down(report, scores, trials, manifest, by, points, resampling)
+    parts = _Parts(trials, manifest, by, points, speakers, num_resamples, seed)
+    return parts.added_to(report, scores)
+
+
+def _check_by(by: Sequence[str], manifest: Manifest | None) -> None:
+    if by and manifest is None:
+        raise InputError("--by needs --manifest: the columns are in it. Give --manifest.")
 
 
 def judge_systems(
@@ -127,17 +161,11 @@ def judge_systems(
         )
         for name, scores in systems.items()
     ]
-    check_by(by, manifest)
+    _check_by(by, manifest)
     speakers = speakers_if_known(trials, manifest) if num_resamples else None
-    resampling = Resampling(speakers, num_resamples, seed)
+    parts = _Parts(trials, manifest, by, points, speakers, num_resamples, seed)
     results = [
-        replace(
-            result,
-            report=broken_down(
-                result.report, result.scores, trials, manifest, by, points, resampling
-            ),
-        )
-        for result in results
+        replace(result, report=parts.added_to(result.report, result.scores)) for result in results
     ]
     if speakers is None:
         return results

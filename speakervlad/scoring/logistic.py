@@ -6,7 +6,8 @@ import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration, expit, logit
-from speakervlad.scoring.metrics import OperatingPoint, check_scores
+from speakervlad.scoring.metrics import check_scores
+from speakervlad.scoring.points import OperatingPoint
 
 logger = logging.getLogger(__name__)
 

@@ -19,14 +19,13 @@ from speakervlad.figures import (
 )
 from speakervlad.files import check_writable
 from speakervlad.scoring.metrics import (
-    REPORTED_POINTS,
     ErrorCurve,
-    OperatingPoint,
     VerificationReport,
     eer_point,
     error_curve,
     min_dcf_point,
 )
+from speakervlad.scoring.points import REPORTED_POINTS, OperatingPoint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

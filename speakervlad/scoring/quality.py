@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from speakervlad.errors import InputError, did_you_mean
-from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.scoring import check_same_encoder, cohort_statistics, unit_vectors
+from speakervlad.scoring.trials import Trials
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest

@@ -9,7 +9,6 @@ import numpy as np
 from speakervlad.files import atomic_path
 from speakervlad.scoring.checks import check_trials
 from speakervlad.scoring.judge import SystemResult
-from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.metrics import VerificationReport, error_curve
 from speakervlad.scoring.plots import (
     breakdown_figure,
@@ -18,6 +17,7 @@ from speakervlad.scoring.plots import (
     interval_figure,
     svg_text,
 )
+from speakervlad.scoring.trials import Trials
 
 
 def save_report(

@@ -11,7 +11,7 @@ import numpy as np
 from speakervlad.errors import InputError, first_few
 from speakervlad.progress import track
 from speakervlad.scoring.enrolment import Enrolment
-from speakervlad.scoring.lists import Trials
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.interchange import load_embeddings
 from speakervlad.tables.manifest import load_manifest

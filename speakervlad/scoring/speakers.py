@@ -1,14 +1,19 @@
 """Who speaks on both sides of a trial: from a manifest, or read from the names."""
 
+from __future__ import annotations
+
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from speakervlad.errors import InputError, first_few
-from speakervlad.scoring.lists import Trials
-from speakervlad.tables.manifest import Manifest
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.names import path_parts, required_rows
+
+if TYPE_CHECKING:
+    from speakervlad.tables.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +36,13 @@ class TrialSpeakers:
     num_speakers: int
 
     @classmethod
-    def numbered(cls, enrol: np.ndarray, test: np.ndarray) -> "TrialSpeakers":
+    def numbered(cls, enrol: np.ndarray, test: np.ndarray) -> TrialSpeakers:
         """From any numbers of both sides, (num_trials,) int."""
         present, numbers = np.unique(np.stack([enrol, test]), return_inverse=True)
         sides = numbers.reshape(2, -1)
         return cls(sides[0], sides[1], len(present))
 
-    def of(self, trials: np.ndarray) -> "TrialSpeakers":
+    def of(self, trials: np.ndarray) -> TrialSpeakers:
         """The speakers of some trials only, by mask or indices."""
         return TrialSpeakers.numbered(self.enrol[trials], self.test[trials])
 

@@ -22,8 +22,8 @@ from speakervlad.config import (
     TeacherConfig,
     TrainConfig,
 )
+from speakervlad.encoder.backends import weights_digest
 from speakervlad.encoder.location import find_encoder
-from speakervlad.encoder.runtimes import weights_digest
 from speakervlad.errors import InputError
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder, save_encoder

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from speakervlad.audio.quality import Level
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.config import AugmentConfig, FrameCacheConfig
 from speakervlad.encoder.frames import Chunk, plan_pieces
 from speakervlad.errors import InputError

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from speakervlad.config import Config
-from speakervlad.encoder.runtimes import weights_digest
+from speakervlad.encoder.backends import weights_digest
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path, check_writable, exclusive
 from speakervlad.models.encoder import SpeakerEncoder

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from speakervlad.corpus.work import map_parallel
+from speakervlad.encoder.backends import FRAMES, INPUT, available_cores
 from speakervlad.encoder.network import TrunkNetwork
-from speakervlad.encoder.runtimes import FRAMES, INPUT, available_cores, openvino_core
+from speakervlad.encoder.openvino_backend import openvino_core
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerEncoder

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from speakervlad.errors import InputError, first_few
-from speakervlad.files import atomic_path, naming_full_disk, parse_json
+from speakervlad.files import atomic_path, naming_full_disk
 from speakervlad.schema import flatten
 from speakervlad.tables.manifest import Manifest
+from speakervlad.texts import parse_json
 
 MISSING, KEPT, BAD = 0, 1, 2
 ABOUT_NAME, FILES_NAME, WHOLE, COPIES = "about.json", "files", "recordings", "copies"

@@ -11,18 +11,21 @@ import numpy as np
 from speakervlad.config import Config, load_config
 from speakervlad.corpus.voices import make_corpus
 from speakervlad.encoder.encoder import Encoder, load_encoder
-from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.figures import save_figure
 from speakervlad.files import atomic_path
 from speakervlad.scoring.checks import make_trials
-from speakervlad.scoring.lists import Trials, load_trials, save_scores, save_trials
+from speakervlad.scoring.lists import load_trials, save_trials
 from speakervlad.scoring.metrics import VerificationReport, error_curve, verification_report
 from speakervlad.scoring.plots import det_figure
+from speakervlad.scoring.scores import save_scores
 from speakervlad.scoring.scoring import cosine_scores
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.interchange import save_embeddings
 from speakervlad.tables.manifest import Manifest, load_manifest, save_manifest
-from speakervlad.training.run import Show, build_model, no_show, train
+from speakervlad.training.run import Show, no_show, train
+from speakervlad.training.start import build_model
 
 
 @dataclass(frozen=True)

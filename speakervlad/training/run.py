@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from speakervlad.config import Config
+from speakervlad.config import THRESHOLDS_NAME, Config
+from speakervlad.encoder.backends import weights_digest
 from speakervlad.encoder.encoder import Encoder
-from speakervlad.encoder.location import THRESHOLDS_NAME
-from speakervlad.encoder.runtimes import TorchBackend, weights_digest
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerClassifier, SpeakerEncoder

@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 
 from speakervlad.config import (
     ENCODER_CONFIG_NAME,
+    THRESHOLDS_NAME,
     WEIGHTS_NAME,
     Config,
     load_config,
     to_yaml,
 )
-from speakervlad.encoder.location import THRESHOLDS_NAME
 from speakervlad.errors import InputError, first_few
-from speakervlad.files import atomic_path, exclusive, naming_full_disk, parse_json, remove_stale
+from speakervlad.files import atomic_path, exclusive, naming_full_disk, remove_stale
 from speakervlad.models.folder import (
     CLASSIFIER_NAME,
     load_encoder_folder,
@@ -29,6 +29,7 @@ from speakervlad.models.folder import (
 )
 from speakervlad.models.losses import Loss
 from speakervlad.schema import differences
+from speakervlad.texts import parse_json
 from speakervlad.training.distributed import World
 from speakervlad.training.state import DataIdentity, TrainingState, Weights
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.errors import InputError
 from speakervlad.tables.manifest import Manifest
 from speakervlad.training.effects import RIR_LEAD

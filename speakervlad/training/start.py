@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speakervlad.config import Config
+from speakervlad.config import WEIGHTS_NAME, Config
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.errors import InputError
 from speakervlad.models.encoder import EmbeddingLayer, SpeakerClassifier, SpeakerEncoder
 from speakervlad.models.folder import (
-    WEIGHTS_NAME,
     assemble_encoder,
     build_classifier,
     build_distillation,

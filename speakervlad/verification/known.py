@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME, companion
-from speakervlad.encoder.runtimes import exported_notes, fingerprint_of
+from speakervlad.config import CALIBRATION_NAME, THRESHOLDS_NAME
+from speakervlad.encoder.backends import fingerprint_of
+from speakervlad.encoder.location import companion
+from speakervlad.encoder.runtimes import exported_notes
 from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration, load_calibration, parse_calibration
 from speakervlad.verification.thresholds import Thresholds

@@ -10,16 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.config import ENCODER_CONFIG_NAME, WEIGHTS_NAME
+from speakervlad.config import CALIBRATION_NAME, ENCODER_CONFIG_NAME, THRESHOLDS_NAME, WEIGHTS_NAME
 from speakervlad.corpus.inputs import Recordings, from_names
+from speakervlad.encoder.backends import GRAPH_NAME
 from speakervlad.encoder.encoder import Encoder
-from speakervlad.encoder.location import CALIBRATION_NAME, THRESHOLDS_NAME, companion, ships
-from speakervlad.encoder.runtimes import GRAPH_NAME
+from speakervlad.encoder.location import companion, ships
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.scoring.calibration import Calibration, save_calibration
-from speakervlad.scoring.lists import Trials, load_trials
+from speakervlad.scoring.lists import load_trials
 from speakervlad.scoring.scoring import cosine_scores
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest
 from speakervlad.tables.names import required_rows

@@ -7,7 +7,7 @@ import numpy as np
 
 from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration, expit
-from speakervlad.scoring.metrics import OperatingPoint
+from speakervlad.scoring.points import OperatingPoint
 from speakervlad.verification.thresholds import Thresholds
 
 EVEN_ODDS = OperatingPoint(0.5)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.files import parse_json
 from speakervlad.scoring.calibration import Calibration
 from speakervlad.scoring.logistic import fit_calibration
 from speakervlad.scoring.metrics import eer_point, error_curve, mean_curve, miss_at_false_accept
+from speakervlad.texts import parse_json
 
 # Renard's series R10: ten rates a decade, 0.01 and 0.001 among them.
 STEPS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)

@@ -15,7 +15,7 @@ from speakervlad.encoder.streams import of_each
 from speakervlad.errors import InputError
 from speakervlad.progress import track
 from speakervlad.scoring.calibration import Calibration
-from speakervlad.scoring.metrics import OperatingPoint
+from speakervlad.scoring.points import OperatingPoint
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.verification.known import (
     check_weights,

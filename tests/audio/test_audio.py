@@ -6,10 +6,11 @@ import pytest
 import soundfile
 import soxr
 
-from speakervlad.audio import decoding
+from speakervlad.audio import decoding, pyav
 from speakervlad.audio import reading as audio
 from speakervlad.audio.quality import check_speech, is_band_limited
-from speakervlad.audio.reading import audio_info, load_audio, read_speech, speech_blocks
+from speakervlad.audio.reading import read_speech, speech_blocks
+from speakervlad.audio.spans import audio_info, load_audio
 from speakervlad.audio.writing import write_audio
 from speakervlad.errors import InputError
 
@@ -215,7 +216,8 @@ BLOCK_FORMATS = {
 def test_blocks_are_the_whole(tmp_path, make_waveform, monkeypatch, name, rate, block_frames):
     left, right = (make_waveform(3.3, seed, rate) for seed in (0, 1))
     soundfile.write(tmp_path / name, np.stack([left, right], axis=1), rate, **BLOCK_FORMATS[name])
-    monkeypatch.setattr(decoding, "BLOCK_FRAMES", block_frames)
+    for module in (decoding, pyav):
+        monkeypatch.setattr(module, "BLOCK_FRAMES", block_frames)
     for channel in (None, 1):
         blocks = list(speech_blocks(tmp_path / name, channel=channel))
         assert len(blocks) > 1 or block_frames > 10007
@@ -228,7 +230,7 @@ def test_blocks_are_the_whole(tmp_path, make_waveform, monkeypatch, name, rate, 
 )
 def test_pyav_blocks_are_the_whole(tmp_path, make_waveform, monkeypatch, name, codec, rate):
     path = encode_with_pyav(tmp_path / name, make_waveform(3.3, rate=rate), rate, codec)
-    monkeypatch.setattr(decoding, "BLOCK_FRAMES", 10007)
+    monkeypatch.setattr(pyav, "BLOCK_FRAMES", 10007)
     blocks = list(speech_blocks(path))
     assert len(blocks) > 10
     np.testing.assert_array_equal(np.concatenate(blocks), read_speech(path))

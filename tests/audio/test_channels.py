@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from speakervlad.audio.channels import share_of_leads
-from speakervlad.audio.reading import load_audio, read_speech
+from speakervlad.audio.reading import read_speech
+from speakervlad.audio.spans import load_audio
 
 RATE = 8000
 

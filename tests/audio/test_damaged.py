@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.audio.reading import audio_info, load_audio
 from speakervlad.audio.recording import Recording
+from speakervlad.audio.spans import audio_info, load_audio
 from speakervlad.errors import InputError
 
 av = pytest.importorskip("av", reason="needs the extra formats")

@@ -7,7 +7,8 @@ import pytest
 import soundfile
 import soxr
 
-from speakervlad.audio.reading import audio_info, load_audio, speech_blocks
+from speakervlad.audio.reading import speech_blocks
+from speakervlad.audio.spans import audio_info, load_audio
 from speakervlad.errors import InputError
 
 av = pytest.importorskip("av")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.audio.reading import audio_info, load_audio, speech_blocks
+from speakervlad.audio.reading import speech_blocks
+from speakervlad.audio.spans import audio_info, load_audio
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.corpus.packing import pack
 from speakervlad.corpus.prepare import convert_folder, prepare

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 
 from speakervlad import Recording, Windows, examples, load_encoder, speech
-from speakervlad.audio import reading, recording
+from speakervlad.audio import reading, recording, spans
+from speakervlad.audio.on_disk import FileWave, SpooledWave
 from speakervlad.audio.recording import each_of, takes_old_options
-from speakervlad.audio.waves import FileWave, SpooledWave
 from speakervlad.diarization.diarize import diarize
 from speakervlad.errors import InputError
 from speakervlad.people.people import PeopleStore
@@ -26,7 +26,8 @@ def opened(monkeypatch):
         found.append(path)
         return known(path)
 
-    monkeypatch.setattr(reading, "open_audio", counting)
+    for module in (reading, spans):
+        monkeypatch.setattr(module, "open_audio", counting)
     return found
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torchaudio.compliance import kaldi
 
 from speakervlad import examples
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.checkpoints.readers import READERS, convert_checkpoint
 from speakervlad.cli import main
 from speakervlad.encoder.encoder import load_encoder

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from speakervlad.scoring.calibration import load_calibration
-from speakervlad.scoring.lists import Trials, read_scores, save_scores, save_trials
+from speakervlad.scoring.lists import save_trials
 from speakervlad.scoring.metrics import cllr, equal_error_rate
+from speakervlad.scoring.scores import read_scores, save_scores
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.interchange import save_embeddings
 

@@ -12,7 +12,7 @@ import typer
 
 from speakervlad.cli import commands, main
 from speakervlad.cli.commands import MOVED
-from speakervlad.scoring.metrics import OperatingPoint
+from speakervlad.scoring.points import OperatingPoint
 
 ENDLESS = """
 import sys, time

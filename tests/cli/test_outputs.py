@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.scoring.lists import Trials, load_trials, read_scores, save_scores, save_trials
+from speakervlad.scoring.lists import load_trials, save_trials
+from speakervlad.scoring.scores import read_scores, save_scores
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.interchange import load_embeddings, save_embeddings
 

@@ -11,7 +11,7 @@ import pytest
 from speakervlad.corpus.voices import make_corpus
 from speakervlad.errors import InputError
 from speakervlad.models.tables import TABLES
-from speakervlad.parts import Part
+from speakervlad.schema import Part
 
 PAGE = (Path(__file__).parents[2] / "docs/extending.md").read_text("utf-8")
 BLOCK = re.compile(r"`(my_parts/\w+\.py|tests/\w+\.py)`:\n\n```python\n(.*?)```", re.DOTALL)

@@ -5,7 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from speakervlad.scoring.lists import Trials, save_scores, save_trials
+from speakervlad.scoring.lists import save_trials
+from speakervlad.scoring.scores import save_scores
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.interchange import save_embeddings
 

@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from speakervlad import speech
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.audio.speech import spoken_blocks
 from speakervlad.corpus.prepare import convert_folder
 from speakervlad.corpus.work import BadList, Work

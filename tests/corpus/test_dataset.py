@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.corpus.dataset import Crop, EndlessSampler, UtteranceDataset, batches
 from speakervlad.errors import InputError
 from speakervlad.tables.manifest import Manifest

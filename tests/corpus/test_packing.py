@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from speakervlad.audio.reading import audio_info, load_audio
+from speakervlad.audio.spans import audio_info, load_audio
 from speakervlad.corpus.dataset import UtteranceDataset
 from speakervlad.corpus.packing import pack
 from speakervlad.corpus.prepare import prepare

@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from speakervlad.audio.quality import is_band_limited
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.corpus.voices import Channel, Voice, make_corpus, synthesise
 from speakervlad.errors import InputError
 from speakervlad.progress import tracked_by

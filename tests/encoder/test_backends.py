@@ -10,11 +10,13 @@ import numpy as np
 import onnx
 import pytest
 
-from speakervlad.encoder import runtimes as backends
-from speakervlad.encoder.encoder import Windows, load_encoder
+from speakervlad.config import THRESHOLDS_NAME
+from speakervlad.encoder import backends, runtimes
+from speakervlad.encoder.backends import ExportedBackend, OnnxBackend
+from speakervlad.encoder.encoder import load_encoder
 from speakervlad.encoder.export import export_onnx
-from speakervlad.encoder.location import THRESHOLDS_NAME
-from speakervlad.encoder.runtimes import ExportedBackend, OnnxBackend, TorchBackend
+from speakervlad.encoder.torch_backend import TorchBackend
+from speakervlad.encoder.windows import Windows
 from speakervlad.errors import InputError
 from speakervlad.verification.known import read_threshold
 
@@ -51,7 +53,7 @@ def absent(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def without_gpu(monkeypatch):
-    monkeypatch.setattr(backends, "_has_gpu", lambda: False)
+    monkeypatch.setattr(runtimes, "_has_gpu", lambda: False)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +124,14 @@ def test_auto_goes_by_what_is_installed_and_asked_for(both, plain, absent):
 
 @needs_openvino
 def test_auto_takes_openvino_for_bfloat16(both):
-    from speakervlad.encoder.runtimes import OpenVinoBackend
+    from speakervlad.encoder.openvino_backend import OpenVinoBackend
 
     opened = load_encoder(both / "model.onnx", precision="bfloat16").backend
     assert isinstance(opened, OpenVinoBackend)
 
 
 def test_auto_takes_torch_where_there_is_a_gpu(both, monkeypatch):
-    monkeypatch.setattr(backends, "_has_gpu", lambda: True)
+    monkeypatch.setattr(runtimes, "_has_gpu", lambda: True)
     assert isinstance(load_encoder(both).backend, TorchBackend)
     assert isinstance(load_encoder(both / "model.onnx").backend, OnnxBackend)
 

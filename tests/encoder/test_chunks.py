@@ -6,7 +6,7 @@ import pytest
 from speakervlad.audio.waves import SampleWave
 from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.frames import FrameGrid, plan_chunks, plan_pieces
-from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.schema import Part
 
 GRID = FrameGrid(hop=160, stride=16, context=92)

@@ -5,11 +5,11 @@ import pytest
 import soxr
 import torch
 
-from speakervlad.audio.reading import load_audio
 from speakervlad.audio.recording import Recording
+from speakervlad.audio.spans import load_audio
 from speakervlad.config import EncoderConfig
 from speakervlad.encoder.encoder import Encoder, load_encoder
-from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.encoder.windows import Windows, window_spans
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_encoder, save_encoder

@@ -11,7 +11,7 @@ from speakervlad.encoder.explain import (
     explanation_figure,
     with_noise,
 )
-from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.errors import InputError
 from speakervlad.schema import Part
 

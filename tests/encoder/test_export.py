@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from speakervlad.config import EncoderConfig
+from speakervlad.config import THRESHOLDS_NAME, EncoderConfig
+from speakervlad.encoder.backends import OnnxBackend, probe_waveform
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.encoder.export import export_onnx
-from speakervlad.encoder.location import THRESHOLDS_NAME
 from speakervlad.encoder.network import Network, ends_of
-from speakervlad.encoder.runtimes import OnnxBackend, TorchBackend, probe_waveform
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_encoder, load_encoder_folder, save_encoder
 from speakervlad.verification.known import read_threshold

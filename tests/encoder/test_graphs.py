@@ -11,10 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from speakervlad.encoder import runtimes
+from speakervlad.encoder.backends import OnnxBackend
 from speakervlad.encoder.export import export_onnx
 from speakervlad.encoder.graphs import OPERATORS, check_graph
 from speakervlad.encoder.location import PRETRAINED, find_encoder
-from speakervlad.encoder.runtimes import OnnxBackend, OpenVinoBackend
+from speakervlad.encoder.openvino_backend import OpenVinoBackend
 from speakervlad.errors import InputError
 
 

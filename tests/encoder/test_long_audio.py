@@ -9,12 +9,13 @@ import soundfile
 import torch
 
 from speakervlad.audio import decoding, recording
+from speakervlad.audio.on_disk import FileWave, SpooledWave
 from speakervlad.audio.reading import read_speech
 from speakervlad.audio.recording import Recording
-from speakervlad.audio.waves import FileWave, MirroredWave, SampleWave, SpooledWave
+from speakervlad.audio.waves import MirroredWave, SampleWave
 from speakervlad.config import EncoderConfig
 from speakervlad.encoder.encoder import Encoder
-from speakervlad.encoder.runtimes import TorchBackend
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.encoder.windows import Windows
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_encoder, save_encoder

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from speakervlad.audio.examples import examples
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.config import read_encoder_config
 from speakervlad.corpus.voices import make_corpus
+from speakervlad.encoder.backends import OnnxBackend
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.location import FOLDER, PRETRAINED, find_encoder
-from speakervlad.encoder.runtimes import OnnxBackend, TorchBackend
+from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.errors import InputError
 from speakervlad.models.folder import build_encoder, load_encoder_folder
 from speakervlad.scoring.metrics import equal_error_rate

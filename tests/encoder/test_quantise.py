@@ -7,11 +7,12 @@ import onnx
 import pytest
 from torch.nn import Conv1d, Conv2d
 
+from speakervlad.encoder.backends import TOLERANCES, DisagreesError
 from speakervlad.encoder.encoder import load_encoder
 from speakervlad.encoder.export import export_onnx, trace, trunk_nodes
 from speakervlad.encoder.location import find_encoder
 from speakervlad.encoder.network import Network
-from speakervlad.encoder.runtimes import TOLERANCES, DisagreesError, open_backend
+from speakervlad.encoder.runtimes import open_backend
 from speakervlad.schema import Part
 
 CONVOLUTIONS = (Conv1d, Conv2d)

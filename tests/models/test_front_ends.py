@@ -8,7 +8,7 @@ import torch
 from torchaudio.compliance import kaldi
 
 from speakervlad import examples
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.models.frontend import (
     BLOCK_FRAMES,
     FRONT_ENDS,

@@ -4,8 +4,8 @@ import pytest
 import scipy.signal
 import torch
 
-from speakervlad.models.frontend import FRONT_ENDS, mel_filters
-from speakervlad.models.spectrogram import Spectrogram, normalise
+from speakervlad.models.frontend import FRONT_ENDS, mel_filters, normalise
+from speakervlad.models.spectrogram import Spectrogram
 
 NORMALISATIONS = ("frequency", "none", "time", "time_mean")
 

@@ -6,8 +6,8 @@ import soundfile
 import torch
 
 from speakervlad.models import frontend
-from speakervlad.models.frontend import FRONT_ENDS
-from speakervlad.models.spectrogram import Spectrogram, normalise
+from speakervlad.models.frontend import FRONT_ENDS, normalise
+from speakervlad.models.spectrogram import Spectrogram
 
 FRAMES = 250
 

@@ -9,8 +9,9 @@ import soundfile
 
 from speakervlad.page.pictures import reduced
 from speakervlad.scoring.judge import judge
-from speakervlad.scoring.lists import Trials, save_scores
+from speakervlad.scoring.scores import save_scores
 from speakervlad.scoring.systems import load_scores
+from speakervlad.scoring.trials import Trials
 
 
 @pytest.fixture

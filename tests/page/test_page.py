@@ -18,7 +18,8 @@ import soxr
 
 from speakervlad.corpus.voices import Voice, synthesise
 from speakervlad.diarization.turns import load_turns
-from speakervlad.scoring.lists import Trials, save_scores
+from speakervlad.scoring.scores import save_scores
+from speakervlad.scoring.trials import Trials
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 if CHROMIUM is None:

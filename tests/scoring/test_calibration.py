@@ -7,16 +7,10 @@ import pytest
 from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration, load_calibration, save_calibration
 from speakervlad.scoring.fusion import calibrate, fuse
-from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.logistic import fit_calibration
-from speakervlad.scoring.metrics import (
-    OperatingPoint,
-    act_dcf,
-    cllr,
-    equal_error_rate,
-    min_cllr,
-    min_dcf,
-)
+from speakervlad.scoring.metrics import act_dcf, cllr, equal_error_rate, min_cllr, min_dcf
+from speakervlad.scoring.points import OperatingPoint
+from speakervlad.scoring.trials import Trials
 
 
 def test_recovers_the_likelihood_ratio_of_gaussians(gaussian_scores):

@@ -8,7 +8,8 @@ import pytest
 from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration, load_calibration, save_calibration
 from speakervlad.scoring.enrolment import load_enrolment
-from speakervlad.scoring.lists import load_trials, read_scores
+from speakervlad.scoring.lists import load_trials
+from speakervlad.scoring.scores import read_scores
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.interchange import load_embeddings, save_embeddings
 

@@ -5,8 +5,8 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.scoring.enrolment import load_enrolment
-from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.scoring import cosine_scores, with_models
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 
 

@@ -6,7 +6,6 @@ from sklearn.isotonic import IsotonicRegression
 
 from speakervlad.errors import InputError
 from speakervlad.scoring.metrics import (
-    OperatingPoint,
     act_dcf,
     actual_dcf,
     all_figures,
@@ -19,6 +18,7 @@ from speakervlad.scoring.metrics import (
     miss_at_false_accept,
     verification_report,
 )
+from speakervlad.scoring.points import OperatingPoint
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import Trials, load_trials, read_scores, save_scores, save_trials
+from speakervlad.scoring.lists import load_trials, save_trials
+from speakervlad.scoring.scores import read_scores, save_scores
+from speakervlad.scoring.trials import Trials
 
 ODD = ["\t", " ", "\n", "\r", "\x0b", "\x1c", "\x85", "\xa0", "\u2028", "\u3000", "\ufeff", "\0"]
 WORDS = ["a", "1", "0", "target", "0.5", "nan", "modelid", "segmentid", "é", "\udc80", *ODD]

@@ -6,8 +6,9 @@ import pytest
 from speakervlad.errors import InputError
 from speakervlad.scoring import metrics
 from speakervlad.scoring.bootstrap import RankedTrials
-from speakervlad.scoring.lists import Trials, read_long_scores, save_scores
 from speakervlad.scoring.metrics import all_figures, error_curve, verification_report
+from speakervlad.scoring.scores import read_long_scores, save_scores
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables import columns as tables
 
 

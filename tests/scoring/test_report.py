@@ -8,8 +8,8 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.scoring.judge import judge_systems
-from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.report import save_report
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.manifest import Manifest
 
 pytest.importorskip("matplotlib")

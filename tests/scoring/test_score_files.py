@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import Trials, read_scores, save_scores
+from speakervlad.scoring.scores import read_scores, save_scores
+from speakervlad.scoring.trials import Trials
 
 
 @pytest.mark.parametrize("is_target", [np.array([True, False]), None], ids=["labelled", "blind"])

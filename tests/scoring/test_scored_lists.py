@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
+from speakervlad.scoring.align import align, with_labels
 from speakervlad.scoring.judge import judge
-from speakervlad.scoring.lists import Trials, save_scores
+from speakervlad.scoring.scores import save_scores
 from speakervlad.scoring.speakers import speakers_if_known
-from speakervlad.scoring.systems import align, load_scores, load_systems, with_labels
+from speakervlad.scoring.systems import load_scores, load_systems
+from speakervlad.scoring.trials import Trials
 
 
 @pytest.fixture

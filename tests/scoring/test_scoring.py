@@ -5,13 +5,13 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.scoring import scoring
-from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.scoring import (
     cosine_scores,
     score,
     speaker_means,
     subtract_mean,
 )
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import Trials
 from speakervlad.scoring.speakers import speakers_from_manifest, speakers_from_names
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.manifest import Manifest
 
 

@@ -5,8 +5,9 @@ from speakervlad.errors import InputError
 from speakervlad.scoring import checks
 from speakervlad.scoring.breakdown import breakdown, duration_groups, trial_groups
 from speakervlad.scoring.checks import check_trials, content_digest, make_trials
-from speakervlad.scoring.lists import Trials, load_trials
+from speakervlad.scoring.lists import load_trials
 from speakervlad.scoring.quality import quality_measures
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest, load_manifest
 

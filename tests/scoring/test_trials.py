@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import Trials, load_trials, save_trials
+from speakervlad.scoring.lists import load_trials, save_trials
+from speakervlad.scoring.trials import Trials
 
 PAIRS = [("a/1.wav", "a/2.wav"), ("a/1.wav", "b/1.wav"), ("b/1.wav", "b/2.wav")]
 IS_TARGET = [True, False, True]

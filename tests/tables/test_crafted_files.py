@@ -14,7 +14,8 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.scoring.enrolment import load_enrolment
-from speakervlad.scoring.lists import load_trials, read_scores
+from speakervlad.scoring.lists import load_trials
+from speakervlad.scoring.scores import read_scores
 from speakervlad.scoring.scoring import load_cohort
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.interchange import load_embeddings, save_embeddings

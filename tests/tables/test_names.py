@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from speakervlad.errors import InputError
-from speakervlad.scoring.lists import Trials
+from speakervlad.scoring.align import with_labels
 from speakervlad.scoring.scoring import cosine_scores
-from speakervlad.scoring.systems import with_labels
+from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
 from speakervlad.tables.manifest import Manifest
 from speakervlad.tables.names import NameIndex, required_rows

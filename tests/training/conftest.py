@@ -17,7 +17,8 @@ import yaml
 from speakervlad.config import Config, load_config
 from speakervlad.models.folder import save_encoder
 from speakervlad.tables.manifest import Manifest, save_manifest
-from speakervlad.training.run import build_model, train
+from speakervlad.training.run import train
+from speakervlad.training.start import build_model
 
 SPEAKERS, UTTERANCES = 4, 4
 SAMPLES = 12000

@@ -8,8 +8,8 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from speakervlad.encoder.backends import weights_digest
 from speakervlad.encoder.encoder import load_encoder
-from speakervlad.encoder.runtimes import weights_digest
 from speakervlad.errors import InputError
 from speakervlad.models.folder import load_encoder_folder, save_encoder
 from speakervlad.scoring.calibration import Calibration

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from speakervlad.audio.reading import load_audio
+from speakervlad.audio.spans import load_audio
 from speakervlad.errors import InputError
 from speakervlad.tables.manifest import load_manifest, save_manifest
 

@@ -18,7 +18,8 @@ from speakervlad.training.copies import Copies
 from speakervlad.training.distributed import World
 from speakervlad.training.frame_cache import open_cache, trunk_frames
 from speakervlad.training.frame_store import BAD, KEPT, MISSING
-from speakervlad.training.run import build_model, check_config
+from speakervlad.training.run import check_config
+from speakervlad.training.start import build_model
 
 ALONE = World(0, 1, torch.device("cpu"))
 HAS_OPENVINO = all(importlib.util.find_spec(name) for name in ("openvino", "onnx", "onnxscript"))

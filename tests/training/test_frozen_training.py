@@ -16,9 +16,9 @@ from speakervlad.training.frame_cache import open_cache
 from speakervlad.training.frame_maker import embed_frames
 from speakervlad.training.frame_targets import start_targets
 from speakervlad.training.loading import build_loader
-from speakervlad.training.run import Run, build_model, check_config, no_show, train
+from speakervlad.training.run import Run, check_config, no_show, train
 from speakervlad.training.run_folder import read_metrics
-from speakervlad.training.start import init_classes, subtract
+from speakervlad.training.start import build_model, init_classes, subtract
 from speakervlad.training.state import TrainingState
 from speakervlad.training.teacher import Targets
 

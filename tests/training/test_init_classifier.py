@@ -5,7 +5,8 @@ import torch
 
 from speakervlad.errors import InputError
 from speakervlad.models.folder import save_classifier, save_encoder
-from speakervlad.training.run import build_model, check_config
+from speakervlad.training.run import check_config
+from speakervlad.training.start import build_model
 
 
 @pytest.fixture

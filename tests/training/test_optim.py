@@ -3,7 +3,8 @@ import torch
 
 from speakervlad.config import OptimConfig
 from speakervlad.errors import InputError
-from speakervlad.training.run import build_model, check_config
+from speakervlad.training.run import check_config
+from speakervlad.training.start import build_model
 from speakervlad.training.trainer import build_optimizer, set_learning_rate
 
 

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from speakervlad.errors import InputError
 from speakervlad.models.folder import save_encoder
-from speakervlad.training.run import build_model, check_config
+from speakervlad.training.run import check_config
+from speakervlad.training.start import build_model
 
 SOURCE = (
     "encoder.pooling.kind=statistics",

@@ -5,7 +5,7 @@ import torch
 
 from speakervlad.training.augment import Examples
 from speakervlad.training.distributed import World
-from speakervlad.training.run import build_model
+from speakervlad.training.start import build_model
 from speakervlad.training.trainer import StepPlan, Trainer, build_optimizer
 
 CPU = torch.device("cpu")

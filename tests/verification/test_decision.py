@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration
-from speakervlad.scoring.metrics import OperatingPoint, cllr, verification_report
+from speakervlad.scoring.metrics import cllr, verification_report
+from speakervlad.scoring.points import OperatingPoint
 from speakervlad.verification.rules import choose_rule
 from speakervlad.verification.thresholds import (
     Thresholds,

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from speakervlad.encoder.location import THRESHOLDS_NAME
+from speakervlad.config import THRESHOLDS_NAME
 from speakervlad.errors import InputError
 from speakervlad.verification.known import read_threshold, read_thresholds
 from speakervlad.verification.thresholds import Thresholds
