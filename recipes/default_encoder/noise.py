@@ -62,7 +62,7 @@ def main() -> None:
 
 def coloured(rng: np.random.Generator, num_samples: int) -> np.ndarray:
     """Noise whose power falls with frequency, by 0 to 6 dB an octave."""
-    size = next_fast_len(num_samples, real=True)
+    size = int(next_fast_len(num_samples, real=True) or num_samples)
     hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     gains = np.maximum(hertz, hertz[1]) ** (-rng.uniform(0, 2) / 2)
     gains[hertz < 20] = 0

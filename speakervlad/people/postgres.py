@@ -155,7 +155,8 @@ class PostgresStore(SqlStore):
             self._connection.close()
 
     def _connect(self) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(**self._address.parameters, autocommit=True)
+        conninfo = psycopg.conninfo.make_conninfo(**self._address.parameters)
+        connection = psycopg.connect(conninfo, autocommit=True)
         path = "SELECT set_config('search_path', %s, false)"
         connection.execute(path, (f"{SCHEMA}, public",))
         return connection

@@ -311,7 +311,8 @@ def _write(
     save_encoder(made, fitted, _encoder_config(config.encoder), notes)
     own, before = weights_digest(made), weights_digest(folder)
     thresholds, calibration = (
-        read(folder, {}, before) for read in (read_thresholds, read_calibration)
+        read_thresholds(folder, {}, before),
+        read_calibration(folder, {}, before),
     )
     if judged is not None:
         scored = {"own recordings": (judged[0].after, judged[0].labels)}

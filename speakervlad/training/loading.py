@@ -172,7 +172,7 @@ def build_loader(
         dataset,
         batch_size=config.train.batch_size // world.size,
         sampler=sampler,
-        collate_fn=_as_it_is if isinstance(dataset, FrameCrops) else collate,
+        collate_fn=_as_it_is if isinstance(dataset, FrameCrops) else collate,  # pyright: ignore[reportArgumentType]
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,
         worker_init_fn=_start_worker if num_workers else None,

@@ -106,7 +106,7 @@ def subtract(centre: Tensor, projection: EmbeddingLayer) -> None:
     elif projection.relu:
         raise InputError("train.frozen_norm needs encoder.embedding_norm, or no embedding_relu.")
     else:
-        projection.linear.bias -= centre
+        projection.linear.bias.sub_(centre)
 
 
 @torch.no_grad()
