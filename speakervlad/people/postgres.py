@@ -6,6 +6,7 @@ from typing import Any, LiteralString, cast
 
 import numpy as np
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from speakervlad.errors import InputError
 from speakervlad.people.address import Address
@@ -155,7 +156,7 @@ class PostgresStore(SqlStore):
             self._connection.close()
 
     def _connect(self) -> psycopg.Connection[Any]:
-        conninfo = psycopg.conninfo.make_conninfo(**self._address.parameters)
+        conninfo = make_conninfo(**self._address.parameters)
         connection = psycopg.connect(conninfo, autocommit=True)
         path = "SELECT set_config('search_path', %s, false)"
         connection.execute(path, (f"{SCHEMA}, public",))
