@@ -16,6 +16,7 @@ from speakervlad.cli import (
     calibration,
     convert,
     data,
+    der,
     diarization,
     embed,
     evaluation,
@@ -70,7 +71,7 @@ COMMANDS = {
         calibration.fuse,
         calibration.convert_scores,
     ),
-    "Who speaks when": (diarization.diarize, label.label, diarization.der),
+    "Who speaks when": (diarization.diarize, label.label, der.der),
 }
 # Commands of earlier versions, and what does their work in the repository now.
 MOVED = {

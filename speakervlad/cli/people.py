@@ -39,6 +39,9 @@ StoreOption = Annotated[
         show_envvar=True,
     ),
 ]
+NamesOption = Annotated[
+    bool, typer.Option("--names/--no-names", help="Whether people of the store get their names.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameArgument = Annotated[str, typer.Argument(help="Of the person.")]
 
@@ -334,6 +337,41 @@ def open_people(
     from speakervlad.people.people import PeopleStore
 
     return PeopleStore(store, encoder, create=create)
+
+
+def encoder_and_names(
+    store: str | None, encoder: Path, *, names: bool, **runtime: str
+) -> "tuple[Encoder, PeopleStore | None]":
+    """An encoder, and the people whose names speakers get; None for no names.
+
+    The user's own store is used where none is named, if this encoder made it and somebody is there.
+
+    Args:
+        store: as it is named, or None.
+        encoder: as ``load_encoder`` takes it.
+        names: whether any are wanted.
+        runtime: device, precision and backend for ``load_encoder``.
+
+    Raises:
+        InputError: the encoder or the store that is named is not there, or of no use.
+    """
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.people.people import encoder_for
+    from speakervlad.people.stores import default_path
+
+    if not names or (store is None and not default_path().is_file()):
+        return load_encoder(encoder, **runtime), None
+    loaded = load_encoder(encoder_for(store, encoder), **runtime)
+    people = open_people(store, loaded)
+    if store is not None:
+        return loaded, people
+    made_by = people.store.header().encoder
+    if made_by not in (None, loaded.fingerprint):
+        notes.print(f"{default_path()}: was made by another encoder: nobody gets a name of it")
+    elif people.people():
+        return loaded, people
+    people.close()
+    return loaded, None
 
 
 def find_files(inputs: list[Path]) -> list[Path]:
