@@ -16,6 +16,7 @@ from speakervlad.cli.options import (
     ChannelOption,
     DeviceOption,
     EncoderOption,
+    JsonOption,
     PrecisionOption,
     SpeechOnlyOption,
 )
@@ -42,7 +43,6 @@ StoreOption = Annotated[
 NamesOption = Annotated[
     bool, typer.Option("--names/--no-names", help="Whether people of the store get their names.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameArgument = Annotated[str, typer.Argument(help="Of the person.")]
 
 
@@ -95,7 +95,7 @@ def add(
         notes.print(f"{known}: is there already, not added again (--again adds it)")
     for other in done.elsewhere:
         notes.print(f"a recording of {done.person.name} is enrolled as {other} too")
-    notes.print(describe_person(done.person.name, done.new, done.person))
+    console.print(describe_person(done.person.name, done.new, done.person))
 
 
 def confirmed(name: str, doubts: "Sequence[Doubt]", *, yes: bool) -> bool:
@@ -312,6 +312,7 @@ def identify(
     answers, failures = [], []
     with open_people(store, embedder) as people:
         people.threshold(fpir)
+        width = max(len(str(path)) for path in files)
         for path in track(files, "identifying", len(files)):
             try:
                 recording = Recording(path, channel=channel, speech_only=speech_only)
@@ -321,7 +322,12 @@ def identify(
                 errors.print(f"error: {error}")
                 continue
             answers.append(answer)
-            print_answer(path, answer, as_json=as_json)
+            print_answer(path, answer, as_json=as_json, width=width)
+    if answers and not as_json:
+        notes.print(
+            f"a name from a cosine of {answers[-1].threshold:.2f} on: that gives {fpir:.1%} of "
+            "strangers a name with the people of this store; `verify` has another threshold"
+        )
     if failures:
         raise typer.Exit(2)
     raise typer.Exit(0 if all(answer.name for answer in answers) else 1)
@@ -399,8 +405,8 @@ def describe_person(name: str, new: int, person: "Person") -> str:
     return f"{name}: {added} added, {len(person.recordings)} in all, {seconds:.1f} s{apart}"
 
 
-def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None:
-    """One line for one recording, or one JSON object."""
+def print_answer(path: Path, answer: "Identification", *, as_json: bool, width: int = 0) -> None:
+    """One line for one recording, its name padded to a width, or one JSON object."""
     mixture = answer.mixture
     if as_json:
         values = answer._asdict() | {
@@ -415,6 +421,7 @@ def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None
         + ("" if each.probability is None else f" ({each.probability:.1%})")
         for each in answer.candidates
     )
-    console.print(f"{path}  {answer.name or 'unknown'}  [{people}; from {answer.threshold:.2f} on]")
+    name = answer.name or "unknown"
+    console.print(f"{path!s:{width}}  {name:12}  [{people}; from {answer.threshold:.2f} on]")
     if mixture is not None:
         errors.print(f"{path}: {mixture.words}: `diarize --store` names each of them")
