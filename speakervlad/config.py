@@ -322,7 +322,7 @@ class TrainConfig:
         frozen_norm: the statistics of ``encoder.embedding_norm`` stay as they start.
         log_every: steps between reports.
         save_every: steps between saves.
-        validate_every: steps between validations.
+        validate_every: steps between validations; 0 for none, not even at the end.
     """
 
     steps: Positive = 1000
@@ -341,7 +341,7 @@ class TrainConfig:
     frozen_norm: bool = False
     log_every: Positive = 10
     save_every: Positive = 500
-    validate_every: Positive = 500
+    validate_every: Count = 500
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from speakervlad.cli import (
     calibration,
     convert,
     data,
+    der,
     diarization,
     embed,
     evaluation,
@@ -32,7 +33,7 @@ from speakervlad.cli import (
     trials,
     verify,
 )
-from speakervlad.cli.console import be_quiet, run
+from speakervlad.cli.console import be_quiet, notes, run
 from speakervlad.errors import InputError
 
 app = typer.Typer(
@@ -70,7 +71,7 @@ COMMANDS = {
         calibration.fuse,
         calibration.convert_scores,
     ),
-    "Who speaks when": (diarization.diarize, label.label, diarization.der),
+    "Who speaks when": (diarization.diarize, label.label, der.der),
 }
 # Commands of earlier versions, and what does their work in the repository now.
 MOVED = {
@@ -99,6 +100,8 @@ class Command(TyperCommand):
     """A command that refuses an option which is given twice but holds one value."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore
+        if any("--json-out" in each.opts for each in self.params):
+            args = renamed_json(args)
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for parameter in order:
             # Switches may be repeated; one that has an opposite may not.
@@ -106,6 +109,19 @@ class Command(TyperCommand):
             if order.count(parameter) > 1 and (holds_one or parameter.secondary_opts):
                 raise InputError(f"{parameter.opts[0]}: is given twice. Give it once.")
         return super().parse_args(ctx, args)
+
+
+def renamed_json(words: list[str]) -> list[str]:
+    """``--json FILE`` of earlier versions as ``--json-out FILE``; ``--json`` alone is a switch."""
+    renamed = []
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        is_old = word.startswith("--json=") or (
+            word == "--json" and (after == "-" or after.endswith(".json"))
+        )
+        if is_old:
+            notes.print("--json FILE is --json-out FILE now; --json prints")
+        renamed.append(word.replace("--json", "--json-out", 1) if is_old else word)
+    return renamed
 
 
 def presentable(command: Callable[..., None]) -> Callable[..., None]:

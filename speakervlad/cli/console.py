@@ -229,10 +229,18 @@ def run(app: Callable[[], object]) -> None:
             traceback.print_exc()
         known = isinstance(error, InputError | OSError)
         hint = "" if known else f" ({type(error).__name__}; --debug before the command says where)"
-        errors.print(f"error: {describe(error)}{hint}", markup=False, emoji=False)
+        if not (known and _is_echo()):
+            errors.print(f"error: {describe(error)}{hint}", markup=False, emoji=False)
         sys.exit(2)
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def _is_echo() -> bool:
+    """Whether torchrun's first process on this machine says the same: before they joined."""
+    distributed = sys.modules.get("torch.distributed")
+    has_joined = distributed is not None and distributed.is_initialized()
+    return os.environ.get("LOCAL_RANK", "0") != "0" and not has_joined
 
 
 def _is_closed_pipe(error: BaseException | None) -> bool:

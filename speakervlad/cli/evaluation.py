@@ -1,6 +1,5 @@
 """Commands that score and judge: ``score``, ``metrics``, ``compare``, ``report``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,8 @@ from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     ByOption,
     FormatOption,
+    JsonOption,
+    JsonOutOption,
     KeyOption,
     ManifestOption,
     PartialOption,
@@ -21,9 +22,10 @@ from speakervlad.cli.options import (
     parse_points,
     read_key,
     read_manifest,
+    write_json,
 )
 from speakervlad.errors import InputError
-from speakervlad.files import STANDARD_OUTPUT, atomic_path, check_writable
+from speakervlad.files import STANDARD_OUTPUT, check_writable
 
 if TYPE_CHECKING:
     from speakervlad.encoder.encoder import Encoder
@@ -149,7 +151,8 @@ def metrics(
     det: Annotated[Path | None, typer.Option(help="Draw the DET curve: .png, .svg, .pdf.")] = None,
     histogram: Annotated[Path | None, typer.Option(help="Draw the scores of both classes.")] = None,
     bars: Annotated[Path | None, typer.Option(help="Draw the EERs of the --by groups.")] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the numbers.")] = None,
+    as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
 ) -> None:
     """Judge scored trials: EER, detection costs, Cllr, fixed false-acceptance rates.
 
@@ -185,12 +188,9 @@ def metrics(
         )
     if pictures is not None:
         pictures.draw(scores.stem, values, labels, report, points[0])
-    if json_out != STANDARD_OUTPUT:
+    if not as_json and json_out != STANDARD_OUTPUT:
         print_report(report)
-    if json_out is not None:
-        with atomic_path(json_out) as temporary:
-            text = json.dumps(report.to_json(), indent=2)
-            temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(report.to_json(), json_out, printed=as_json, indent=2)
 
 
 def pictures_of(det: Path | None, histogram: Path | None, bars: Path | None) -> "Pictures | None":

@@ -1,6 +1,5 @@
 """The command that shows what a VLAD encoder does with a recording: ``explain``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +12,12 @@ from speakervlad.cli.options import (
     ChannelOption,
     DeviceOption,
     EncoderOption,
+    JsonOption,
+    JsonOutOption,
+    write_json,
 )
 from speakervlad.errors import InputError
-from speakervlad.files import STANDARD_OUTPUT, atomic_path, check_writable
+from speakervlad.files import STANDARD_OUTPUT, check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +34,8 @@ def explain(
     out: Annotated[
         Path | None, typer.Option(help="Draw spectrogram and weights (.png, .svg, .pdf).")
     ] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the numbers.")] = None,
+    as_json: JsonOption = False,
+    json_out: JsonOutOption = None,
     noise: Annotated[
         float | None,
         typer.Option(help="First put so many seconds of white noise into the recording."),
@@ -67,12 +70,13 @@ def explain(
     if other is not None:
         sums = (embedder.frames.sums(each.wave) for each in map(Recording.of, audio))
         parts = library.contributions(embedder, *sums)
-    if json_out != STANDARD_OUTPUT:
+    is_printed = as_json or json_out == STANDARD_OUTPUT
+    if not is_printed:
         print_shares(list(zip(paths, explained, strict=True)), spans)
         if parts is not None:
             print_parts(parts)
-    if json_out is not None:
-        write_numbers(json_out, dict(zip(map(str, paths), explained, strict=True)), parts, spans)
+    numbers = numbers_of(dict(zip(map(str, paths), explained, strict=True)), parts, spans)
+    write_json(numbers, json_out, printed=as_json)
     if out is not None:
         names = [path.name for path in paths]
         figure = library.explanation_figure(list(zip(names, explained, strict=True)), parts, spans)
@@ -126,17 +130,14 @@ def print_parts(parts: "np.ndarray") -> None:
     console.print(f"rest       {parts[-1]:+.4f} (bias and mean of the encoder)")
 
 
-def write_numbers(
-    path: Path,
+def numbers_of(
     explained: "dict[str, Explanation]",
     parts: "np.ndarray | None",
     spans: list[tuple[float, float]],
-) -> None:
-    """The numbers of the picture, but the spectrograms, as JSON."""
-    numbers = {
+) -> dict[str, object]:
+    """The numbers of the picture, but the spectrograms."""
+    return {
         "recordings": {name: each.to_json() for name, each in explained.items()},
         "noise": spans,
         "contributions": None if parts is None else parts.tolist(),
     }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(numbers) + "\n")

@@ -26,7 +26,8 @@ def info(
 
     path = find_encoder(encoder)
     for name, text in (describe_encoder(path) | describe_thresholds(path)).items():
-        console.print(f"{name:12}{text}", markup=False, soft_wrap=True)
+        console.print(f"{name:12}{text}")
     if card and (path / CARD_NAME).is_file():
         console.print()
-        console.print((path / CARD_NAME).read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+        for line in (path / CARD_NAME).read_text(encoding="utf-8").splitlines():
+            console.print(line)

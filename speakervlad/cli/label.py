@@ -13,7 +13,7 @@ from speakervlad.cli.options import (
     EncoderOption,
     PrecisionOption,
 )
-from speakervlad.cli.people import open_people
+from speakervlad.cli.people import NamesOption, StoreOption, encoder_and_names
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ def label(
     speakers: Annotated[
         int | None, typer.Option(min=1, help="How many speakers there are; found by default.")
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(help="File of people, or postgresql:// URL, to name the speakers it knows."),
-    ] = None,
+    store: StoreOption = None,
+    names: NamesOption = True,
     encoder: EncoderOption = DEFAULT_ENCODER,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
@@ -65,14 +63,10 @@ def label(
         found = turns_of_one(turns)
     else:
         from speakervlad.diarization.diarize import diarize
-        from speakervlad.encoder.encoder import load_encoder
 
-        if store is not None:
-            from speakervlad.people.people import encoder_for
-
-            encoder = encoder_for(store, encoder)
-        loaded = load_encoder(encoder, device=device, precision=precision, backend=backend)
-        people = None if store is None else open_people(store, loaded)
+        loaded, people = encoder_and_names(
+            store, encoder, names=names, device=device, precision=precision, backend=backend
+        )
         assert recording is not None
         found = diarize(recording, encoder=loaded, speakers=speakers, store=people)
     labelled = label_transcript(read, found)

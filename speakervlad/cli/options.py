@@ -1,11 +1,13 @@
 """Options that several commands share."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from speakervlad.errors import InputError
+from speakervlad.files import STANDARD_OUTPUT, atomic_path
 
 if TYPE_CHECKING:
     from speakervlad.scoring.points import OperatingPoint
@@ -32,6 +34,11 @@ ChannelOption = Annotated[int | None, typer.Option(help="Channel to take; the me
 
 SpeechOnlyOption = Annotated[
     bool, typer.Option("--speech-only", help="Leave out where nobody speaks.")
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+JsonOutOption = Annotated[
+    Path | None, typer.Option("--json-out", help="Write the numbers as JSON; - prints them alone.")
 ]
 
 MaxBad = Annotated[str, typer.Option(help="Fail when more files than this cannot be used.")]
@@ -90,6 +97,19 @@ def read_manifest(path: Path | None) -> "Manifest | None":
     from speakervlad.tables.manifest import load_manifest
 
     return load_manifest(path)
+
+
+def write_json(
+    values: object, out: Path | None, *, printed: bool, indent: int | None = None
+) -> None:
+    """Print and write what ``--json`` and ``--json-out`` ask for.
+
+    Raises:
+        InputError: ``out`` cannot be written.
+    """
+    for path in filter(None, (STANDARD_OUTPUT if printed else None, out)):
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(values, indent=indent) + "\n", encoding="utf-8")
 
 
 def parse_fraction(text: str) -> float:

@@ -16,6 +16,7 @@ from speakervlad.cli.options import (
     ChannelOption,
     DeviceOption,
     EncoderOption,
+    JsonOption,
     PrecisionOption,
     SpeechOnlyOption,
 )
@@ -39,7 +40,9 @@ StoreOption = Annotated[
         show_envvar=True,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NamesOption = Annotated[
+    bool, typer.Option("--names/--no-names", help="Whether people of the store get their names.")
+]
 NameArgument = Annotated[str, typer.Argument(help="Of the person.")]
 
 
@@ -92,7 +95,7 @@ def add(
         notes.print(f"{known}: is there already, not added again (--again adds it)")
     for other in done.elsewhere:
         notes.print(f"a recording of {done.person.name} is enrolled as {other} too")
-    notes.print(describe_person(done.person.name, done.new, done.person))
+    console.print(describe_person(done.person.name, done.new, done.person))
 
 
 def confirmed(name: str, doubts: "Sequence[Doubt]", *, yes: bool) -> bool:
@@ -309,6 +312,7 @@ def identify(
     answers, failures = [], []
     with open_people(store, embedder) as people:
         people.threshold(fpir)
+        width = max(len(str(path)) for path in files)
         for path in track(files, "identifying", len(files)):
             try:
                 recording = Recording(path, channel=channel, speech_only=speech_only)
@@ -318,7 +322,12 @@ def identify(
                 errors.print(f"error: {error}")
                 continue
             answers.append(answer)
-            print_answer(path, answer, as_json=as_json)
+            print_answer(path, answer, as_json=as_json, width=width)
+    if answers and not as_json:
+        notes.print(
+            f"a name from a cosine of {answers[-1].threshold:.2f} on: that gives {fpir:.1%} of "
+            "strangers a name with the people of this store; `verify` has another threshold"
+        )
     if failures:
         raise typer.Exit(2)
     raise typer.Exit(0 if all(answer.name for answer in answers) else 1)
@@ -334,6 +343,41 @@ def open_people(
     from speakervlad.people.people import PeopleStore
 
     return PeopleStore(store, encoder, create=create)
+
+
+def encoder_and_names(
+    store: str | None, encoder: Path, *, names: bool, **runtime: str
+) -> "tuple[Encoder, PeopleStore | None]":
+    """An encoder, and the people whose names speakers get; None for no names.
+
+    The user's own store is used where none is named, if this encoder made it and somebody is there.
+
+    Args:
+        store: as it is named, or None.
+        encoder: as ``load_encoder`` takes it.
+        names: whether any are wanted.
+        runtime: device, precision and backend for ``load_encoder``.
+
+    Raises:
+        InputError: the encoder or the store that is named is not there, or of no use.
+    """
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.people.people import encoder_for
+    from speakervlad.people.stores import default_path
+
+    if not names or (store is None and not default_path().is_file()):
+        return load_encoder(encoder, **runtime), None
+    loaded = load_encoder(encoder_for(store, encoder), **runtime)
+    people = open_people(store, loaded)
+    if store is not None:
+        return loaded, people
+    made_by = people.store.header().encoder
+    if made_by not in (None, loaded.fingerprint):
+        notes.print(f"{default_path()}: was made by another encoder: nobody gets a name of it")
+    elif people.people():
+        return loaded, people
+    people.close()
+    return loaded, None
 
 
 def find_files(inputs: list[Path]) -> list[Path]:
@@ -361,8 +405,8 @@ def describe_person(name: str, new: int, person: "Person") -> str:
     return f"{name}: {added} added, {len(person.recordings)} in all, {seconds:.1f} s{apart}"
 
 
-def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None:
-    """One line for one recording, or one JSON object."""
+def print_answer(path: Path, answer: "Identification", *, as_json: bool, width: int = 0) -> None:
+    """One line for one recording, its name padded to a width, or one JSON object."""
     mixture = answer.mixture
     if as_json:
         values = answer._asdict() | {
@@ -377,6 +421,7 @@ def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None
         + ("" if each.probability is None else f" ({each.probability:.1%})")
         for each in answer.candidates
     )
-    console.print(f"{path}  {answer.name or 'unknown'}  [{people}; from {answer.threshold:.2f} on]")
+    name = answer.name or "unknown"
+    console.print(f"{path!s:{width}}  {name:12}  [{people}; from {answer.threshold:.2f} on]")
     if mixture is not None:
         errors.print(f"{path}: {mixture.words}: `diarize --store` names each of them")

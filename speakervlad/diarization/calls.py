@@ -72,7 +72,7 @@ def turns_by_channel(
     turns: list[Turn] = []
     for number, (side, said) in enumerate(zip(sides, spans, strict=True), 1):
         known = None if store is None else _known(side, said, encoder, store, fpir)
-        name = known or f"speaker {number}"
+        name = known or f"speaker_{number}"
         turns += [Turn(round(begin, 3), round(end, 3), name) for begin, end in said.tolist()]
     return Turns(path.stem, tuple(turns), found[0].seconds)
 

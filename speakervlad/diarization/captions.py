@@ -90,11 +90,41 @@ def captions(speakers: Iterable[str]) -> dict[str, str]:
     for speaker, name in names.items():
         is_read = _in_brackets(_drawn(f"[{name}]", is_vtt=False)) == name
         if not is_read or "-->" in name:
-            raise InputError(
-                f"{speaker!r}: subtitles would say another name. Rename this speaker, or take "
-                "another form."
-            )
+            raise _other_name(speaker)
     return {speaker: f"[{name}]" for speaker, name in names.items()}
+
+
+def voices(speakers: Iterable[str]) -> dict[str, str]:
+    """The texts of WebVTT that say who speaks, by speaker: voice spans, shown as the names.
+
+    Raises:
+        InputError: a name that would be read as another one.
+    """
+    texts = {}
+    for speaker in speakers:
+        name = " ".join(speaker.split())
+        escaped = html.escape(name, quote=False)
+        texts[speaker] = f"<v {escaped}>{escaped}"
+        if _in_voice(_drawn(texts[speaker], is_vtt=True)) != name or "-->" in name:
+            raise _other_name(speaker)
+    return texts
+
+
+def cue_times(start: float, end: float, point: str = ",") -> str:
+    """The times of a cue, as ``00:00:01,500 --> 01:02:03,456``; WebVTT has another point."""
+    return f"{_clock(start, point)} --> {_clock(end, point)}"
+
+
+def _clock(seconds: float, point: str) -> str:
+    minutes, rest = divmod(round(seconds * 1000), 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"
+
+
+def _other_name(speaker: str) -> InputError:
+    return InputError(
+        f"{speaker!r}: subtitles would say another name. Rename this speaker, or take another form."
+    )
 
 
 def _is_plain(name: str) -> bool:

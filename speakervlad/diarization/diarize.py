@@ -61,7 +61,7 @@ def diarize(
         max_speakers: else, at most so many.
         min_seconds: of speech that somebody must say; shorter sounds make no speaker of their own.
         store: of people: speakers whom it knows get their names (two who are the same person
-            become one), others ``speaker 1`` and so on, in the order of their first turns.
+            become one), others ``speaker_1`` and so on, in the order of their first turns.
         fpir: share of speakers unknown to the store who may get a name of it.
         separate: take each channel of a file for one speaker, as calls are recorded.
         overlap: whether two may speak at once; else the one who goes on or comes does.
@@ -154,7 +154,7 @@ def _names(cells: SpeechCells, labels: np.ndarray, known: Known) -> dict[int, st
     order = numbers[np.argsort(first)].tolist()
     given = known(cells.speaker_vectors(labels)[order])
     return {
-        label: name or f"speaker {number}"
+        label: name or f"speaker_{number}"
         for number, (label, name) in enumerate(zip(order, given, strict=True), 1)
     }
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from speakervlad.diarization.captions import cue_times
 from speakervlad.diarization.turns import Turn, Turns
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.files import atomic_path
@@ -285,7 +286,7 @@ def _word_entry(word: Word) -> dict[str, Any]:
 def _to_srt(transcript: Transcript) -> str:
     """Subtitles that begin with their speaker in brackets."""
     return "".join(
-        f"{number}\n{_clock(each.start, ',')} --> {_clock(each.end, ',')}\n"
+        f"{number}\n{cue_times(each.start, each.end)}\n"
         f"{'' if each.speaker is None else f'[{each.speaker}]: '}{each.text.strip()}\n\n"
         for number, each in enumerate(transcript.segments, 1)
     )
@@ -294,8 +295,7 @@ def _to_srt(transcript: Transcript) -> str:
 def _to_vtt(transcript: Transcript) -> str:
     """WebVTT with voice spans."""
     cues = (
-        f"{_clock(each.start, '.')} --> {_clock(each.end, '.')}\n{_voice(each)}\n"
-        for each in transcript.segments
+        f"{cue_times(each.start, each.end, '.')}\n{_voice(each)}\n" for each in transcript.segments
     )
     return "\n".join(["WEBVTT\n", *cues])
 
@@ -327,12 +327,6 @@ def _to_csv(transcript: Transcript) -> str:
         text = " ".join(each.text.split())
         writer.writerow((f"{each.start:.3f}", f"{each.end:.3f}", each.speaker or "", text))
     return table.getvalue()
-
-
-def _clock(seconds: float, point: str) -> str:
-    minutes, rest = divmod(round(seconds * 1000), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"
 
 
 READERS: dict[str, Callable[[Path, str], Transcript]] = {

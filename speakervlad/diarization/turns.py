@@ -1,5 +1,7 @@
 """Who speaks when: the turns of a recording, and the files that hold them; no torch."""
 
+import csv
+import io
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -7,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from speakervlad.diarization.captions import captions, read_captions
+from speakervlad.diarization.captions import captions, cue_times, read_captions, voices
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.files import atomic_path
 from speakervlad.texts import parse_json, read_text
@@ -19,6 +21,8 @@ RTTM_TYPES = frozenset(
 # lookahead may follow.
 RTTM_FIELDS, MOST_RTTM_FIELDS = 8, 10
 NOT_KNOWN = "<NA>"
+# Of a table of turns.
+COLUMNS = ("recording", "start", "end", "speaker")
 # Turns that overlap by less only touch: their ends are sums of rounded numbers.
 TOUCHING = 1e-6
 
@@ -129,9 +133,31 @@ class Turns:
         """
         texts = captions(self.speakers)
         return "".join(
-            f"{number}\n{_clock(turn.start)} --> {_clock(turn.end)}\n{texts[turn.speaker]}\n\n"
+            f"{number}\n{cue_times(turn.start, turn.end)}\n{texts[turn.speaker]}\n\n"
             for number, turn in enumerate(self.turns, 1)
         )
+
+    def to_vtt(self) -> str:
+        """WebVTT with voice spans, which say who speaks.
+
+        Raises:
+            InputError: a name that would be read as another one.
+        """
+        texts = voices(self.speakers)
+        cues = (
+            f"{cue_times(turn.start, turn.end, '.')}\n{texts[turn.speaker]}\n"
+            for turn in self.turns
+        )
+        return "\n".join(["WEBVTT\n", *cues])
+
+    def to_csv(self) -> str:
+        """A table: recording, start, end and speaker."""
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for start, end, speaker in self.turns:
+            writer.writerow((self.recording, f"{start:.3f}", f"{end:.3f}", speaker))
+        return table.getvalue()
 
     def to_json(self) -> str:
         """Recording, duration, seconds of every speaker, and turns."""
@@ -162,6 +188,8 @@ FORMS = {
     "rttm": Form(".rttm", Turns.to_rttm),
     "labels": Form(".txt", Turns.to_labels),
     "srt": Form(".srt", Turns.to_srt),
+    "vtt": Form(".vtt", Turns.to_vtt),
+    "csv": Form(".csv", Turns.to_csv),
     "json": Form(".json", Turns.to_json),
 }
 
@@ -186,7 +214,8 @@ def save_turns(path: str | Path, turns: Turns | Iterable[Turns], form: str = "rt
 def load_turns(path: str | Path) -> dict[str, Turns]:
     """Read what ``save_turns`` wrote, or others' RTTM, by the suffix; RTTM if it is another.
 
-    Subtitles (.srt, .vtt) say who speaks in front of each text, see ``captions``.
+    Subtitles (.srt, .vtt) say who speaks in front of each text, see ``captions``; a table (.csv)
+    has columns ``recording, start, end, speaker``, or lacks the first.
 
     Args:
         path: a file, or a folder: all files of the first form in it, RTTM before the others.
@@ -214,8 +243,7 @@ def _read_file(path: Path) -> dict[str, Turns]:
 
 
 def _read_folder(folder: Path) -> dict[str, Turns]:
-    suffixes = (*(form.suffix for form in FORMS.values()), ".vtt")
-    files = [sorted(folder.glob(f"*{suffix}")) for suffix in suffixes]
+    files = [sorted(folder.glob(f"*{form.suffix}")) for form in FORMS.values()]
     turns: dict[str, Turns] = {}
     for path in next(filter(None, files), []):
         found = _read_file(path) or {path.stem: Turns(path.stem)}
@@ -311,6 +339,20 @@ def _read_labels(path: Path, text: str) -> dict[str, Turns]:
     return _one(path, turns)
 
 
+def _read_csv(path: Path, text: str) -> dict[str, Turns]:
+    rows = csv.DictReader(io.StringIO(text))
+    if missing := set(COLUMNS[1:]) - set(rows.fieldnames or ()):
+        raise InputError(f"{path}: a table of turns has columns {', '.join(COLUMNS)}; this one "
+                         f"has no {', '.join(sorted(missing))}.")  # fmt: skip
+    turns: dict[str, list[Turn]] = {}
+    for row in rows:
+        where, line = f"{path}, line {rows.line_num}", ", ".join(map(str, row.values()))
+        recording = turns.setdefault(row.get("recording") or path.stem, [])
+        start, end, speaker = (row[name] or "" for name in COLUMNS[1:])
+        recording.append(_turn(where, line, start, end, speaker))
+    return {name: Turns(name, tuple(of_it)) for name, of_it in turns.items()} or _one(path, [])
+
+
 def _read_captions(path: Path, text: str) -> dict[str, Turns]:
     spoken = read_captions(text, str(path), is_vtt=path.suffix.lower() == ".vtt")
     return _one(path, [Turn(*each) for each in spoken])
@@ -341,6 +383,7 @@ READERS: dict[str, Callable[[Path, str], dict[str, Turns]]] = {
     ".txt": _read_labels,
     ".srt": _read_captions,
     ".vtt": _read_captions,
+    ".csv": _read_csv,
     ".json": _read_json,
 }
 
@@ -357,11 +400,3 @@ def _turn(where: str, line: str, start: str, end: str, speaker: str) -> Turn:
     if not (0 <= turn.start < turn.end < math.inf and turn.speaker):
         raise InputError(f"{where}: {line.strip()[:120]!r} is no turn: start, end and speaker.")
     return turn
-
-
-def _clock(seconds: float) -> str:
-    """``01:02:03,456``."""
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{rest // 1000:02},{rest % 1000:03}"

@@ -100,7 +100,7 @@ def train(config: Config, show: Show = no_show) -> Path | None:
     with join_world(config.train.device) as world:
         config = check_config(config, world.size)
         manifest = load_manifest(config.data.train_manifest, config.data.train_root)
-        lists = read_lists(config.data)
+        lists = read_lists(config.data) if config.train.validate_every else []
         with hold_run(config, world):
             is_done = Run(config, world, manifest, lists, show).go()
     return Path(config.run_dir) / "encoder" if is_done else None

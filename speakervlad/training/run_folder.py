@@ -48,6 +48,7 @@ FREE_KEYS = (
     "train.compile",
     "train.log_every",
     "train.save_every",
+    "train.validate_every",
 )
 # Keys that may change as well when ``train.steps`` grows.
 EXTENSION_KEYS = ("train.steps", "schedule.")

@@ -11,6 +11,7 @@ from speakervlad.encoder.location import companion
 from speakervlad.encoder.runtimes import exported_notes
 from speakervlad.errors import InputError
 from speakervlad.scoring.calibration import Calibration, load_calibration, parse_calibration
+from speakervlad.verification.rules import choose_rule
 from speakervlad.verification.thresholds import Thresholds
 
 logger = logging.getLogger(__name__)
@@ -137,12 +138,17 @@ def describe_thresholds(encoder: Path) -> dict[str, str]:
     Raises:
         InputError: as ``read_thresholds``.
     """
-    known = read_thresholds(encoder, exported_notes(encoder))
+    notes = exported_notes(encoder)
+    known, calibration = read_thresholds(encoder, notes), read_calibration(encoder, notes)
     if known is None:
         return {}
-    lines = {"threshold": f"{known.eer:.4f} at the equal error rate"}
-    return lines | {
-        f"FAR {100 * rate:g} %": f"accept from {known.at(rate):.4f}"
+    lines = {"threshold": f"{known.eer:.4f} at the equal error rate of development recordings"}
+    lines |= {
+        f"FAR {100 * rate:g} %": f"accept from {known.at(rate):.4f} (verify --far {rate:g})"
         for rate in SHOWN_RATES
         if rate in known.false_accept_rate
     }
+    if calibration is not None:
+        place = choose_rule(known, calibration).threshold
+        lines["verify"] = f"decides by the calibration: from {place:.4f} on at even odds"
+    return lines | {"identify": "has a threshold of its own: it depends on how many are enrolled"}

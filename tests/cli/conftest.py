@@ -6,8 +6,10 @@ from speakervlad.cli import main
 
 
 @pytest.fixture
-def run(monkeypatch):
-    """Run the command line in this process; returns the exit code."""
+def run(monkeypatch, tmp_path_factory):
+    """Run the command line here, without the user's own people; returns the exit code."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+    monkeypatch.delenv("SPEAKERVLAD_STORE", raising=False)
 
     def call(*arguments):
         monkeypatch.setattr("sys.argv", ["speakervlad", *map(str, arguments)])

@@ -55,7 +55,7 @@ def chain(tmp_path_factory) -> Path:
     assert call("embed", folder / "train.csv", *encoder, "--out", folder / "E.npz") == 0
     embeddings = ("--embeddings", folder / "E.npz")
     assert call("score", folder / "dev.trials", *embeddings, "--out", folder / "S.txt") == 0
-    pictures = ("--json", folder / "m.json", "--det", folder / "det.png")
+    pictures = ("--json-out", folder / "m.json", "--det", folder / "det.png")
     assert call("metrics", folder / "S.txt", *pictures) == 0
     return folder
 
@@ -195,7 +195,7 @@ def test_unknown_utterances_of_a_trial_list_are_counted(chain, tmp_path, capsys)
 
 def test_single_class_is_refused(tmp_path, capsys):
     (tmp_path / "S.txt").write_text("a b 0.5 1\na c 0.6 1\n")
-    line = refusal(capsys, "metrics", tmp_path / "S.txt", "--json", tmp_path / "m.json")
+    line = refusal(capsys, "metrics", tmp_path / "S.txt", "--json-out", tmp_path / "m.json")
     assert "2 target" in line
     assert not (tmp_path / "m.json").exists()
 

@@ -109,3 +109,13 @@ def test_score_takes_embeddings_or_what_makes_them(run, capsys, tmp_path):
     options = ("--embeddings", tmp_path / "E.npz", "--encoder", "small")
     assert run("score", tmp_path / "list.trials", *options, "--out", tmp_path / "S.txt") == 2
     assert "--encoder small would compute what --embeddings" in capsys.readouterr().err
+
+
+def test_info_says_which_threshold_is_whose(run, capsys):
+    assert run("info", "default") == 0
+    printed = capsys.readouterr().out
+    lines = dict(line.split(maxsplit=1) for line in printed.splitlines()[:20] if " " in line)
+    assert lines["verify"].startswith("decides by the calibration: from 0.")
+    assert lines["identify"].startswith("has a threshold of its own")
+    assert "\n| list | language |" in printed
+    assert "\\n" not in printed

@@ -93,13 +93,13 @@ def test_diarize_writes_every_form_that_is_asked_for(run, recordings, capsys):
     forms = ("--rttm", "--json", "--srt", "--labels")
     assert run("diarize", "a.wav", "silence.wav", "--out", "turns", *forms) == 0
     said = capsys.readouterr().out
-    assert "a.wav: 1 turn in 4.0 s: speaker 1" in said
+    assert "a.wav: 1 turn in 4.0 s: speaker_1" in said
     assert "silence.wav: nobody speaks in 2.0 s" in said
     names = {
         f"{name}.{suffix}" for name in ("a", "silence") for suffix in ("rttm", "json", "srt", "txt")
     }
     assert {path.name for path in (recordings / "turns").iterdir()} == names
-    assert list(load_turns("turns/a.json")["a"].speakers) == ["speaker 1"]
+    assert list(load_turns("turns/a.json")["a"].speakers) == ["speaker_1"]
     assert load_turns("turns/silence.rttm") == {}
 
 
@@ -176,4 +176,72 @@ def test_fewer_speakers_than_were_asked_for_are_told(run, recordings, capsys, mo
     assert run("diarize", "a.wav", "--out", "turns", "--min-speakers", 3, "--min-seconds", 1) == 0
     shown = capsys.readouterr()
     assert "a.wav: 1 speakers found, fewer than the 3 that were asked for" in shown.err
-    assert "speaker 1" in shown.out
+    assert "speaker_1" in shown.out
+
+
+def test_turns_are_printed_where_no_output_is_named(run, recordings, capsys, monkeypatch):
+    assert run("diarize", "a.wav") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("SPEAKER a 1 0.")
+    for arguments in (["--out", "-"], ["--rttm"]):
+        assert run("diarize", "a.wav", *arguments) == 0
+        assert capsys.readouterr().out == printed
+    assert run("diarize", "a.wav", "silence.wav", "--json") == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["recording"] for each in found] == ["a", "silence"]
+    assert [each["speaker"] for each in found[0]["turns"]] == ["speaker_1"]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert run("diarize", "a.wav", "silence.wav") == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].startswith("a.wav: 1 turn in 4.0 s")
+    assert table[1].split()[-1] == "speaker_1"
+    assert table[2] == "silence.wav: nobody speaks in 2.0 s"
+    assert not Path("-").exists()
+
+
+def test_the_suffix_of_the_output_says_the_form(run, recordings, capsys):
+    forms = ("rttm", "srt", "vtt", "csv", "json", "txt")
+    for form in forms:
+        assert run("diarize", "a.wav", "--out", f"found/a.{form}") == 0
+    read = [load_turns(f"found/a.{form}")["a"].turns for form in forms]
+    assert all(turns == read[0] for turns in read)
+    assert read[0][0].speaker == "speaker_1"
+    assert "WEBVTT" in Path("found/a.vtt").read_text()
+    assert run("diarize", "a.wav", "silence.wav", "--out", "both.rttm") == 0
+    assert list(load_turns("both.rttm")) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.wav", "silence.wav", "--out", "x.srt"], "x.srt: srt holds one recording, not 2"),
+        (["a.wav", "--out", "x.srt", "--rttm"], "x.srt: is srt by its suffix. Leave --rttm"),
+        (["a.wav", "--srt", "--json"], "standard output: holds one form, not json and srt"),
+        (["a.wav", "silence.wav", "--vtt"], "standard output: vtt holds one recording, not 2"),
+    ],
+)
+def test_outputs_that_contradict_themselves_are_refused(run, recordings, capsys, arguments, words):
+    assert run("diarize", *arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_users_own_store_names_speakers(run, examples_folder, capsys):
+    assert run("people", "add", "Kim", "kim-1.opus", "kim-2.opus") == 0
+    capsys.readouterr()
+    assert run("diarize", "kim-3.opus") == 0
+    assert " Kim " in capsys.readouterr().out
+    assert run("diarize", "kim-3.opus", "--no-names") == 0
+    assert " speaker_1 " in capsys.readouterr().out
+    assert run("diarize", "kim-3.opus", "--encoder", "small") == 0
+    shown = capsys.readouterr()
+    assert " speaker_1 " in shown.out
+    assert "made by another encoder: nobody gets a name" in shown.err
+
+
+@pytest.fixture
+def examples_folder(tmp_path, monkeypatch):
+    from speakervlad.audio.examples import copy_examples
+
+    monkeypatch.chdir(tmp_path)
+    copy_examples(tmp_path)
+    return tmp_path

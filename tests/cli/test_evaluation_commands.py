@@ -28,7 +28,7 @@ def test_score_then_metrics(run, corpus, capsys):
     )
     assert len(scores.read_text().splitlines()) == 66
     numbers, picture = corpus / "m.json", corpus / "det.png"
-    assert run("metrics", scores, "--json", numbers, "--det", picture) == 0
+    assert run("metrics", scores, "--json-out", numbers, "--det", picture) == 0
     report = json.loads(numbers.read_text())
     assert (report["num_target"], report["num_nontarget"]) == (12, 54)
     assert report["eer"] < 0.1
@@ -79,7 +79,7 @@ def test_metrics_draws_histogram_and_bars(run, tmp_path):
         ),
         (
             {"S.txt": "a b 0.5 1\na c 0.1 0\n", "file": "x"},
-            ["metrics", "S.txt", "--json", "file/out.json"],
+            ["metrics", "S.txt", "--json-out", "file/out.json"],
             "cannot be written",
         ),
     ],

@@ -57,7 +57,7 @@ def test_prints_the_ghosts_share_of_noise_that_is_put_in(run, material, capsys):
         (("a.wav", "--noise", -1), "must be above 0"),
         (("c.wav",), "c.wav"),
         (("a.wav", "--out", "a.mp3"), "unknown picture type"),
-        (("a.wav", "--json", "."), "is a folder"),
+        (("a.wav", "--json-out", "."), "is a folder"),
     ],
 )
 def test_bad_input_is_one_line(run, material, save_tiny_encoder, capsys, arguments, words):

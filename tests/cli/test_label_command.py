@@ -36,4 +36,4 @@ def test_the_command_finds_the_turns_of_a_recording(run, tmp_path, capfd, monkey
     segment = {"start": 0.0, "end": 3.0, "text": " Hello", "words": words}
     (tmp_path / "kim.json").write_text(json.dumps({"segments": [segment]}))
     assert run("label", "kim.json", "kim-1.opus") == 0
-    assert capfd.readouterr().out == "[0:00:00] speaker 1: Hello\n"
+    assert capfd.readouterr().out == "[0:00:00] speaker_1: Hello\n"

@@ -55,7 +55,7 @@ TEXTS = {
     "bad.csv": [*EMBED, "--out", "good.npz", "--bad-list"],
 }
 FILES = {
-    "n.json": [*METRICS, "--json"],
+    "n.json": [*METRICS, "--json-out"],
     "d.png": [*METRICS, "--det"],
     "h.svg": [*METRICS, "--histogram"],
     "C.npz": ["convert-embeddings", "E.npz"],
@@ -106,8 +106,19 @@ def test_standard_output_holds_the_text_alone(run, folder, capfd, name, words):
 
 
 def test_numbers_on_standard_output_stand_alone(run, capfd):
-    assert run(*METRICS, "--json", "-") == 0
-    assert 0 <= json.loads(capfd.readouterr().out)["eer"] <= 1
+    for words in (["--json"], ["--json-out", "-"]):
+        assert run(*METRICS, *words) == 0
+        assert 0 <= json.loads(capfd.readouterr().out)["eer"] <= 1
+
+
+def test_the_switch_that_was_an_option_is_taken_and_told(run, folder, capfd):
+    for words in (["--json", "old.json"], ["--json=old.json"], ["--json", "-"]):
+        assert run(*METRICS, *words) == 0
+        shown = capfd.readouterr()
+        assert "--json FILE is --json-out FILE now" in shown.err
+        numbers = shown.out if words[-1] == "-" else (folder / "old.json").read_text()
+        assert 0 <= json.loads(numbers)["eer"] <= 1
+        (folder / "old.json").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("quiet", [["--quiet"], []])

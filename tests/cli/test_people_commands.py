@@ -136,7 +136,7 @@ def test_a_recording_unlike_the_others_is_told_listed_and_removed(five, clips, t
     assert "sam-2.opus: is unlike the other recordings of kim (cosine -0." in said
     assert five("people", "add", "kim", clips / "kim-2.opus", "--note", "own") == 0
     assert five("people", "add", "kim", clips / "sam-2.opus", "-y", "--note", "not hers") == 0
-    assert "2 voices far apart" in capsys.readouterr().err
+    assert "2 voices far apart" in capsys.readouterr().out
     assert five("people", "recordings", "kim", "--json") == 0
     kept = json.loads(capsys.readouterr().out)
     assert [each["note"] for each in kept] == ["", "own", "not hers"]

@@ -26,7 +26,7 @@ def test_two_voices_are_found_where_they_speak(talk, found):
     errors = diarization_errors(talk[1], found, collar=0.5)
     assert errors.num_found == 2
     assert errors.der < 0.1
-    assert list(found.speakers) == ["speaker 1", "speaker 2"]
+    assert list(found.speakers) == ["speaker_1", "speaker_2"]
     assert found.seconds == pytest.approx(len(talk[0]) / RATE)
 
 
@@ -115,7 +115,7 @@ def test_each_channel_of_a_call_is_a_speaker(talk, encoder, tmp_path):
         both[span, 0 if name == "g" else 1] = samples[span]
     soundfile.write(tmp_path / "call.wav", both, RATE)
     turns = diarize(tmp_path / "call.wav", encoder=encoder, separate=True)
-    assert list(turns.speakers) == ["speaker 1", "speaker 2"]
+    assert list(turns.speakers) == ["speaker_1", "speaker_2"]
     assert diarization_errors(reference, turns, collar=0.5).der < 0.1
     with pytest.raises(InputError, match="separate channels are taken from a file"):
         diarize(samples, encoder=encoder, separate=True)
@@ -130,5 +130,5 @@ def test_people_of_the_store_get_their_names(talk, encoder, found):
             return [Identification(name, (), 0.0, fpir, 0.0) for name in names[: len(vectors)]]
 
     turns = diarize(talk[0], encoder=encoder, store=Store(), fpir=0.05)
-    assert list(turns.speakers) == ["speaker 1", "Ada"]
-    assert turns == found.rename({"speaker 2": "Ada"})
+    assert list(turns.speakers) == ["speaker_1", "Ada"]
+    assert turns == found.rename({"speaker_2": "Ada"})

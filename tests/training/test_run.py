@@ -266,3 +266,14 @@ def test_a_full_disk_leaves_the_save_before(tmp_path, full_disk):
         TrainingState(2, {"a": torch.zeros(10_000)}, {"state": {}}).save(path)
     assert TrainingState.load(path).step == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_validation_is_off_at_zero_and_a_resumed_run_may_turn_it_on(experiment, corpus, tmp_path):
+    trials = f"data.valid_trials=[{corpus / 'dev.trials'}]"
+    folder = train(experiment("train.validate_every=0", trials))
+    assert load_encoder(folder, device="cpu").embed(corpus / "s0/u0.wav").shape == (16,)
+    assert not any("eer" in each for each in read_metrics(tmp_path / "run/metrics.jsonl"))
+    more = ("train.validate_every=4", "train.steps=8", "resume=true")
+    train(experiment(*more, trials))
+    records = read_metrics(tmp_path / "run/metrics.jsonl")
+    assert [each["step"] for each in records if "eer" in each] == [8]
