@@ -19,7 +19,7 @@ from speakervlad.cli.embed import tolerance, write_embeddings
 from speakervlad.cli.options import DeviceOption, MaxBad, PrecisionOption, write_json
 from speakervlad.cli.recipe import run_recipe
 from speakervlad.corpus.inputs import Recordings
-from speakervlad.encoder.encoder import load_encoder
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.shares import share_from_environment
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import check_writable
@@ -80,15 +80,30 @@ def main(
     systems: dict[str, Embeddings] = {}
     for name in encoder or ("default", "small"):
         embedder = load_encoder(name, device=device, precision=precision)
-        table = out / f"{label(name)}-{embedder.fingerprint}-{precision}.npz"
+        table = table_of(out, name, embedder, recordings, precision)
         if not table.exists():
-            bad = out / f"{table.stem}-bad.csv"
-            write_embeddings(table, embedder, recordings, share=share, since=began,
-                             precision=precision, tolerate=tolerance(max_bad, bad, corpus))  # fmt: skip
+            write_embeddings(
+                table,
+                embedder,
+                recordings,
+                share=share,
+                since=began,
+                precision=precision,
+                tolerate=tolerance(max_bad, table.with_suffix(".bad.csv"), corpus),
+            )
         if share.rank == 0:
             systems[name] = load_embeddings(table)
     if systems:
         judge_lists(found, systems, out, resamples)
+
+
+def table_of(
+    out: Path, name: str, embedder: Encoder, recordings: Recordings, precision: str
+) -> Path:
+    """The file of these recordings' embeddings by these weights."""
+    weights = (embedder.fingerprint or "unknown")[:12]
+    named = hashlib.sha256("\n".join(recordings.ids).encode()).hexdigest()[:8]
+    return out / f"{label(name)}-{weights}-{precision}-{named}.npz"
 
 
 def check_lists(folder: Path) -> dict[str, Trials]:
@@ -130,8 +145,10 @@ def find_recordings(corpus: Path, lists: Mapping[str, Trials]) -> Recordings:
         path = recording_of(speakers.get(speaker, corpus / speaker) / rest)
         (missing if path is None else paths).append(path or name)
     if missing:
-        raise InputError(f"{corpus}: {len(missing)} of {len(names)} recordings are missing: "
-                         f"{first_few(missing)}. E and H need both parts, dev and test.")  # fmt: skip
+        raise InputError(
+            f"{corpus}: {len(missing)} of {len(names)} recordings are missing: "
+            f"{first_few(missing)}. E and H need both parts, dev and test."
+        )
     return Recordings(names, paths)
 
 
@@ -179,7 +196,8 @@ def common_trials(trials: Trials, tables: Sequence[Embeddings]) -> Trials:
     known = np.ones(len(trials.names), bool)
     for table in tables:
         known &= np.isin(trials.names, table.ids)
-    return trials.select(known[trials.enrol] & known[trials.test])
+    kept = trials.select(known[trials.enrol] & known[trials.test])
+    return trials if known.all() else Trials.from_ids(kept.enrol_ids, kept.test_ids, kept.is_target)
 
 
 def describe(result: SystemResult) -> str:
