@@ -12,6 +12,7 @@ from typer.models import ArgumentInfo
 from speakervlad import __version__
 from speakervlad.cli import (
     adapt,
+    adopt,
     calibrate_encoder,
     calibration,
     convert,
@@ -58,6 +59,7 @@ COMMANDS = {
         adapt.adapt,
         train.average,
         convert.convert,
+        adopt.adopt,
         calibrate_encoder.calibrate_encoder,
         export.export,
     ),

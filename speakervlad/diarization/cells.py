@@ -16,6 +16,8 @@ from speakervlad.sound import SAMPLE_RATE
 
 # Seconds of the longest cell, and of speech that the trunk sees at once if every frame sees all.
 CELL, PIECE = 0.16, 10.0
+# Of a network that gives one vector and no frames: seconds of a window, and from one to the next.
+WINDOW, HOP = 1.5, 0.4
 # A change of speaker that this share of the windows hears is one.
 HEARD_CHANGE = 0.5
 # Rows that are multiplied at once.
@@ -259,6 +261,9 @@ def _frames(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     """Yield the samples of the speech that frames have their centres at, descriptors, weights."""
     grid = encoder.ends.grid
+    if not grid.has_frames:
+        yield from _window_frames(encoder, speech)
+        return
     whole = speech.num_samples
     piece = whole if grid.context is not None else round(PIECE * SAMPLE_RATE)
     count = max(1, round(whole / piece))
@@ -270,3 +275,12 @@ def _frames(
             times = grid.times(done + frames.shape[1])[done:]
             done += frames.shape[1]
             yield at + np.rint(times * SAMPLE_RATE).astype(int), frames, weights
+
+
+def _window_frames(
+    encoder: FrameEncoder, speech: SpeechWave
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The same of a network without frames, whose windows cross no pause."""
+    edges = [0, *np.cumsum(speech.spans[:, 1] - speech.spans[:, 0]).tolist()]
+    for start, stop in pairwise(edges):
+        yield from encoder.window_frames(speech, start, stop, WINDOW, HOP)
