@@ -266,3 +266,16 @@ def test_a_full_disk_leaves_the_save_before(tmp_path, full_disk):
         TrainingState(2, {"a": torch.zeros(10_000)}, {"state": {}}).save(path)
     assert TrainingState.load(path).step == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_one_speaker_is_nobody_to_be_told_apart(experiment, own_manifest, tmp_path):
+    rows = own_manifest.read_text().splitlines()
+    own_manifest.write_text("\n".join([rows[0], *(row for row in rows if ",s1," in row)]) + "\n")
+    speeds = "augment.speeds=[1.0,0.9]"
+    for more in ((), (speeds,)):
+        config = experiment(f"data.train_manifest={own_manifest}", *more)
+        with pytest.raises(
+            InputError, match=r"train\.csv: all 4 recordings are of one speaker, s1: nobody"
+        ):
+            train(config)
+    assert not (tmp_path / "run").exists()
