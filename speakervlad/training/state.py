@@ -76,7 +76,7 @@ def _content_digest(path: str) -> bytes:
     return hashlib.blake2b(b"%d %b" % (length, content), digest_size=8).digest()
 
 
-def _as_tensor(digests: bytes) -> torch.Tensor:
+def _as_tensor(digests: bytes | bytearray) -> torch.Tensor:
     """(digests,) int64."""
     return torch.from_numpy(np.frombuffer(digests, np.int64).copy())
 
