@@ -24,7 +24,14 @@ ROWS_PER_BLOCK = 1024
 UNIT_TOLERANCE = 1e-2
 
 
-class Calibrator(Protocol):
+class MadeByEncoder(Protocol):
+    """Embeddings or a calibration: with the fingerprint of its encoder, where that is known."""
+
+    @property
+    def encoder(self) -> str | None: ...
+
+
+class Calibrator(MadeByEncoder, Protocol):
     """What turns scores into log-likelihood ratios, such as a ``Calibration``."""
 
     def log_likelihood_ratio(self, scores: np.ndarray) -> np.ndarray: ...
@@ -59,7 +66,7 @@ def score(
             functions below.
     """
     tables = {"embeddings": embeddings, "mean": mean_of, "cohort": cohort}
-    check_same_encoder(tables)
+    check_same_encoder(tables | {"calibration": calibration})
     if mean_of is not None:
         embeddings = subtract_mean(embeddings, mean_of)
         cohort = None if cohort is None else subtract_mean(cohort, mean_of)
@@ -75,8 +82,8 @@ def score(
     return scores
 
 
-def check_same_encoder(tables: Mapping[str, Embeddings | None]) -> None:
-    """Refuse embeddings that different encoders made.
+def check_same_encoder(tables: Mapping[str, MadeByEncoder | None]) -> None:
+    """Refuse embeddings, and a calibration, that different encoders made.
 
     Args:
         tables: by what they are, for messages.
@@ -84,10 +91,11 @@ def check_same_encoder(tables: Mapping[str, Embeddings | None]) -> None:
     Raises:
         InputError: two of them name different encoders.
     """
-    known = {what: table.encoder for what, table in tables.items() if table and table.encoder}
+    named = {what: made.encoder for what, made in tables.items() if made is not None}
+    known = {what: encoder for what, encoder in named.items() if encoder}
     if len(set(known.values())) > 1:
         said = ", ".join(f"{what} of {encoder[:12]}" for what, encoder in known.items())
-        raise InputError(f"made by different encoders: {said}. Embed all with one encoder.")
+        raise InputError(f"made by different encoders: {said}. Use one encoder for all.")
 
 
 def warn_of_unknown_encoders(tables: Mapping[str, Embeddings | None]) -> None:

@@ -71,6 +71,8 @@ logger = logging.getLogger(__name__)
 
 # Schedulers leave half a minute between SIGTERM and SIGKILL.
 VOTE_STEPS = 10
+# Recordings whose sound is compared when a run goes on: a second or two to read.
+COMPARED_FILES = 1000
 
 # Called at every report: steps done, steps in all, one line of figures.
 Show = Callable[[int, int, str], None]
@@ -100,6 +102,7 @@ def train(config: Config, show: Show = no_show) -> Path | None:
     with join_world(config.train.device) as world:
         config = check_config(config, world.size)
         manifest = load_manifest(config.data.train_manifest, config.data.train_root)
+        check_speakers(config, manifest)
         lists = read_lists(config.data) if config.train.validate_every else []
         with hold_run(config, world):
             is_done = Run(config, world, manifest, lists, show).go()
@@ -148,6 +151,20 @@ def check_config(config: Config, world_size: int) -> Config:
     return config
 
 
+def check_speakers(config: Config, manifest: Manifest) -> None:
+    """Refuse one class, which every encoder tells apart from no other.
+
+    Raises:
+        InputError: the classifier would have one speaker.
+    """
+    if len(manifest.speaker_names) < 2 and config.teacher.labels:
+        raise InputError(
+            f"{config.data.train_manifest}: all {len(manifest)} recordings are of one speaker, "
+            f"{manifest.speaker_names[0]}: nobody is there to be told apart from. Add recordings "
+            "of others."
+        )
+
+
 class Run:
     """The parts of a run and the loop over its steps."""
 
@@ -165,7 +182,8 @@ class Run:
         model = build_model(config, num_classes(config, manifest))
         set_groups(model.classifier, config, manifest)
         targets = self._open_material(model.encoder)
-        self.data = DataIdentity.of(manifest)
+        reads_sound = world.is_main and config.data.frame_cache.folder is None
+        self.data = DataIdentity.of(manifest, COMPARED_FILES if reads_sound else 0)
         state = open_run(config, world, self.data)
         self.step, self.best_eer = (state.step, state.best_eer) if state else (0, math.inf)
         if state is None:
