@@ -34,6 +34,7 @@ from speakervlad.training.distributed import World, join_world, preemption
 from speakervlad.training.frame_cache import check_cache, open_cache
 from speakervlad.training.frame_crops import FrameCrops, FrameExamples, build_frame_crops
 from speakervlad.training.frame_targets import start_targets
+from speakervlad.training.ghosts import ghost_maps
 from speakervlad.training.loading import (
     build_augmenter,
     build_dataset,
@@ -145,8 +146,8 @@ def check_config(config: Config, world_size: int) -> Config:
         build_classifier(config.classifier, encoder.dim, 2)
     if train.vlad_init_utterances and not encoder.pooling.starts_from_frames:
         raise InputError(
-            "train.vlad_init_utterances needs encoder.pooling.kind=netvlad and "
-            "encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
+            "train.vlad_init_utterances needs encoder.pooling.kind=ghost_statistics, or netvlad "
+            "with encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
         )
     return config
 
@@ -225,10 +226,9 @@ class Run:
         if train.vlad_init_utterances:
             count, seed = train.vlad_init_utterances, train.seed
             if isinstance(self.dataset, FrameCrops):
-                clean, noisy = (
-                    self.dataset.maps_of(count, model.encoder.trunk, with_effects=with_effects)
-                    for with_effects in (False, True)
-                )
+                encoder, cache = model.encoder, self.dataset.cache
+                clean = self.dataset.maps_of(count, encoder.trunk)
+                noisy = ghost_maps(cache, self.config.augment, encoder, count, seed)
             else:
                 clean, noisy = noisy_crops(self.dataset.crops, count, seed)
             init_vlad(model, clean, noisy, seed)
