@@ -16,7 +16,7 @@ import numpy as np
 
 from speakervlad.scoring.lists import load_trials
 from speakervlad.scoring.metrics import verification_report
-from speakervlad.scoring.plda import Plda, fit_plda, plda_scores
+from speakervlad.scoring.plda import Plda, fit_plda
 from speakervlad.scoring.scoring import adaptive_s_norm, cosine_scores, load_cohort
 from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
@@ -57,12 +57,12 @@ def ways_of(train: Path, manifest_path: Path, dimensions: list[int]) -> dict[str
         "cosine": cosine_scores,
         "cosine, mean subtracted": partial(centred, table.vectors.mean(0)),
         "AS-norm, 300": lambda each, trials: adaptive_s_norm(each, trials, cohort, 300).scores,
-        "PLDA": partial(plda_scores, model=fit_plda(table.vectors, speakers)),
+        "PLDA": fit_plda(table.vectors, speakers).trial_scores,
     }
     for dim in dimensions:
         model = fit_plda(table.vectors, speakers, lda=dim)
         ways[f"LDA {dim}, cosine"] = partial(after_lda, model)
-        ways[f"LDA {dim}, PLDA"] = partial(plda_scores, model=model)
+        ways[f"LDA {dim}, PLDA"] = model.trial_scores
     return ways
 
 

@@ -21,7 +21,7 @@ from speakervlad.tables.embeddings import Embeddings
 
 ITERATIONS = 20
 # Of the mean variance within speakers: what is added to it, so that few vectors can be inverted.
-FLOOR = 1e-4
+FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,21 @@ class Plda:
         apart = (np.square(left) + np.square(right)) @ of_both
         constant = np.sum(2 * np.log(total) - np.log(total + self.between))
         return (constant - sums + apart) / 2
+
+    def trial_scores(self, embeddings: Embeddings, trials: Trials) -> np.ndarray:
+        """(num_trials,) float32 log-likelihood ratios of both sides of every trial.
+
+        Raises:
+            InputError: utterances without an embedding, or embeddings of another size.
+        """
+        vectors = self.project(embeddings.vectors)
+        rows = embeddings.rows(trials.names.tolist())
+        scores = np.empty(len(trials), np.float32)
+        for start in range(0, len(scores), BLOCK):
+            block = slice(start, start + BLOCK)
+            left, right = vectors[rows[trials.enrol[block]]], vectors[rows[trials.test[block]]]
+            scores[block] = self.scores(left, right)
+        return scores
 
 
 def fit_plda(
@@ -158,22 +173,6 @@ def _covariances(
         between = of_means / num_speakers
         within = (scatter - cross - cross.T + of_vectors) / len(vectors) + floor
     return between, within
-
-
-def plda_scores(embeddings: Embeddings, trials: Trials, model: Plda) -> np.ndarray:
-    """(num_trials,) float32 log-likelihood ratios of both sides of every trial.
-
-    Raises:
-        InputError: utterances without an embedding, or embeddings of another size.
-    """
-    vectors = model.project(embeddings.vectors)
-    rows = embeddings.rows(trials.names.tolist())
-    scores = np.empty(len(trials), np.float32)
-    for start in range(0, len(scores), BLOCK):
-        block = slice(start, start + BLOCK)
-        left, right = vectors[rows[trials.enrol[block]]], vectors[rows[trials.test[block]]]
-        scores[block] = model.scores(left, right)
-    return scores
 
 
 def save_plda(path: str | Path, model: Plda) -> None:

@@ -37,6 +37,12 @@ class Calibrator(MadeByEncoder, Protocol):
     def log_likelihood_ratio(self, scores: np.ndarray) -> np.ndarray: ...
 
 
+class TrialScorer(MadeByEncoder, Protocol):
+    """What scores trials other than by the cosine, such as a ``Plda``."""
+
+    def trial_scores(self, embeddings: Embeddings, trials: Trials) -> np.ndarray: ...
+
+
 def score(
     trials: Trials,
     embeddings: Embeddings,
@@ -45,6 +51,7 @@ def score(
     mean_of: Embeddings | None = None,
     cohort: Embeddings | None = None,
     top: int | None = 300,
+    plda: TrialScorer | None = None,
     calibration: Calibrator | None = None,
 ) -> np.ndarray:
     """Score a trial list, as the command ``score`` does.
@@ -56,23 +63,29 @@ def score(
         mean_of: embeddings whose mean is subtracted from all others first.
         cohort: embeddings of other speakers, for AS-norm.
         top: nearest members of the cohort that count; None for all (S-norm).
+        plda: scores the trials instead of the cosine; it subtracts a mean of its own.
         calibration: turns the scores into log-likelihood ratios.
 
     Returns:
-        (num_trials,) cosines, or what normalisation and calibration make of them.
+        (num_trials,) cosines or PLDA's log-likelihood ratios, or what normalisation and
+        calibration make of them.
 
     Raises:
         InputError: something is missing or does not fit, or other encoders made it; see the
-            functions below.
+            functions below. Or PLDA beside a mean or a cohort.
     """
     tables = {"embeddings": embeddings, "mean": mean_of, "cohort": cohort}
-    check_same_encoder(tables | {"calibration": calibration})
+    check_same_encoder(tables | {"PLDA": plda, "calibration": calibration})
+    if plda is not None and (mean_of is not None or cohort is not None):
+        raise InputError("PLDA has a mean of its own, and AS-norm is of cosines. Give one of them.")
     if mean_of is not None:
         embeddings = subtract_mean(embeddings, mean_of)
         cohort = None if cohort is None else subtract_mean(cohort, mean_of)
     if enrolment is not None:
         embeddings = with_models(embeddings, enrolment, trials)
-    if cohort is None:
+    if plda is not None:
+        scores = plda.trial_scores(embeddings, trials)
+    elif cohort is None:
         scores = cosine_scores(embeddings, trials)
     else:
         scores = adaptive_s_norm(embeddings, trials, cohort, top).scores

@@ -237,3 +237,20 @@ def test_calibrate_names_the_encoder_in_whose_folder_it_writes(run, folder, save
         assert run("calibrate", "A.txt", "--out", place / "calibration.json") == 0
         assert load_calibration(place / "calibration.json").encoder == weights
     assert load_encoder(encoder, backend="torch").calibration.num_target > 0
+
+
+def test_plda_is_fitted_and_scores(run, folder, capsys):
+    rows = [f"s{speaker:02}/{n}.wav" for speaker in range(12) for n in range(4)]
+    manifest = "utterance_id,path,speaker,session,num_samples\n"
+    manifest += "".join(f"{row},{row},{row[:3]},{row[:3]},16000\n" for row in rows)
+    (folder / "m.csv").write_text(manifest)
+    fit = ("plda", "E.npz", "--manifest", "m.csv", "--out", "plda.npz")
+    assert run(*fit, "--lda", 8) == 0
+    assert "8 dimensions, of 48 recordings: plda.npz" in capsys.readouterr().err
+    scoring = ("score", "list.txt", "--embeddings", "E.npz", "--out", "P.txt", "--plda")
+    assert run(*scoring, "plda.npz") == 0
+    pairs, scores = read_scores("P.txt")
+    assert equal_error_rate(scores, pairs.labels()) < 0.05
+    assert run(*scoring, "E.npz") == 2
+    assert "E.npz: holds no PLDA" in capsys.readouterr().err
+    assert run(*scoring, "plda.npz", "--cohort", "C.npz") == 2
