@@ -35,12 +35,14 @@ class Plan:
         segments: int (cells,), which stretch of speech each is of.
         doubled: bool (cells,), whether two speak in it.
         changes: float (cells,), how sure it is that another speaker goes on where it begins.
+        clear: bool (cells,), whether its speech is clear enough to tell whose it is.
     """
 
     bounds: np.ndarray
     segments: np.ndarray
     doubled: np.ndarray
     changes: np.ndarray
+    clear: np.ndarray
 
     def __len__(self) -> int:
         return len(self.bounds)
@@ -79,7 +81,16 @@ def plan_cells(talk: Talk) -> Plan:
             doubled += [bool(overlap[begin])] * count
             sure += [float(changes[begin]), *[0.0] * (count - 1)]
     found = np.concatenate([np.zeros((0, 2), int), *bounds])
-    return Plan(found, np.array(segments, int), np.array(doubled, bool), np.array(sure))
+    is_clear = _clear(found, edges, talk.clear())
+    return Plan(found, np.array(segments, int), np.array(doubled, bool), np.array(sure), is_clear)
+
+
+def _clear(bounds: np.ndarray, edges: np.ndarray, clear: np.ndarray) -> np.ndarray:
+    """(cells,) bool: whether most of each is clear; all of them where none is."""
+    total = np.concatenate([[0], (np.diff(edges) * clear).cumsum()])
+    heard = np.diff(np.interp(bounds, edges, total), axis=1)[:, 0]
+    found = 2 * heard >= bounds[:, 1] - bounds[:, 0]
+    return found | ~found.any()
 
 
 def peaks(changes: np.ndarray) -> np.ndarray:
@@ -116,8 +127,8 @@ class SpeechCells:
 
     @property
     def alone(self) -> np.ndarray:
-        """(cells,) bool: whether one speaks, and there are frames of it."""
-        return ~self.plan.doubled & (self.sizes > 0)
+        """(cells,) bool: whether one speaks, clearly, and there are frames of it."""
+        return ~self.plan.doubled & self.plan.clear & (self.sizes > 0)
 
     def windows(self, length: float, hop: float, *, across: bool = True) -> np.ndarray:
         """(windows, 2) cells: windows that cover each stretch, the last of which ends with it.
