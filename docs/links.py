@@ -43,9 +43,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{text} (`{shown}`)"
 
     parts = FENCE.split(markdown)
-    return "".join(
-        part if part.startswith("```") else LINK.sub(replaced, part) for part in parts
-    )
+    return "".join(part if part.startswith("```") else LINK.sub(replaced, part) for part in parts)
 
 
 def anchors(path: Path) -> set[str]:
