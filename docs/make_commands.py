@@ -17,7 +17,8 @@ from speakervlad.cli.commands import MOVED
 PAGE = Path(__file__).parent / "reference" / "commands.md"
 HEAD = """# Every command
 
-Made from the command line by `python docs/make_commands.py`; `speakervlad COMMAND --help` prints the same. The [overview](../commands.md) has exit codes and what all commands share.
+Made from the command line by `python docs/make_commands.py`; `speakervlad COMMAND --help` prints
+the same. The [overview](../commands.md) has exit codes and what all commands share.
 """
 # Options of every command.
 SHARED = {"--help", "--quiet"}

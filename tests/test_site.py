@@ -1,4 +1,4 @@
-"""The documentation site: its generated page is current, its API pages and its menu are complete."""
+"""The site of the documentation: its generated page is current, API pages and menu are complete."""
 
 import re
 from collections import Counter
