@@ -2,17 +2,19 @@
 
     python benchmarks/training_data.py            # all
     python benchmarks/training_data.py effects    # one part
+    python benchmarks/training_data.py --batches 2 --repeats 1    # to see that it runs
 
 The corpus is generated into a temporary folder; files are in the page cache, so this is the price
 of decoding, not of a disk. One thread computes. Only the loader's crops per second are by the
 wall clock; all else counts processor time, which other work on the machine disturbs less.
 """
 
+import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from multiprocessing import active_children
 from pathlib import Path
@@ -22,11 +24,11 @@ import torch
 from torch import Tensor
 
 CROP = 40_000
-BATCH, NUM_BATCHES = 32, 40
+BATCH = 32
 NUM_WORKERS = (0, 1, 2)
 
 
-def rate(work: Callable[[], object], crops: int, repeats: int = 5) -> float:
+def rate(work: Callable[[], object], crops: int, repeats: int) -> float:
     """Crops per second of processor time, best of ``repeats``."""
     work()
     seconds = []
@@ -37,7 +39,7 @@ def rate(work: Callable[[], object], crops: int, repeats: int = 5) -> float:
     return crops / min(seconds)
 
 
-def loader() -> None:
+def loader(options: argparse.Namespace) -> None:
     """The loader alone: 2.5 s crops from generated wav, flac and packed files."""
     from speakervlad.config import Config, DataConfig, TrainConfig
     from speakervlad.corpus.dataset import UtteranceDataset, batches
@@ -64,10 +66,10 @@ def loader() -> None:
                 stream = batches(build_loader(config, drawn, 0, World(0, 1, torch.device("cpu"))))
                 list(islice(stream, 2 + 2 * workers))  # what waits in queues is not counted
                 began, used = time.perf_counter(), processor_seconds()
-                list(islice(stream, NUM_BATCHES))
+                list(islice(stream, options.batches))
                 seconds, used = time.perf_counter() - began, processor_seconds() - used
                 del stream  # ends its workers, before their files go
-                crops_read = NUM_BATCHES * BATCH
+                crops_read = options.batches * BATCH
                 found, price = crops_read / seconds, 1000 * used / crops_read
                 print(
                     f"  {found:8.0f} crops/s  {price:6.2f} CPU s per 1,000  "
@@ -87,7 +89,7 @@ def processor_seconds() -> float:
     return used
 
 
-def effects() -> None:
+def effects(options: argparse.Namespace) -> None:
     """Every effect on batches of 32 crops of 2.5 s on the CPU; codecs one crop at a time."""
     from speakervlad.training import effects as effect
     from speakervlad.training.effects import CODECS, transcode
@@ -108,16 +110,28 @@ def effects() -> None:
         "masks": lambda: effect.kept(spans, 248),
     }
     for kind, work in kinds.items():
-        print(f"  {rate(work, BATCH):8.0f} crops/s  {kind}", flush=True)
+        print(f"  {rate(work, BATCH, options.repeats):8.0f} crops/s  {kind}", flush=True)
     waveform = crops[0].numpy().astype(np.float32)
     for codec in CODECS:
-        found = rate(lambda codec=codec: transcode(waveform, codec, 16_000), 1)
+        transcoded = partial(transcode, waveform, codec, 16_000)
+        found = rate(transcoded, 1, options.repeats)
         print(f"  {found:8.0f} crops/s  {codec}", flush=True)
 
 
 PARTS = {"effects": effects, "loader": loader}
 
-if __name__ == "__main__":
-    for part in sys.argv[1:] or PARTS:
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--batches", type=int, default=40, help="of the loader")
+    parser.add_argument("--repeats", type=int, default=5, help="of every effect; the best counts")
+    options = parser.parse_args()
+    for part in options.parts or PARTS:
         print(f"{part}: {(PARTS[part].__doc__ or '').strip()}")
-        PARTS[part]()
+        PARTS[part](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,11 @@
-"""What `pip install speakervlad` without extras gives: a fresh environment that has no torch."""
+"""The wheel of a release, and what it gives without extras: an environment that has no torch."""
 
 import os
 import subprocess
+import sys
+import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +21,30 @@ from speakervlad.schema import Part
 from speakervlad.tables.interchange import load_embeddings
 
 ROOT = Path(__file__).parents[1]
-MAX_MEGABYTES = 300
+MAX_MEGABYTES, MAX_WHEEL_MEGABYTES = 300, 40
 FOLDER = "bin" if os.name == "posix" else "Scripts"
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
+def release(tmp_path_factory):
+    """The sdist and, made of it, the wheel."""
+    pytest.importorskip("build", reason="needs build (extra dev)")
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--outdir", folder, ROOT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in done.stderr.lower()
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory, release):
     folder = tmp_path_factory.mktemp("bare") / "venv"
     venv.create(folder, with_pip=True)
-    command = [folder / FOLDER / "python", "-m", "pip", "install", "--quiet", ROOT]
+    command = [folder / FOLDER / "python", "-m", "pip", "install", "--quiet", release[1]]
     subprocess.run(command, check=True)
     return folder
 
@@ -64,6 +80,32 @@ def folder(tmp_path_factory):
 def succeed(done):
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_the_wheel_is_small_and_holds_the_package_and_its_licences_alone(release, capsys):
+    sdist, wheel = release
+    megabytes = wheel.stat().st_size / 1e6
+    with capsys.disabled():
+        print(f"\nwheel: {megabytes:.1f} MB, sdist: {sdist.stat().st_size / 1e6:.1f} MB")
+    assert megabytes < MAX_WHEEL_MEGABYTES
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"speakervlad"}
+    licences = {name.partition(".dist-info/licenses/")[2] for name in names} - {""}
+    texts = ("LICENSE*", "NOTICE*", "MODEL_CARD.md")
+    ours = [path for text in texts for path in (ROOT / "speakervlad").rglob(text)]
+    assert licences == {"LICENSE", *(path.relative_to(ROOT).as_posix() for path in ours)}
+    page = (ROOT / "docs/licences.md").read_text("utf-8")
+    assert [path for path in ours if path.relative_to(ROOT).as_posix() not in page] == []
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"README.md", "CHANGELOG.md", "docs/vlad.md", "tests/conftest.py"} <= names
+
+
+def test_examples_are_told_apart(bare):
+    assert "examples/alex-1.opus" in succeed(bare("speakervlad", "examples"))
+    pair = ("examples/alex-1.opus", "examples/alex-2.opus")
+    assert "same speaker" in succeed(bare("speakervlad", "verify", *pair))
 
 
 def test_environment_is_small_and_has_no_torch(environment, bare, capsys):

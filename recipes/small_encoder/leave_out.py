@@ -26,12 +26,13 @@ def main() -> None:
     parser.add_argument("lists", type=Path, nargs="+")
     parser.add_argument("--left-out", nargs="+", required=True, help="names of lists")
     parser.add_argument("--crops", type=int, required=True, help="that each run has seen")
+    parser.add_argument("--out", type=Path, default=LEFT_OUT, help="beside this script by default")
     arguments = parser.parse_args()
     lists = [TrialList.read(path) for path in arguments.lists]
     rates = [error_rates(path, lists) for path in (arguments.with_them, arguments.without_them)]
     found = {"lists": arguments.left_out, "crops": arguments.crops}
     found |= {"with": rates[0], "without": rates[1]}
-    write_json(LEFT_OUT, found)
+    write_json(arguments.out, found)
     for name in rates[0]:
         print(f"{name:30} {100 * rates[0][name]:6.2f} {100 * rates[1][name]:6.2f}")
 

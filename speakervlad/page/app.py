@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from speakervlad import __version__
 from speakervlad.errors import InputError
 from speakervlad.page import answers, enrolment
 from speakervlad.page.answers import Desk
@@ -54,6 +55,7 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
     conversations = Conversations(desk, Threads(CONVERSATIONS_AT_ONCE))
     routes = [
         Route("/", lambda _: page),
+        Route("/health", _health),
         *(Route(API + name, _getting(work, partial(of, desk))) for name, of in gets.items()),
         *(
             Route(API + name, _posting(work, *answer), methods=["POST"])
@@ -69,6 +71,11 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
         Exception: _failure,
     }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token, is_local)
+
+
+async def _health(_: Request) -> Response:
+    """For whoever watches over the server, without a token: that it answers, and its version."""
+    return JSONResponse({"status": "ok", "version": __version__})
 
 
 def _getting(work: Threads, answer: Callable[[], Any]) -> Callable[[Request], Any]:

@@ -6,6 +6,7 @@ import pytest
 import soundfile
 import soxr
 
+from speakervlad import examples
 from speakervlad.audio import decoding, pyav
 from speakervlad.audio import reading as audio
 from speakervlad.audio.quality import check_speech, is_band_limited
@@ -359,6 +360,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, make_waveform, ful
     ):
         write_audio(path, make_waveform(2.0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_real_speech_of_the_package():
+    """Opus files of everyday voices: a span is that of the whole, none is of telephone band."""
+    for path in examples().values():
+        waveform = read_speech(path)
+        assert len(waveform) == audio_info(path).num_samples
+        assert not is_band_limited(waveform)
+        middle = load_audio(path, start=9000, num_samples=4000)
+        np.testing.assert_allclose(middle, waveform[9000:13000], atol=1e-3)
 
 
 def test_real_speech(shared_speech, tmp_path):

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 
-from speakervlad import examples, load_encoder, speech
+from speakervlad import examples, load_audio, load_encoder, load_manifest, speech
 from speakervlad.cli.quickstart import print_people
 
 
@@ -41,3 +41,15 @@ def test_quickstart_knows_who_is_enrolled_and_who_is_not(capsys):
     print_people(examples())
     _, one, other = (line.split() for line in capsys.readouterr().out.splitlines())
     assert (one[0], other[0]) == ("Alex", "unknown")
+
+
+def test_generated_speakers_are_a_corpus_of_speaker_folders(run, capsys, tmp_path):
+    assert run("examples", tmp_path / "ann", "--generated", 2) == 0
+    assert capsys.readouterr().out.startswith("24 recordings of 2 generated speakers: ")
+    assert run("prepare", tmp_path / "ann", tmp_path / "a.csv", "--layout", "speaker-folders") == 0
+    manifest = load_manifest(tmp_path / "a.csv")
+    assert manifest.speaker_names == ["ann000", "ann001"]
+    assert len(set(manifest.sessions)) == 6
+    assert run("examples", tmp_path / "bob", "--generated", 1) == 0
+    heard = [load_audio(tmp_path / f"{name}/{name}000/session0/000.wav") for name in ("ann", "bob")]
+    assert len(heard[0]) != len(heard[1]) or (heard[0] != heard[1]).any()

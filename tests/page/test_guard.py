@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
+from speakervlad import __version__
 from speakervlad.page.document import PAGE
 from speakervlad.page.guard import MAX_BODY_BYTES, Guard, is_own_name
 from speakervlad.page.uploads import shown_name
@@ -50,6 +51,14 @@ def test_every_answer_forbids_what_the_page_does_not_need(client):
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["x-frame-options"] == "DENY"
+
+
+def test_health_needs_no_token_and_tells_no_more_than_the_version(client):
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "version": __version__}
+    assert client.get("/health", headers={"host": "evil.example"}).status_code == 421
+    assert client.post("/health").status_code == 405
 
 
 def test_the_page_is_one_document_that_runs_its_own_code_alone(client):

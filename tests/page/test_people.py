@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad import examples
+from speakervlad import examples, load_audio
 from speakervlad.corpus.voices import Voice, synthesise
 from speakervlad.people.people import PeopleStore
 
@@ -148,13 +148,13 @@ def test_one_recording_is_listed_and_removed(client):
     assert "no such recording" in again.json()["error"]
 
 
-def test_two_voices_in_a_recording_are_told(client, shared_cases):
-    both = (shared_cases / "two_voices.opus").read_bytes()
+def test_two_voices_in_a_recording_are_told(client):
+    both = wav(np.concatenate([load_audio(examples()[name]) for name in ("jo-1", "sam-1")]))
     refused = add(client, "Pat", both)
     assert refused.status_code == 422
     assert "two voices, one at" in refused.json()["doubts"][0]
     add(client, "Kim", clip("kim-1"))
-    files = {"recording": ("both.opus", both)}
+    files = {"recording": ("both.wav", both)}
     (found,) = client.post("/api/identify", files=files, data={"fpir": "0.01"}).json()["recordings"]
     assert any("two voices" in note for note in found["notes"])
     assert found["mixture"]["spans"][1]
