@@ -126,26 +126,50 @@ class EncoderStream:
         if self.has_ended:
             raise InputError("stream: has ended. Begin another with encoder.stream().")
 
-    def recent(self, seconds: float) -> np.ndarray:
-        """The last so many seconds of speech, float32 (samples,), at 16 kHz; less if there is less.
+    @property
+    def num_spoken(self) -> int:
+        """Samples of speech at 16 kHz, as far as that is certain."""
+        return self._num_spoken
+
+    def spoken(self, start: int, stop: int) -> np.ndarray:
+        """Samples ``start`` to ``stop`` of the speech, of its last ``RECENT_SECONDS``, float32."""
+        first = self._num_spoken - len(self._kept)
+        return self._kept[max(0, start - first) : max(0, stop - first)]
+
+    def pause_behind(self, start: int, least: int) -> int | None:
+        """The first sample of the speech behind ``start`` that a pause lies before.
 
         Args:
-            seconds: up to ``RECENT_SECONDS``.
+            start: sample of the speech.
+            least: samples of the pause.
+
+        Returns:
+            The number of all samples, where the recording pauses now; None without a pause.
         """
-        return self._kept[-round(seconds * SAMPLE_RATE) :]
+        begins, places = self._places.T
+        gaps = np.diff(places) - np.diff(begins)
+        found = begins[1:][(gaps >= least) & (begins[1:] > start)]
+        if len(found):
+            return int(found[0])
+        pauses = len(places) and self._speech.finder.needed_from - self.place_of(
+            self._num_spoken, is_end=True
+        )
+        return self._num_spoken if pauses >= least and self._num_spoken > start else None
 
-    def time_of(self, spoken: float) -> float:
-        """When so many seconds of speech had been said, in seconds of the recording.
+    def place_of(self, at: int, *, is_end: bool = False) -> int:
+        """The sample of the recording, at 16 kHz, that a sample of the speech is.
 
         Args:
-            spoken: of the last ``RECENT_SECONDS``; what was earlier is when these begin.
+            at: sample of the speech; earlier ones than those of the last ``RECENT_SECONDS`` are
+                where these begin.
+            is_end: whether it is the one behind the last of some.
         """
         if not len(self._places):
-            return 0.0
-        at = round(spoken * SAMPLE_RATE)
-        row = max(0, int(np.searchsorted(self._places[:, 0], at, "left")) - 1)
+            return 0
+        side = "left" if is_end else "right"
+        row = max(0, int(np.searchsorted(self._places[:, 0], at, side)) - 1)
         begin, place = self._places[row].tolist()
-        return (place + max(0, at - begin)) / SAMPLE_RATE
+        return place + max(0, at - begin)
 
     def save(self, path: str | Path) -> None:
         """Write all that another stream needs to go on: ``Encoder.load_stream`` reads it.

@@ -89,7 +89,7 @@ def test_at_any_moment_it_depends_on_what_has_arrived_alone(recording):
             assert other.embedding is None
             continue
         np.testing.assert_array_equal(one.embedding, other.embedding)
-        np.testing.assert_array_equal(one.recent(3), other.recent(3))
+        np.testing.assert_array_equal(one.spoken(0, 10**9), other.spoken(0, 10**9))
         assert np.linalg.norm(one.embedding) == pytest.approx(1, abs=1e-5)
     assert heard(encoder, recording[:1600], lambda: 160).embedding is None
 
@@ -97,10 +97,16 @@ def test_at_any_moment_it_depends_on_what_has_arrived_alone(recording):
 def test_speech_in_the_stream_has_its_place_in_the_recording(recording):
     stream = heard(load_encoder("small"), recording, lambda: 160)
     stream.finish()
-    spoken = Recording(recording, speech_only=True).find_speech()
-    ends = np.cumsum(spoken.segments[:, 1] - spoken.segments[:, 0])
-    for end, (_, place) in zip(ends[-2:], spoken.segments[-2:], strict=True):
-        assert stream.time_of(end) == pytest.approx(place, abs=1e-3)
+    spans = Recording(recording, speech_only=True).find_speech().spans
+    ends = np.cumsum(spans[:, 1] - spans[:, 0])
+    assert stream.place_of(int(ends[-1]), is_end=True) == spans[-1, 1]
+    assert stream.place_of(int(ends[-2]), is_end=True) == spans[-2, 1]
+    assert stream.place_of(int(ends[-2])) == spans[-1, 0]
+    assert stream.pause_behind(int(ends[-2]) - 1, 1) == ends[-2]
+    assert stream.pause_behind(int(ends[-2]), 1) in (None, ends[-1])
+    np.testing.assert_array_equal(
+        stream.spoken(int(ends[-1]) - 5, int(ends[-1])), recording[spans[-1, 1] - 5 : spans[-1, 1]]
+    )
 
 
 @pytest.mark.parametrize("rate", [RATE, 8000])
@@ -188,7 +194,7 @@ def test_silence_and_speech_of_hours_need_no_more_memory(recording):
     grown = tracemalloc.get_traced_memory()[0] - held
     tracemalloc.stop()
     assert grown < 1_000_000
-    assert len(stream.recent(99)) <= 12 * RATE
+    assert len(stream.spoken(0, stream.num_spoken)) <= 12 * RATE
 
 
 @pytest.mark.parametrize(
