@@ -24,6 +24,7 @@ from speakervlad.cli import (
     export,
     info,
     label,
+    listen,
     people,
     quickstart,
     serve,
@@ -70,7 +71,7 @@ COMMANDS = {
         calibration.fuse,
         calibration.convert_scores,
     ),
-    "Who speaks when": (diarization.diarize, label.label, diarization.der),
+    "Who speaks when": (diarization.diarize, listen.listen, label.label, diarization.der),
 }
 # Commands of earlier versions, and what does their work in the repository now.
 MOVED = {

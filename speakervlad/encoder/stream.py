@@ -41,6 +41,10 @@ class EncoderStream:
         sample_rate: of the samples, a whole number of Hz.
         fingerprint: of the encoder, if it has one.
 
+    Attributes:
+        fingerprint: what tells the encoder from others.
+        has_ended: whether no more samples come.
+
     Raises:
         InputError: an impossible rate.
     """
@@ -49,7 +53,7 @@ class EncoderStream:
         self, frames: FrameEncoder, sample_rate: int = SAMPLE_RATE, fingerprint: str | None = None
     ) -> None:
         self._frames = frames
-        self._fingerprint = fingerprint
+        self.fingerprint = fingerprint
         self._speech = LiveSpeech(sample_rate)
         self._sums = PoolingSums.empty(frames.ends.pooling)
         # Samples of speech in all, in pieces that are complete, and those that are kept: the last.
@@ -187,7 +191,7 @@ class EncoderStream:
         """All that it remembers, as arrays of numbers and text."""
         own = {
             "format": np.array(FORMAT),
-            "encoder": np.array(self._fingerprint or ""),
+            "encoder": np.array(self.fingerprint or ""),
             "sample_rate": np.array(self.sample_rate),
             "has_ended": np.array(self.has_ended),
             "counts": np.array([self._num_spoken, self._num_summed], np.int64),
