@@ -87,9 +87,11 @@ def listen(
     people = open_people(store, embedder, create=add is not None) if names_people else None
     with opened(source, device, rate, encoding, channels) as sound:
         stream = embedder.stream(sound.sample_rate)
-        known = (
-            {} if store is None or people is None else {"known": partial(known_by, people, fpir)}
-        )
+        known = {}
+        # An empty store knows nobody, until somebody is added.
+        if store is not None and people is not None and (add is None or people.people()):
+            people.threshold(fpir)  # not in the middle of it, if something is wrong
+            known = {"known": partial(known_by, people, fpir)}
         diarizer = LiveDiarizer(embedder.frames, stream, **known)
         digest = hashlib.sha256()
         printer = Printer(diarizer, as_json=as_json)
