@@ -67,15 +67,16 @@ def listen(
 ) -> None:
     """Say who is speaking while they speak, until Ctrl-C or the end of the input.
 
-    Example: ffmpeg -i call.mp3 -f wav - | speakervlad listen - --store people.db
+    `ffmpeg -i call.mp3 -f wav - | speakervlad listen -` hears what another program sends.
+
+    Example: speakervlad listen --store people.db
     """
     if list_devices:
         print_devices()
         return
     check_source(source, device, rate, encoding)
     form = None if out is None else form_of(out)
-    from speakervlad.diarization.diarize import known_by
-    from speakervlad.diarization.live import LiveDiarizer
+    from speakervlad.diarization.live import diarize_live
     from speakervlad.diarization.turns import save_turns
     from speakervlad.encoder.encoder import load_encoder
     from speakervlad.people.people import encoder_for
@@ -86,13 +87,14 @@ def listen(
     names_people = store is not None or add is not None
     people = open_people(store, embedder, create=add is not None) if names_people else None
     with opened(source, device, rate, encoding, channels) as sound:
-        stream = embedder.stream(sound.sample_rate)
-        known = {}
         # An empty store knows nobody, until somebody is added.
-        if store is not None and people is not None and (add is None or people.people()):
-            people.threshold(fpir)  # not in the middle of it, if something is wrong
-            known = {"known": partial(known_by, people, fpir)}
-        diarizer = LiveDiarizer(embedder.frames, stream, **known)
+        is_asked = store is not None and people is not None and (add is None or people.people())
+        diarizer = diarize_live(
+            embedder,
+            sample_rate=sound.sample_rate,
+            store=people if is_asked else None,
+            fpir=fpir,
+        )
         digest = hashlib.sha256()
         printer = Printer(diarizer, as_json=as_json)
         failure = hear(sound, diarizer, printer, digest)

@@ -8,17 +8,24 @@ speaker of its own once there is enough of it.
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from speakervlad.audio.samples import Samples
+from speakervlad.diarization.diarize import known_by
 from speakervlad.diarization.resegmentation import best_path
 from speakervlad.diarization.speakers import HALF_KNOWN, Known, strangers
 from speakervlad.diarization.turns import Turn, Turns
+from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.encoder.hops import APART, HOP, Hop, Hops
 from speakervlad.encoder.stream import EncoderStream
+from speakervlad.sound import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from speakervlad.people.people import PeopleStore
 
 # What was said of the last so many seconds may be corrected.
 CORRECTED_SECONDS = 5.0
@@ -305,6 +312,35 @@ class LiveDiarizer:
         if heard.any():
             found[heard] = self._frames.finish(self._recent[-1].hop.sums.of_rows(rows[heard]))
         return found
+
+
+def diarize_live(
+    encoder: Encoder | None = None,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    store: "PeopleStore | None" = None,
+    fpir: float = 0.01,
+    max_speakers: int = MOST_SPEAKERS,
+) -> LiveDiarizer:
+    """What takes samples and tells who speaks, while they speak.
+
+    Args:
+        encoder: makes the vectors; the one that ships by default.
+        sample_rate: of all samples that will be added, a whole number of Hz.
+        store: of people: speakers whom it knows get their names.
+        fpir: share of speakers unknown to the store who may get a name of it.
+        max_speakers: how many there are at most.
+
+    Raises:
+        InputError: an impossible rate; nobody is enrolled in the store, or it is of another
+            encoder.
+    """
+    encoder = encoder or load_encoder()
+    known = strangers
+    if store is not None:
+        store.threshold(fpir)  # not in the middle of it, if something is wrong with the store
+        known = partial(known_by, store, fpir)
+    return LiveDiarizer(encoder.frames, encoder.stream(sample_rate), known, max_speakers)
 
 
 def _expected(seconds: np.ndarray | float) -> np.ndarray:
