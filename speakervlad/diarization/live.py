@@ -22,6 +22,8 @@ from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.encoder.hops import APART, HOP, Hop, Hops
 from speakervlad.encoder.stream import EncoderStream
+from speakervlad.errors import InputError
+from speakervlad.models.sums import PoolingSums
 from speakervlad.sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -129,6 +131,8 @@ class LiveDiarizer:
         self._count = 0
         self._recent: deque[_Recent] = deque()
         self._last: _Speaker | None = None
+        # Sums of any window, which say what the numbers of a row are.
+        self._pattern: PoolingSums | None = None
         self._done: list[tuple[Turn, _Speaker]] = []
 
     @property
@@ -165,8 +169,40 @@ class LiveDiarizer:
         rounded = (Turn(round(start, 3), round(end, 3), name) for start, end, name in done)
         return Turns(recording, tuple(rounded), self.stream.seconds).joined(PAUSE)
 
+    def heard_of(self, speaker: str) -> tuple[PoolingSums, float]:
+        """What somebody said so far, to be enrolled: sums of windows, and seconds of speech.
+
+        Args:
+            speaker: as it is called by now.
+
+        Raises:
+            InputError: nobody is called so.
+        """
+        found = self._called(speaker)
+        rows, seconds = found.sums.copy(), found.seconds
+        for each in self._recent:
+            if each.speaker is found:
+                rows, seconds = rows + each.row, seconds + each.hop.seconds / APART
+        assert self._pattern is not None
+        return self._pattern.of_row(rows), seconds
+
+    def call(self, speaker: str, name: str) -> None:
+        """Give somebody a name, from the beginning on.
+
+        Raises:
+            InputError: nobody is called so.
+        """
+        self._called(speaker).name = name
+
+    def _called(self, speaker: str) -> _Speaker:
+        found = next((each for each in self._speakers if each.label == speaker), None)
+        if found is None:
+            raise InputError(f"{speaker}: nobody of that name spoke.")
+        return found
+
     def hear(self, hop: Hop) -> list[Said]:
         """What one more hop tells."""
+        self._pattern = hop.sums
         self._recent.append(_Recent(hop, hop.sums.row() / APART))
         said = self._settle()
         self._decide()
@@ -309,8 +345,8 @@ class LiveDiarizer:
     def _finish(self, rows: np.ndarray) -> np.ndarray:
         found = np.zeros((len(rows), self._frames.ends.dim), np.float32)
         heard = rows[:, 0] > 0
-        if heard.any():
-            found[heard] = self._frames.finish(self._recent[-1].hop.sums.of_rows(rows[heard]))
+        if heard.any() and self._pattern is not None:
+            found[heard] = self._frames.finish(self._pattern.of_rows(rows[heard]))
         return found
 
 
