@@ -9,7 +9,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import (
-    FileResponse,
     HTMLResponse,
     JSONResponse,
     PlainTextResponse,
@@ -18,7 +17,6 @@ from starlette.responses import (
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from speakervlad.audio.examples import examples
 from speakervlad.errors import InputError
 from speakervlad.page import answers, enrolment
 from speakervlad.page.answers import Desk
@@ -26,6 +24,7 @@ from speakervlad.page.conversation import Conversations, exported
 from speakervlad.page.document import document
 from speakervlad.page.guard import API, Guard, refuse
 from speakervlad.page.live import Live
+from speakervlad.page.trial import example
 from speakervlad.page.uploads import Form, received
 from speakervlad.page.work import Threads
 from speakervlad.people.doubts import DoubtfulError
@@ -68,7 +67,7 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
             for name, answer in posts.items()
         ),
         Route(f"{API}conversation", conversations, methods=["POST"]),
-        Route(API + "examples/{name}", example),
+        Route(API + "examples/{name}", _example(desk, work)),
         WebSocketRoute(f"{API}live", Live(desk, token, Threads(COMPUTED_AT_ONCE)).__call__),
     ]
     handlers = {
@@ -81,12 +80,11 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token, is_local)
 
 
-async def example(request: Request) -> Response:
-    """A recording of the package, to try the page with."""
-    path = examples().get(request.path_params["name"])
-    if path is None:
-        raise HTTPException(404, "no such example.")
-    return FileResponse(path, media_type="audio/ogg", filename=path.name)
+def _example(desk: Desk, work: Threads) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        return await work(partial(example, desk, request.path_params["name"]))
+
+    return endpoint
 
 
 def _getting(work: Threads, answer: Callable[[], Any]) -> Callable[[Request], Any]:

@@ -64,8 +64,8 @@ class Live:
             if self._count > MAX_LIVE:
                 raise Refusal(f"{MAX_LIVE} listen already. Try again in a moment.", TRY_LATER)
             await _Session(socket, self._desk, self._work).run(self._token)
-        except (WebSocketDisconnect, RuntimeError):
-            pass  # it has gone
+        except WebSocketDisconnect:
+            pass
         except (Refusal, InputError) as error:
             await _close(socket, error, getattr(error, "code", REFUSED))
         except TimeoutError:
@@ -95,7 +95,7 @@ class _Session:
         self._rate = _rate_of(first.get("rate"))
         self._diarizer = await self._work(partial(self._open, bool(first.get("names"))))
         self._begin = self._now()
-        await self._socket.send_json({"ready": True})
+        await self._send({"ready": True})
         while True:
             message = await self._receive(DONE_SECONDS if self._has_ended else QUIET_SECONDS)
             if isinstance(message, bytes):
@@ -120,7 +120,7 @@ class _Session:
             raise Refusal(f"more than {MAX_SECONDS // 3600} hours. Listen again.")
         samples = np.frombuffer(data, "<i2")
         said = await self._work(partial(self._diarizer.add, samples))
-        await self._socket.send_json(self._state(said))
+        await self._send(self._state(said))
 
     def _state(self, said: list[Said]) -> dict:
         stream = self._diarizer.stream
@@ -137,13 +137,13 @@ class _Session:
         if "end" in message and not self._has_ended:
             self._has_ended = True
             said = await self._work(self._diarizer.finish)
-            await self._socket.send_json(self._state(said) | self._turns())
+            await self._send(self._state(said) | self._turns())
         elif "enrol" in message:
             try:
                 answer = await self._work(partial(self._enrol, message))
             except InputError as error:
                 answer = {"enrolled": None, "error": " ".join(str(error).split())}
-            await self._socket.send_json(answer | self._turns())
+            await self._send(answer | self._turns())
 
     def _turns(self) -> dict:
         turns = self._diarizer.turns().turns
@@ -175,6 +175,12 @@ class _Session:
             raise Refusal(f"a message of more than {MAX_MESSAGE_BYTES} bytes.")
         return found
 
+    async def _send(self, message: dict) -> None:
+        try:
+            await self._socket.send_json(message)
+        except (RuntimeError, OSError) as error:  # it has gone meanwhile
+            raise WebSocketDisconnect from error
+
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
@@ -197,6 +203,6 @@ def _rate_of(value: object) -> int:
 
 
 async def _close(socket: WebSocket, reason: object, code: int) -> None:
-    with suppress(RuntimeError, WebSocketDisconnect):
+    with suppress(RuntimeError, OSError):
         await socket.send_json({"error": " ".join(str(reason).split())})
         await socket.close(code)

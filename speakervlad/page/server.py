@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from speakervlad.errors import InputError
-from speakervlad.page.answers import Desk
+from speakervlad.page.answers import Desk, hears_live
 from speakervlad.page.app import build_app
 from speakervlad.page.guard import MAX_MESSAGE_BYTES, is_loopback
 
@@ -104,7 +104,7 @@ class Server:
         config = uvicorn.Config(
             build_app(desk, token, is_local=is_loopback(host)),
             http=Connection,
-            ws="wsproto",
+            ws="wsproto" if hears_live() else "none",
             ws_max_size=MAX_MESSAGE_BYTES,
             lifespan="off",
             log_level="warning",

@@ -14,7 +14,7 @@ TOKEN = "a-token"
 
 
 def opened(client, headers=OWN):
-    return client.websocket_connect("/api/live", headers=headers)
+    return client.websocket_connect("ws://127.0.0.1:8765/api/live", headers=headers)
 
 
 def begin(socket, **fields):
@@ -115,7 +115,9 @@ def test_what_is_no_sound_ends_it(client, send_one, words):
             socket.receive_json()
 
 
-def test_a_flood_ends_it_and_nobody_else_suffers(client):
+def test_a_flood_ends_it_and_nobody_else_suffers(client, monkeypatch):
+    # However slow this machine is.
+    monkeypatch.setattr("speakervlad.page.live.FASTER", 0.0)
     with opened(client) as other, opened(client) as socket:
         begin(other)
         begin(socket)
@@ -152,5 +154,9 @@ def test_at_most_eight_listen_at_a_time(client):
 def test_examples_are_there_for_whoever_has_the_token(client):
     answer = client.get("/api/examples/alex-1")
     assert answer.content == examples()["alex-1"].read_bytes()
+    assert client.get("/api/examples/conversation").content[:4] == b"RIFF"
+    lines = client.get("/api/examples/scores").text.splitlines()
+    assert len(lines) == 66
+    assert len(lines[0].split()) == 4
     assert client.get("/api/examples/..%2Fx").status_code == 404
     assert client.get("/api/examples/alex-1", headers={"authorization": "x"}).status_code == 401

@@ -49,7 +49,9 @@ export function form(fields) {
 export const get = async (path) => (await request(path)).json();
 // A recording of the package as a file, to try the page with.
 export async function example(name) {
-  return new File([await (await request(`/api/examples/${name}`)).blob()], `${name}.opus`, { type: "audio/ogg" });
+  const suffix = { conversation: ".wav", scores: ".txt" }[name] ?? ".opus";
+  const blob = await (await request(`/api/examples/${name}`)).blob();
+  return new File([blob], `${name}${suffix}`, { type: blob.type });
 }
 export const post = async (path, fields) =>
   (await request(path, { method: "POST", body: form(fields) })).json();

@@ -1,15 +1,16 @@
 // Who is speaking now: the microphone goes to this server, and lanes grow with what it hears.
 
-import { postForFile, tokenOf } from "./api.js";
+import { example, postForFile, tokenOf } from "./api.js";
 import { ask, clock, download, el, one } from "./dom.js";
-import { integers, openMicrophone, peakOf } from "./recorder.js";
+import { integers, openMicrophone, openPlayed, peakOf } from "./recorder.js";
 import { COLOURS } from "./pictures.js";
+import { tryExamples } from "./slot.js";
 import { statusLine } from "./status.js";
 
 // Seconds that the lanes show at most and at least; more than so many unsent bytes mean a slow server.
 const SHOWN = 600, LEAST_SHOWN = 30, MOST_WAITING = 4e6, JOINED = 0.5;
 
-export function openLive(root) {
+export function openLive(root, about) {
   const status = statusLine(), failed = el("p", { class: "error", role: "alert", hidden: true });
   const start = el("button", { type: "button", class: "primary record", "aria-pressed": "false" }, "Start listening");
   const names = el("input", { type: "checkbox", checked: true });
@@ -28,17 +29,17 @@ export function openLive(root) {
     return colours.get(name);
   };
 
-  start.addEventListener("click", () => (isRunning ? stop() : begin()));
+  start.addEventListener("click", () => (isRunning ? stop() : begin(openMicrophone, "The microphone has gone.")));
 
-  async function begin() {
+  async function begin(open, why) {
     fail("");
-    start.disabled = true;
+    start.disabled = trial.hidden = true;
     socket?.close();
     [spans, colours, seconds, speaking] = [new Map(), new Map(), 0, ""];
     status.busy("Opening the microphone …");
     try {
-      microphone = await openMicrophone(send);
-      microphone.onended(() => stop("The microphone has gone."));
+      microphone = await open(send);
+      microphone.onended(() => stop(why));
       await connect();
       isRunning = true;
       card.hidden = false;
@@ -51,6 +52,7 @@ export function openLive(root) {
     } catch (error) {
       await quiet();
       status.say("");
+      trial.hidden = false;
       fail(error.message);
     }
     start.disabled = false;
@@ -197,10 +199,18 @@ export function openLive(root) {
   // The tab is closed: the server hears of it at once.
   window.addEventListener("pagehide", () => { socket?.close(); microphone?.close(); });
 
+  const trial = tryExamples(async () => {
+    const file = await example("conversation");
+    await begin((take) => openPlayed(file, take), null);
+  }, "Try it with the example");
   root.append(el("h1", {}, "Who is speaking now?"),
     el("p", { class: "lead" }, "Voices are told apart while they speak. What was said of the last five seconds may be corrected. "
       + "Nothing here tells a living voice from a loudspeaker."),
     el("div", { class: "card" }, el("div", { class: "row" }, start, el("label", { class: "check" }, names, "Name the people who are enrolled")),
-      meter, status.root, failed), card);
+      meter, status.root, failed), trial, card);
+  if (!about.live) {
+    start.disabled = trial.hidden = true;
+    fail("This server lacks wsproto. Install it: pip install 'speakervlad[serve]', and start it again.");
+  }
   draw();
 }

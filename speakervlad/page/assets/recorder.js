@@ -57,6 +57,23 @@ export async function openMicrophone(onBlock) {
   };
 }
 
+// A file instead of a microphone, as fast as it is spoken.
+export async function openPlayed(file, onBlock) {
+  const context = new AudioContext();
+  const decoded = await context.decodeAudioData(await file.arrayBuffer());
+  await context.close();
+  const samples = decoded.getChannelData(0), size = Math.round(decoded.sampleRate / 10), began = performance.now();
+  let at = 0, call = null;
+  const timer = setInterval(() => {
+    while (at < samples.length && at / decoded.sampleRate < (performance.now() - began) / 1000) {
+      onBlock(samples.slice(at, at + size));
+      at += size;
+    }
+    if (at >= samples.length) { clearInterval(timer); call?.(); }
+  }, 100);
+  return { rate: decoded.sampleRate, onended(ended) { call = ended; }, async close() { clearInterval(timer); } };
+}
+
 export const peakOf = (block) => block.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
 
 // Samples of 16 bits, as they are sent and kept.
