@@ -126,7 +126,7 @@ class Recording:
         """
         whole = self.whole
         found = self._found = self._found or find_spans(blocks_of(whole))
-        wave = SpeechWave(whole, found.spans)
+        wave = SpeechWave(whole, found.spans, in_pieces=True)
         check_spoken(wave.num_samples, whole.num_samples, self.name)
         return wave
 

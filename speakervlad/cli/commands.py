@@ -26,6 +26,7 @@ from speakervlad.cli import (
     export,
     info,
     label,
+    listen,
     people,
     plda,
     quickstart,
@@ -75,7 +76,7 @@ COMMANDS = {
         plda.plda,
         calibration.convert_scores,
     ),
-    "Who speaks when": (diarization.diarize, label.label, der.der),
+    "Who speaks when": (diarization.diarize, listen.listen, label.label, der.der),
 }
 # Commands of earlier versions, and what does their work in the repository now.
 MOVED = {

@@ -15,12 +15,14 @@ from speakervlad.audio.recording import AudioLike, each_of, takes_old_options
 from speakervlad.encoder.backends import weights_digest
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.location import DEFAULT, PRETRAINED, find_encoder
+from speakervlad.encoder.stream import EncoderStream
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
 from speakervlad.people.doubts import Doubt, DoubtfulError, of_mixture, of_others, of_unlike
 from speakervlad.people.exchange import read_people, write_people
 from speakervlad.people.hearing import Heard, hear, not_known
+from speakervlad.people.live import Listener
 from speakervlad.people.matching import NEAREST, Identification, Matcher
 from speakervlad.people.records import (
     ID_LENGTH,
@@ -42,6 +44,7 @@ from speakervlad.people.sql import SqlStore
 from speakervlad.people.stores import open_store
 from speakervlad.people.voices import group, likeness
 from speakervlad.progress import track
+from speakervlad.sound import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
 
@@ -429,6 +432,30 @@ class PeopleStore:
             (answer,) = self.match(self.encoder.finish(heard.sums)[None], fpir=fpir, top=top)
             answers.append(answer._replace(seconds=heard.seconds, mixture=heard.mixture))
         return answers
+
+    def listen(
+        self,
+        stream: EncoderStream | None = None,
+        *,
+        sample_rate: int = SAMPLE_RATE,
+        fpir: float = USUAL_FPIR,
+    ) -> Listener:
+        """What takes samples and tells who of the store speaks, while they speak.
+
+        Args:
+            stream: of this store's encoder, to go on with; a new one by default.
+            sample_rate: of the samples of a new one, a whole number of Hz.
+            fpir: share of windows of speech of others that may be given a name.
+
+        Raises:
+            InputError: as ``match``, or a stream of another encoder.
+        """
+        if stream is None:
+            stream = self.encoder.stream(sample_rate)
+        elif stream.fingerprint != self.encoder.fingerprint:
+            raise InputError("stream: is of another encoder than the store.")
+        self.threshold(fpir)
+        return Listener(self.encoder.frames, stream, self.match, fpir)
 
     def threshold(self, fpir: float = USUAL_FPIR) -> float:
         """The score from which on somebody is named, at the present size of the store.
