@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 def embed(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="A manifest (.csv), a folder, audio files, or a trial list."),
+        typer.Argument(
+            help="A manifest (.csv), a folder, audio files, a tar file, a list of paths, or a "
+            "trial list; https:// and s3:// too."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="E.npz: `ids` and unit `vectors`.")],
     encoder: EncoderOption = DEFAULT_ENCODER,
@@ -174,16 +177,20 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
     from speakervlad.audio.reading import is_audio
     from speakervlad.corpus.inputs import (
         from_folder,
+        from_list,
         from_manifest,
         from_names,
     )
+    from speakervlad.remote import is_archive, is_remote
     from speakervlad.scoring.lists import load_trials
 
     for path in inputs:
-        if not path.exists():
+        if not path.exists() and not is_remote(path):
             raise InputError(f"{path}: no such file or folder. Check the path.")
     first = inputs[0]
-    if all(map(is_audio, inputs)):
+    if len(inputs) == 1 and (is_remote(first) or is_archive(first)):
+        return from_location(first, root)
+    if all(is_remote(path) or is_audio(path) for path in inputs):
         return from_names([path.as_posix() for path in inputs], Path())
     if len(inputs) > 1:
         raise InputError(f"{first}: give one manifest, folder or trial list, or audio files only.")
@@ -191,4 +198,30 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
         return from_folder(first)
     if first.suffix.lower() == ".csv":
         return from_manifest(first, root)
-    return from_names(load_trials(first).names.tolist(), root or first.parent)
+    listed = from_list(first, root)
+    return listed or from_names(load_trials(first).names.tolist(), root or first.parent)
+
+
+def from_location(path: Path, root: Path | None) -> "Recordings":
+    """What one URL or archive holds: by its name, recordings, a manifest, a list, or one recording.
+
+    Relative names in a list of elsewhere start beside it.
+    """
+    from speakervlad.corpus.inputs import from_archive, from_list, from_manifest, from_names
+    from speakervlad.remote import Fetched, is_archive, location_of, shown
+
+    url = location_of(path)
+    name = (url or str(path)).partition("?")[0].lower()
+    if is_archive(name) and "::" not in name:
+        return from_archive(url or str(path))
+    if url is None or not name.endswith((".csv", ".txt", ".lst")):
+        return from_names([path.as_posix()], Path())
+    place = root or Path(url).parent
+    if name.endswith(".csv"):
+        return from_manifest(Path(url), place)
+    fetched = Fetched(url)
+    with fetched.naming(shown(url)):
+        listed = from_list(fetched.path, place)
+    if listed is None:
+        raise InputError(f"{shown(url)}: no list of one path or URL a line.")
+    return listed

@@ -12,14 +12,15 @@ import numpy as np
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, open_regular
 from speakervlad.tables.embeddings import Embeddings, named
+from speakervlad.tables.loose import ID_COLUMNS, VECTOR_COLUMNS
 from speakervlad.tables.thrift import Reader
 
 if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
-ID_COLUMNS = ("id", "ids", "utterance_id", "utt_id")
-VECTOR_COLUMNS = ("embedding", "vector", "vectors")
+# Why a recording has no vector, if it has none.
+ERROR_COLUMN = "error"
 PARQUET_COLUMNS = (ID_COLUMNS, VECTOR_COLUMNS)
 # Where Parquet keeps the fingerprint of the encoder.
 ENCODER_KEY = b"speakervlad.encoder"
@@ -47,7 +48,10 @@ def read_parquet(path: Path) -> Embeddings:
                 raise InputError(f"{path}: {columns[0]} of type {texts} is no column of texts.")
             _check_decoded_size(path, opened, columns)
             file = pyarrow.parquet.ParquetFile(opened, read_dictionary=columns[:1])
-            ids, vectors = (column.combine_chunks() for column in file.read(columns).columns)
+            table = file.read([*columns, *({ERROR_COLUMN} & set(schema.names))])
+            if ERROR_COLUMN in schema.names:
+                table = table.filter(table[ERROR_COLUMN].is_null())
+            ids, vectors = (table[name].combine_chunks() for name in columns)
         except InputError:
             raise
         # Whatever pyarrow raises on bytes that are no such file.
@@ -58,6 +62,41 @@ def read_parquet(path: Path) -> Embeddings:
     names = _parquet_ids(path, columns[0], ids)
     matrix = _parquet_vectors(path, columns[1], vectors)
     return named(path, names, matrix, encoder and encoder.decode(errors="replace"))
+
+
+def read_shards(folder: Path) -> Embeddings:
+    """Read a folder of Parquet files of one encoder; rows with an error are left out.
+
+    Raises:
+        InputError: there is none, one is damaged, or they are of different encoders.
+    """
+    paths = sorted(folder.glob("*.parquet"))
+    if not paths:
+        raise InputError(f"{folder}: a folder without .parquet files. Name a file of embeddings.")
+    parts = [part for part in map(_read_shard, paths) if part is not None]
+    if not parts:
+        raise InputError(f"{folder}: none of its {len(paths)} shards holds an embedding.")
+    told = {(part.encoder, part.dim): path for part, path in zip(parts, paths, strict=False)}
+    if len(told) > 1:
+        raise InputError(f"{folder}: shards of {len(told)} encoders or sizes. Keep those of one.")
+    vectors = np.concatenate([part.vectors for part in parts])
+    return named(folder, np.concatenate([part.ids for part in parts]), vectors, parts[0].encoder)
+
+
+def _read_shard(path: Path) -> Embeddings | None:
+    """One shard; None of one in which nothing could be embedded."""
+    pyarrow = _import_pyarrow()
+    with open_regular(path) as opened:
+        try:
+            schema = pyarrow.parquet.read_schema(opened)
+            if ERROR_COLUMN in schema.names:
+                errors = pyarrow.parquet.read_table(opened, columns=[ERROR_COLUMN])[ERROR_COLUMN]
+                if errors.null_count == 0:
+                    return None
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: no Parquet file ({reason}). Remove it.") from error
+    return read_parquet(path)
 
 
 def _known_column(path: Path, present: list[str], known: tuple[str, ...]) -> str:
