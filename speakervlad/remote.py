@@ -56,6 +56,20 @@ def allow_private(allowed: bool) -> None:
     _private_allowed = allowed
 
 
+def allows_private() -> bool:
+    """What ``allow_private`` was told last."""
+    return _private_allowed
+
+
+def absolute(path: Path) -> Path:
+    """A path from the root on; URLs, and names in local archives, likewise."""
+    url = location_of(path)
+    if url is None:
+        return path.absolute()
+    member, _, archive = url.rpartition("::")
+    return Path(f"{member}::{Path(archive).absolute()}") if location_of(archive) is None else path
+
+
 def location_of(name: object) -> str | None:
     """The URL that a text or a path stands for; None of anything else.
 
@@ -216,18 +230,26 @@ def _filesystem(scheme: str) -> Any:  # noqa: ANN401 - fsspec has no types
         # Tries of its own would multiply with ours.
         retries = {"retries": {"max_attempts": 1}}
         return fsspec.filesystem("s3", config_kwargs={**timeouts, **retries})
-    return fsspec.filesystem("http", get_client=_client)
+    # Sessions keep connections, so that those of both rules must not be one.
+    return fsspec.filesystem("http", get_client=_any_client if _private_allowed else _client)
 
 
 async def _client(**options: Any) -> Any:  # noqa: ANN401
     """A session that connects to public addresses alone, whatever names and redirects say."""
     import aiohttp
 
+    return await _any_client(
+        connector=aiohttp.TCPConnector(socket_factory=_public_socket), **options
+    )
+
+
+async def _any_client(**options: Any) -> Any:  # noqa: ANN401
+    """A session with our timeouts."""
+    import aiohttp
+
     options.pop("loop", None)
     timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
-    connector = aiohttp.TCPConnector(socket_factory=_public_socket)
-    options |= {"connector": connector, "timeout": timeout, "trust_env": True}
-    return aiohttp.ClientSession(**options)
+    return aiohttp.ClientSession(**options | {"timeout": timeout})
 
 
 def _public_socket(address: Any) -> socket.socket:  # noqa: ANN401

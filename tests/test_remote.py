@@ -341,8 +341,8 @@ def bucket(monkeypatch, wav):
 
     s3fs.S3FileSystem.clear_instance_cache()
     client = boto3.client("s3")
-    client.create_bucket(Bucket="b")
-    client.put_object(Bucket="b", Key="x/a.wav", Body=wav.read_bytes())
+    client.create_bucket(Bucket="bucket")
+    client.put_object(Bucket="bucket", Key="x/a.wav", Body=wav.read_bytes())
     yield client
     served.stop()
     s3fs.S3FileSystem.clear_instance_cache()
@@ -350,17 +350,17 @@ def bucket(monkeypatch, wav):
 
 def test_s3(run, bucket, encoder, wav, tmp_path, capsys):
     archive = pack(tmp_path / "c.tar", {"t.wav": wav.read_bytes()})
-    bucket.put_object(Bucket="b", Key="c.tar", Body=archive.read_bytes())
-    bucket.put_object(Bucket="b", Key="m.csv", Body=b"path\nx/a.wav\n")
+    bucket.put_object(Bucket="bucket", Key="c.tar", Body=archive.read_bytes())
+    bucket.put_object(Bucket="bucket", Key="m.csv", Body=b"path\nx/a.wav\n")
     mine = ("--encoder", encoder, "--out", tmp_path / "E.npz")
     assert run("embed", wav, *mine) == 0
     expected = load_embeddings(tmp_path / "E.npz").vectors
-    for given in ("s3://b/x/a.wav", "s3://b/m.csv", "s3://b/c.tar"):
+    for given in ("s3://bucket/x/a.wav", "s3://bucket/m.csv", "s3://bucket/c.tar"):
         assert run("embed", given, *mine) == 0
         np.testing.assert_array_equal(load_embeddings(tmp_path / "E.npz").vectors, expected)
-    bucket.delete_object(Bucket="b", Key="x/a.wav")
-    assert run("embed", "s3://b/m.csv", "s3://b/m.csv", *mine) == 2
-    assert run("embed", "s3://b/x/a.wav", *mine) == 2
+    bucket.delete_object(Bucket="bucket", Key="x/a.wav")
+    assert run("embed", "s3://bucket/m.csv", "s3://bucket/m.csv", *mine) == 2
+    assert run("embed", "s3://bucket/x/a.wav", *mine) == 2
     said = capsys.readouterr().err
-    assert "s3://b/x/a.wav: cannot be read (no such file)" in " ".join(said.split())
+    assert "s3://bucket/x/a.wav: cannot be read (no such file)" in " ".join(said.split())
     assert "verysecret" not in said

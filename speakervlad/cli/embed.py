@@ -59,6 +59,16 @@ def embed(
     speech_only: SpeechOnlyOption = False,
     max_bad: MaxBad = "0%",
     bad_list: BadListPath = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="ray: on a Ray cluster, into a folder of Parquet shards, --out DIR."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster; without it Ray starts here.")
+    ] = None,
+    slice_rows: Annotated[
+        int | None, typer.Option(min=1, help="Recordings of a shard of --engine ray; 1000.")
+    ] = None,
 ) -> None:
     """Write one embedding per recording, or per sliding window of it.
 
@@ -77,6 +87,16 @@ def embed(
 
     started, share = time.time(), share_from_environment()
     windows = windows_of(window, hop)
+    if engine is None and (address or slice_rows):
+        raise InputError("--address and --slice-rows go with --engine ray.")
+    if engine is not None:
+        if windows is not None or precision != "float32" or engine != "ray":
+            raise InputError(
+                f"--engine {engine}: the one engine is ray; it embeds whole recordings, in float32."
+            )
+        found = replace(find_recordings(inputs, root), channel=channel, speech_only=speech_only)
+        on_ray(found, out, encoder, backend, address, slice_rows, tolerance(max_bad, bad_list, out))
+        return
     check_table(out)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     found = find_recordings(inputs, root)
@@ -103,6 +123,47 @@ def embed(
         save_embeddings(out, replace(table, encoder=embedder.fingerprint))
         parts.remove()
     notes.print(f"{len(table)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
+
+
+def on_ray(
+    recordings: "Recordings",
+    out: Path,
+    encoder: Path,
+    backend: str,
+    address: str | None,
+    rows: int | None,
+    tolerate: "Tolerate | None",
+) -> None:
+    """Make shards of recordings, and count those that have none.
+
+    Raises:
+        InputError: as ``embed_on_ray``, or too many cannot be embedded.
+    """
+    from speakervlad import remote
+    from speakervlad.encoder.cluster import SLICE_ROWS, Job, embed_on_ray
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.encoder.location import find_encoder
+    from speakervlad.errors import first_few
+
+    found = replace(recordings, paths=[remote.absolute(path) for path in recordings.paths])
+    place = find_encoder(encoder).resolve()
+    job = Job(
+        str(out.resolve()),
+        str(place),
+        load_encoder(place, device="cpu", backend=backend).fingerprint,
+        backend,
+        recordings.channel,
+        recordings.speech_only,
+        remote.allows_private(),
+    )
+    bad = embed_on_ray(found, job, address=address, rows=rows or SLICE_ROWS)
+    count = len(recordings.ids)
+    if tolerate is not None:
+        tolerate(bad, count)
+    elif bad:
+        reasons = first_few(bad.values(), 3)
+        raise InputError(f"{len(bad)} of {count} files cannot be embedded: {reasons}")
+    notes.print(f"{count - len(bad)} embeddings, {len(bad)} without: {out}")
 
 
 def tolerance(max_bad: str, bad_list: Path | None, source: Path) -> "Tolerate | None":

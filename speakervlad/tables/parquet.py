@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
@@ -170,6 +170,48 @@ def write_parquet(path: Path, embeddings: Embeddings) -> None:
         table = table.replace_schema_metadata({ENCODER_KEY: embeddings.encoder.encode()})
     with atomic_path(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
+
+
+def write_shard(
+    path: Path,
+    ids: Sequence[str],
+    vectors: Sequence[np.ndarray | None],
+    seconds: Sequence[float | None],
+    errors: Sequence[str | None],
+    dim: int,
+    encoder: str | None,
+) -> None:
+    """Write recordings with a vector and a duration each, or the reason why there is none."""
+    pyarrow = _import_pyarrow()
+    rows = [None if each is None else each.tolist() for each in vectors]
+    kind = pyarrow.list_(pyarrow.float32(), dim)
+    columns = {
+        "id": pyarrow.array(list(ids), pyarrow.string()),
+        "embedding": pyarrow.array(rows, kind),
+        "seconds": pyarrow.array(list(seconds), pyarrow.float64()),
+        ERROR_COLUMN: pyarrow.array(list(errors), pyarrow.string()),
+    }
+    table = pyarrow.table(columns).replace_schema_metadata({ENCODER_KEY: (encoder or "").encode()})
+    with atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary)
+
+
+def read_errors(path: Path) -> dict[str, str]:
+    """Which recordings of a shard have no vector, and why.
+
+    Raises:
+        InputError: it is no shard.
+    """
+    pyarrow = _import_pyarrow()
+    try:
+        with open_regular(path) as opened:
+            table = pyarrow.parquet.read_table(opened, columns=["id", ERROR_COLUMN])
+        pairs = zip(table["id"].to_pylist(), table[ERROR_COLUMN].to_pylist(), strict=True)
+        return {name: reason for name, reason in pairs if reason is not None}
+    # Whatever pyarrow raises on bytes that are no such file.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: no shard ({reason}). Remove it, and run again.") from error
 
 
 def _import_pyarrow() -> ModuleType:
