@@ -44,7 +44,11 @@ from speakervlad.people.sql import SqlStore
 from speakervlad.people.stores import open_store
 from speakervlad.people.voices import group, likeness
 from speakervlad.progress import track
+<<<<<<< HEAD
 from speakervlad.sound import SAMPLE_RATE
+=======
+from speakervlad.tables.interchange import load_embeddings
+>>>>>>> eco
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +56,8 @@ logger = logging.getLogger(__name__)
 MOST_NAMED = 20
 # Share of others' recordings that may be given a name, where nobody says another.
 USUAL_FPIR = 0.01
+# Files of embeddings, of which `import` takes each for a person.
+VECTOR_SUFFIXES = (".parquet", ".npz")
 
 # Says of some doubts whether to enrol all the same.
 Confirm = Callable[[Sequence[Doubt]], bool]
@@ -381,6 +387,8 @@ class PeopleStore:
         Raises:
             InputError: no such file, damaged, or of another encoder. Nothing is stored then.
         """
+        if Path(path).suffix.lower() in VECTOR_SUFFIXES:
+            return self._import_vectors(Path(path))
         encoder, given = read_people(path)
         if encoder != self.encoder.fingerprint:
             raise InputError(
@@ -522,8 +530,43 @@ class PeopleStore:
                 "--store NEW.db"
             )
 
+    def _import_vectors(self, path: Path) -> tuple[int, int]:
+        """Add everybody of a table of embeddings: an id is a name, its vector the person's voice.
+
+        There are no recordings, so that nothing can be added to such a person later.
+        """
+        table = load_embeddings(path)
+        if table.encoder not in (None, self.encoder.fingerprint) or table.dim != self.encoder.dim:
+            raise InputError(
+                f"{path}: {table.dim} dimensions of the encoder {str(table.encoder)[:12]}, not "
+                f"{self.encoder.dim} of {str(self.encoder.fingerprint)[:12]}. Name that one with "
+                "--encoder."
+            )
+        self._check_encoder(self.store.header())
+        names = [check_name(name) for name in table.ids.tolist()]
+        norms = np.linalg.norm(table.vectors, axis=1, keepdims=True)
+        if not norms.min() > 0:
+            raise InputError(f"{path}: a vector is zero. Remove it.")
+        known = {summary.name for summary in self.store.summaries()}
+        twice = [name for name in names if name in known]
+        if twice or len(set(names)) < len(names):
+            raise InputError(
+                f"{path}: {len(twice) or 'some'} people are enrolled already or named twice: "
+                f"{first_few(twice) or 'see the ids'}. Leave them out, or forget them."
+            )
+        return self.store.load(names, table.vectors / norms, self._identity()), 0
+
     def _grouped(self, person: Person) -> Person:
-        """The person with voices made of all recordings."""
+        """The person with voices made of all recordings.
+
+        Raises:
+            InputError: the person was imported as a vector.
+        """
+        if len(person.voices) and all(each.row is None for each in person.recordings):
+            raise InputError(
+                f"{person.name}: was imported as a vector, to which no recordings can be added. "
+                "Forget that name first, or take another."
+            )
         return with_voices(person, *self._groups(person))
 
     def _groups(
