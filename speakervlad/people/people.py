@@ -44,11 +44,8 @@ from speakervlad.people.sql import SqlStore
 from speakervlad.people.stores import open_store
 from speakervlad.people.voices import group, likeness
 from speakervlad.progress import track
-<<<<<<< HEAD
 from speakervlad.sound import SAMPLE_RATE
-=======
 from speakervlad.tables.interchange import load_embeddings
->>>>>>> eco
 
 logger = logging.getLogger(__name__)
 
