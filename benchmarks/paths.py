@@ -76,15 +76,17 @@ def metrics(folder: Path, encoder: str) -> Callable[[], object]:
 
 def train(folder: Path, encoder: str) -> Callable[[], object]:
     """A run of some steps, which judges no list."""
+    from speakervlad.config import load_config
     from speakervlad.corpus.voices import make_corpus
-    from speakervlad.training.quickstart import quickstart_config
+    from speakervlad.tables.manifest import save_manifest
     from speakervlad.training.run import train
 
     corpus = folder / "corpus" / "train"
-    make_corpus(corpus, num_speakers=12, num_sessions=2, utterances_per_session=2).save(
-        corpus.with_suffix(".csv")
-    )
-    configs = iter([quickstart_config(folder, [*TINY, f"run_dir={folder / n}"]) for n in "ab"])
+    made = make_corpus(corpus, num_speakers=12, num_sessions=2, utterances_per_session=2)
+    save_manifest(corpus.with_suffix(".csv"), made)
+    manifest = f"data.train_manifest={corpus.with_suffix('.csv')}"
+    yaml = ROOT / "training" / "quickstart.yaml"
+    configs = iter([load_config(yaml, [*TINY, manifest, f"run_dir={folder / n}"]) for n in "ab"])
     return lambda: train(next(configs))
 
 

@@ -1,15 +1,20 @@
 """Matching names across files: the rows of a list, table or manifest that names stand for."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from speakervlad.errors import InputError, first_few
 from speakervlad.sound import AUDIO_SUFFIXES
-from speakervlad.tables.manifest import Manifest
+
+if TYPE_CHECKING:
+    from speakervlad.tables.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
