@@ -19,11 +19,13 @@ from fault_mutations import WORDS, mutate_bytes
 from fault_readers import RATE, tiny_encoder, voice
 from fault_state import load_state, note, save_state, show
 
-BATCH = 250
+BATCH = 60
 # Clients at once; the server answers so many bodies at a time.
 CLIENTS = 6
 # Seconds until a client that has no answer hangs up its side, and until it gives up.
 PATIENCE, END = 5.0, 40.0
+# Seconds in which the server ends at Ctrl-C: what it computes it ends first.
+END_SECONDS = 300
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/#token=(\S+)")
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 BUSY = 503
@@ -195,7 +197,7 @@ def serving(folder: Path) -> Iterator[Target]:
         yield Target(int(found[1]), found[2], process, folder / "terminal.txt")
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(END_SECONDS)
 
 
 def try_requests(count: int, seed: int, state: Path) -> None:
