@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,6 +78,13 @@ class Trial:
     other_speakers: np.ndarray
 
 
+class Strangers(NamedTuple):
+    """What the toolkit takes thresholds from: a cohort, and what pairs of strangers reach."""
+
+    vectors: np.ndarray
+    same_voice: Callable[[float], float | None]
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # pyright: ignore
@@ -102,7 +110,11 @@ def measure_errors(embedder: Encoder, arguments: argparse.Namespace) -> None:
     manifests = [load_manifest(path) for path in paths]
     assert embedder.folder is not None
     assert embedder.fingerprint is not None
-    cohort = load_cohort(embedder.folder, embedder.fingerprint).vectors
+    known = embedder.thresholds
+    strangers = Strangers(
+        load_cohort(embedder.folder, embedder.fingerprint).vectors,
+        (lambda _: None) if known is None else known.near,
+    )
     systems = {"speakervlad": [our_material(embedder, each, arguments.apart) for each in manifests]}
     if not arguments.without_resemblyzer and importlib.util.find_spec("resemblyzer"):
         systems["Resemblyzer"] = [resemblyzer_material(each) for each in manifests]
@@ -110,7 +122,7 @@ def measure_errors(embedder: Encoder, arguments: argparse.Namespace) -> None:
         print("Resemblyzer: left out")
     curves = {}
     for name, materials in systems.items():
-        ours = cohort if name == "speakervlad" else None
+        ours = strangers if name == "speakervlad" else None
         print(f"\n{name}\n{HEADER}")
         for size in SIZES:
             curves[name] = print_line(materials[0], "all", size, ours)
@@ -128,7 +140,7 @@ HEADER = (
 
 
 def print_line(
-    material: Material, corpus: str, size: int | None, cohort: np.ndarray | None
+    material: Material, corpus: str, size: int | None, strangers: Strangers | None
 ) -> list[Trial]:
     """One line of the table, over ``ROUNDS`` draws; returns them."""
     trials = [draw_trial(material, material.of(corpus), size, seed) for seed in range(ROUNDS)]
@@ -138,9 +150,9 @@ def print_line(
         low, high = interval(trials, rate)
         cells.append(f"{100 * np.mean(values):.1f} [{100 * low:.1f}, {100 * high:.1f}]")
     for rate in RATES:
-        if cohort is None:
+        if strangers is None:
             continue
-        pairs = [realised(trial, rate, cohort) for trial in trials]
+        pairs = [realised(trial, rate, strangers) for trial in trials]
         cells.append(", ".join(f"{100 * value:.1f}" for value in np.mean(pairs, axis=0)))
     print("| " + " | ".join(cells) + " |", flush=True)
     return trials
@@ -197,9 +209,11 @@ def again(scores: np.ndarray, speakers: np.ndarray, rng: np.random.Generator) ->
     return np.repeat(scores, np.bincount(drawn, minlength=len(names))[codes])
 
 
-def realised(trial: Trial, rate: float, cohort: np.ndarray) -> tuple[float, float]:
+def realised(trial: Trial, rate: float, strangers: Strangers) -> tuple[float, float]:
     """FPIR and FNIR at the threshold that the toolkit takes for a rate in this gallery."""
-    threshold = Matcher(Fixed(trial), cohort).threshold(rate)  # pyright: ignore[reportArgumentType]
+    store: Any = Fixed(trial)
+    matcher = Matcher(store, strangers.vectors, same_voice=strangers.same_voice)
+    threshold = matcher.threshold(rate)
     return float(np.mean(trial.other >= threshold)), float(np.mean(trial.own < threshold))
 
 

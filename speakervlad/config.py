@@ -315,7 +315,8 @@ class TrainConfig:
         average_last: keep the encoders of so many saves, and leave their mean in
             ``encoder-average/``.
         vlad_init_utterances: start the centres of NetVLAD by k-means over the descriptors of so
-            many utterances; 0 starts at random.
+            many utterances, and ghosts, of ``ghost_statistics`` too, at noise amid speech; 0 starts
+            at random.
         freeze_trunk_steps: the trunk does not learn in so many first steps.
         frozen_stages: the trunk's stem and so many of its stages stay as they start; 0 for none.
         frozen_trunk: the whole trunk stays as it starts, statistics of its batch norms included.

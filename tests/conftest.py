@@ -43,6 +43,14 @@ def load_script() -> Callable[[str], ModuleType]:
 
 
 @pytest.fixture(scope="session")
+def others(load_script) -> ModuleType:
+    """Networks in the layouts of other toolkits, and the features that these compute."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    return load_script("tests/networks_of_others.py")
+
+
+@pytest.fixture(scope="session")
 def shared_speech() -> Path:
     """Real recordings with speaker labels: train.csv, dev.csv, trial lists, tar files."""
     return _shared_folder("speech")

@@ -157,3 +157,13 @@ def test_the_page_of_vlad_quotes_code_that_exists():
         assert missing == [], source
         quoted += len(block[1].splitlines())
     assert quoted > 20
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("README.md", 1), ("docs/people.md", 1), ("docs/page.md", 1), ("docs/security.md", 1),
+     ("docs/embedding.md", 2)],  # of `verify`, and of live audio
+)  # fmt: skip
+def test_who_relies_on_a_voice_reads_what_is_not_detected(name, count):
+    said = "Nothing here detects synthetic, converted or replayed voices."
+    assert (ROOT / name).read_text().count(said) >= count

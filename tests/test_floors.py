@@ -81,3 +81,28 @@ def test_public_names_say_which_extra_they_need():
     done = run(NAMES, *names)
     wanted = 'needs torch: pip install "speakervlad[train]"'
     assert done.stdout.splitlines() == [f"speakervlad.{name} {wanted}" for name in names]
+
+
+METRICS = """
+FORBIDDEN = ("speakervlad.audio", "speakervlad.encoder", "speakervlad.models")
+import sys
+from speakervlad.cli import main
+sys.argv = ["speakervlad", "metrics", "S.txt", "--resamples", "2"]
+try:
+    main()
+except SystemExit as done:
+    assert not done.code
+    heavy = {"torch", "soundfile", "soxr", "onnxruntime", "av"} & sys.modules.keys()
+    assert not heavy, heavy
+    ours = [name for name in sys.modules if name.startswith(FORBIDDEN)]
+    assert not ours, ours
+"""
+
+
+def test_metrics_loads_neither_audio_nor_encoders(tmp_path):
+    (tmp_path / "S.txt").write_text("a b 0.5 1\na c 0.4 1\na d 0.1 0\nb d 0.2 0\n")
+    done = subprocess.run(
+        [sys.executable, "-c", METRICS], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "EER" in done.stdout

@@ -1,5 +1,6 @@
 """Commands that turn scores and files into others: ``calibrate``, ``fuse``, ``convert-*``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,7 @@ def calibrate(
 
     Example: speakervlad calibrate S.txt --out calibration.json
     """
+    from speakervlad.encoder.backends import weights_digest
     from speakervlad.scoring import fusion
     from speakervlad.scoring.calibration import save_calibration
     from speakervlad.scoring.metrics import cllr, min_cllr
@@ -63,7 +65,8 @@ def calibrate(
         cohort=read_embeddings(cohort),
         p_target=p_target,
     )
-    save_calibration(out, found)
+    # In an encoder's folder it is for these weights, and for none that come after them.
+    save_calibration(out, replace(found, encoder=weights_digest(out.parent)))
     labels = pairs.labels()
     notes.print(f"{len(pairs)} trials, weights {', '.join(f'{w:.4g}' for w in found.weights)}")
     notes.print(f"Cllr {cllr(ratios, labels):.4f} bits, minimum {min_cllr(ratios, labels):.4f}")

@@ -12,6 +12,7 @@ from typer.models import ArgumentInfo
 from speakervlad import __version__
 from speakervlad.cli import (
     adapt,
+    adopt,
     calibrate_encoder,
     calibration,
     convert,
@@ -26,6 +27,7 @@ from speakervlad.cli import (
     info,
     label,
     people,
+    plda,
     quickstart,
     serve,
     speech,
@@ -58,6 +60,7 @@ COMMANDS = {
         adapt.adapt,
         train.average,
         convert.convert,
+        adopt.adopt,
         calibrate_encoder.calibrate_encoder,
         export.export,
     ),
@@ -69,6 +72,7 @@ COMMANDS = {
         evaluation.report,
         calibration.calibrate,
         calibration.fuse,
+        plda.plda,
         calibration.convert_scores,
     ),
     "Who speaks when": (diarization.diarize, label.label, der.der),

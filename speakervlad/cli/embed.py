@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from speakervlad.corpus.inputs import Recordings
-    from speakervlad.encoder.encoder import Embedded
-    from speakervlad.encoder.shares import Tolerate
+    from speakervlad.encoder.encoder import Embedded, Encoder
+    from speakervlad.encoder.shares import Share, Tolerate
     from speakervlad.encoder.windows import Windows
     from speakervlad.tables.embeddings import Embeddings
 
@@ -64,20 +64,56 @@ def embed(
     import time
 
     from speakervlad.encoder.encoder import load_encoder
-    from speakervlad.encoder.shares import (
-        embed_in_parts,
-        hold_output,
-        open_parts,
-        share_from_environment,
-    )
-    from speakervlad.tables.interchange import save_embeddings
+    from speakervlad.encoder.shares import share_from_environment
 
     started, share = time.time(), share_from_environment()
     windows = windows_of(window, hop)
     check_table(out)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     found = find_recordings(inputs, root)
-    recordings = replace(found, channel=channel, speech_only=speech_only)
+    write_embeddings(
+        out,
+        embedder,
+        replace(found, channel=channel, speech_only=speech_only),
+        share=share,
+        since=started,
+        precision=precision,
+        windows=windows,
+        tolerate=tolerance(max_bad, bad_list, inputs[0]),
+    )
+
+
+def write_embeddings(
+    out: Path,
+    embedder: "Encoder",
+    recordings: "Recordings",
+    *,
+    share: "Share",
+    since: float,
+    precision: str = "float32",
+    windows: "Windows | None" = None,
+    tolerate: "Tolerate | None" = None,
+) -> None:
+    """Embed recordings into a file, going on where an earlier run was interrupted.
+
+    Args:
+        out: the file.
+        embedder: what embeds.
+        recordings: those of all processes.
+        share: this process; the first one writes the file.
+        since: as for ``embed_in_parts``.
+        precision: of the encoder.
+        windows: sliding windows instead of whole recordings.
+        tolerate: as for ``embed_in_parts``.
+
+    Raises:
+        InputError: recordings cannot be used, or another run writes this file.
+    """
+    import time
+
+    from speakervlad.encoder.shares import embed_in_parts, hold_output, open_parts
+    from speakervlad.tables.interchange import save_embeddings
+
     with hold_output(out, share):
         parts = open_parts(out, embedder, recordings, precision=precision, windows=windows)
         began = time.perf_counter()
@@ -87,9 +123,9 @@ def embed(
                 recordings,
                 parts,
                 share=share,
-                since=started,
+                since=since,
                 windows=windows,
-                tolerate=tolerance(max_bad, bad_list, inputs[0]),
+                tolerate=tolerate,
             )
         if items is None:
             return

@@ -62,6 +62,9 @@ def score(
         Path | None, typer.Option(help="Average the cohort by the speakers of this manifest.")
     ] = None,
     top: Annotated[int, typer.Option(help="Nearest cohort members; 0 for all (S-norm).")] = 300,
+    plda: Annotated[
+        Path | None, typer.Option(help="Score by this model of `plda`, not by the cosine.")
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="calibration.json: write log-likelihood ratios.")
     ] = None,
@@ -75,10 +78,11 @@ def score(
     from speakervlad.scoring.calibration import load_calibration
     from speakervlad.scoring.enrolment import load_enrolment
     from speakervlad.scoring.lists import load_trials
+    from speakervlad.scoring.plda import load_plda
     from speakervlad.scoring.scores import save_scores
     from speakervlad.tables.interchange import load_embeddings
 
-    check_sources(embeddings, encoder, (enrol, mean_of, cohort))
+    check_sources(embeddings, encoder, (enrol, mean_of, cohort, plda))
     check_writable(out)
     pairs = load_trials(trials)
     calibrated = None if calibration is None else load_calibration(calibration)
@@ -96,6 +100,7 @@ def score(
         mean_of=None if mean_of is None else load_embeddings(mean_of),
         cohort=others,
         top=top or None,
+        plda=None if plda is None else load_plda(plda),
         calibration=calibrated,
     )
     save_scores(out, pairs, values, form)
@@ -111,7 +116,9 @@ def check_sources(
         InputError: embeddings and what makes them; or no embeddings and what works on them.
     """
     if embeddings is None and any(path is not None for path in need_embeddings):
-        raise InputError("--enrol, --mean-of and --cohort go with --embeddings. Run `embed` first.")
+        raise InputError(
+            "--enrol, --mean-of, --cohort and --plda go with --embeddings. Run `embed` first."
+        )
     if embeddings is not None and encoder is not None:
         raise InputError(
             f"--encoder {encoder} would compute what --embeddings {embeddings} holds. Give one."

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 DEFAULT_ENCODER = Path("default")
 
 EncoderOption = Annotated[
-    Path, typer.Option(help="default, small, an encoder folder, or an .onnx file of `export`.")
+    Path,
+    typer.Option(
+        help="default, small, an encoder folder, or an .onnx file: of `export`, or of WeSpeaker, "
+        "3D-Speaker or sherpa-onnx."
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 PrecisionOption = Annotated[

@@ -80,6 +80,7 @@ def verify(
     """Say whether two recordings are of one speaker: exit code 0 same, 1 different, 2 error.
 
     The encoder's calibration decides, at a prior and costs, or a threshold if one is asked for.
+    Synthetic, converted and replayed voices are not detected.
 
     Example: speakervlad verify a.wav b.wav --far 0.001
     """

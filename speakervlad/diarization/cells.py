@@ -16,6 +16,8 @@ from speakervlad.sound import SAMPLE_RATE
 
 # Seconds of the longest cell, and of speech that the trunk sees at once if every frame sees all.
 CELL, PIECE = 0.16, 10.0
+# Of a network that gives one vector and no frames: seconds of a window, and from one to the next.
+WINDOW, HOP = 1.5, 0.4
 # A change of speaker that this share of the windows hears is one.
 HEARD_CHANGE = 0.5
 # Rows that are multiplied at once.
@@ -33,12 +35,14 @@ class Plan:
         segments: int (cells,), which stretch of speech each is of.
         doubled: bool (cells,), whether two speak in it.
         changes: float (cells,), how sure it is that another speaker goes on where it begins.
+        clear: bool (cells,), whether its speech is clear enough to tell whose it is.
     """
 
     bounds: np.ndarray
     segments: np.ndarray
     doubled: np.ndarray
     changes: np.ndarray
+    clear: np.ndarray
 
     def __len__(self) -> int:
         return len(self.bounds)
@@ -77,7 +81,16 @@ def plan_cells(talk: Talk) -> Plan:
             doubled += [bool(overlap[begin])] * count
             sure += [float(changes[begin]), *[0.0] * (count - 1)]
     found = np.concatenate([np.zeros((0, 2), int), *bounds])
-    return Plan(found, np.array(segments, int), np.array(doubled, bool), np.array(sure))
+    is_clear = _clear(found, edges, talk.clear())
+    return Plan(found, np.array(segments, int), np.array(doubled, bool), np.array(sure), is_clear)
+
+
+def _clear(bounds: np.ndarray, edges: np.ndarray, clear: np.ndarray) -> np.ndarray:
+    """(cells,) bool: whether most of each is clear; all of them where none is."""
+    total = np.concatenate([[0], (np.diff(edges) * clear).cumsum()])
+    heard = np.diff(np.interp(bounds, edges, total), axis=1)[:, 0]
+    found = 2 * heard >= bounds[:, 1] - bounds[:, 0]
+    return found | ~found.any()
 
 
 def peaks(changes: np.ndarray) -> np.ndarray:
@@ -114,8 +127,8 @@ class SpeechCells:
 
     @property
     def alone(self) -> np.ndarray:
-        """(cells,) bool: whether one speaks, and there are frames of it."""
-        return ~self.plan.doubled & (self.sizes > 0)
+        """(cells,) bool: whether one speaks, clearly, and there are frames of it."""
+        return ~self.plan.doubled & self.plan.clear & (self.sizes > 0)
 
     def windows(self, length: float, hop: float, *, across: bool = True) -> np.ndarray:
         """(windows, 2) cells: windows that cover each stretch, the last of which ends with it.
@@ -259,6 +272,9 @@ def _frames(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     """Yield the samples of the speech that frames have their centres at, descriptors, weights."""
     grid = encoder.ends.grid
+    if not grid.has_frames:
+        yield from _window_frames(encoder, speech)
+        return
     whole = speech.num_samples
     piece = whole if grid.context is not None else round(PIECE * SAMPLE_RATE)
     count = max(1, round(whole / piece))
@@ -270,3 +286,12 @@ def _frames(
             times = grid.times(done + frames.shape[1])[done:]
             done += frames.shape[1]
             yield at + np.rint(times * SAMPLE_RATE).astype(int), frames, weights
+
+
+def _window_frames(
+    encoder: FrameEncoder, speech: SpeechWave
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The same of a network without frames, whose windows cross no pause."""
+    edges = [0, *np.cumsum(speech.spans[:, 1] - speech.spans[:, 0]).tolist()]
+    for start, stop in pairwise(edges):
+        yield from encoder.window_frames(speech, start, stop, WINDOW, HOP)

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # Speakers of a higher cosine are one: so much, or more if one pair of strangers in so many reaches
 # more with the encoder. Between strangers in one room it is higher than between recordings.
-ALIKE, STRANGERS = 0.78, 0.0002
+ALIKE, STRANGERS = 0.65, 0.0002
 # Turns of one speaker with a shorter pause between them are joined.
 PAUSE = 0.5
 
@@ -101,7 +101,9 @@ def diarize(
     names = _names(cells, labels, known)
     said = turns_of(plan, labels, names)
     if overlap:
-        said += turns_of(plan, second_speakers(talk, plan, labels), names)
+        # A second speaker who is never alone has the number behind the others.
+        names.setdefault(len(names), f"speaker {len(names) + 1}")
+        said += turns_of(plan, second_speakers(talk, plan, labels, limits), names)
     return replace(turns, turns=said).joined(PAUSE)
 
 

@@ -6,23 +6,32 @@ import numpy as np
 
 from speakervlad.audio.local_speakers import FIRST_PAIR, POWERSET, WINDOW_FRAMES
 from speakervlad.diarization.cells import Plan
+from speakervlad.diarization.clustering import Limits
 from speakervlad.diarization.talk import Talk, runs
 
+# Where one speaker was found, two speak at once in this share of the speech at least if there is
+# another who is never alone; reverberation is taken for two in up to 5 %.
+ANOTHER_SHARE = 0.08
 
-def second_speakers(talk: Talk, plan: Plan, labels: np.ndarray) -> np.ndarray:
+
+def second_speakers(talk: Talk, plan: Plan, labels: np.ndarray, limits: Limits) -> np.ndarray:
     """(cells,) int: the second speaker of cells in which two speak, -1 of others.
 
     A local speaker of a window is whoever speaks where that one is alone; in overlap each window
-    votes for its two. Where no vote is left, it is the speaker who is nearest in time.
+    votes for its two. Where no vote is left, it is the speaker who is nearest in time. If one
+    speaker was found, but two speak at once for long enough, it is another one.
 
     Args:
         talk: what was heard.
         plan: the cells of its speech.
         labels: int (cells,), the speaker of each, from 0 on.
+        limits: of the number of speakers.
     """
     found = np.full(len(plan), -1)
     if not plan.doubled.any():
         return found
+    if labels.max() == 0:
+        return np.where(plan.doubled & _is_another(plan, limits), 1, -1)
     known = _known(talk, plan, labels)
     for first, stop in _stretches(plan):
         begin, end = np.searchsorted(talk.local.edges(), plan.bounds[[first, stop - 1], [0, 1]])
@@ -33,6 +42,12 @@ def second_speakers(talk: Talk, plan: Plan, labels: np.ndarray) -> np.ndarray:
             second = int(others.argmax()) if others.any() else _nearest(labels, first, stop, label)
             found[first:stop][labels[first:stop] == label] = second
     return found
+
+
+def _is_another(plan: Plan, limits: Limits) -> bool:
+    """Whether two speak at once for so long that there must be another than the one found."""
+    seconds, shared = plan.seconds.sum(), plan.seconds[plan.doubled].sum()
+    return limits.most > 1 and shared >= max(limits.seconds, ANOTHER_SHARE * seconds)
 
 
 def _known(talk: Talk, plan: Plan, labels: np.ndarray) -> np.ndarray:

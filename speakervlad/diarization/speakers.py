@@ -1,12 +1,14 @@
 """From cells of speech to the speaker of each: clusters of windows, and the best sequence."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from speakervlad.diarization.cells import CELL, SpeechCells
-from speakervlad.diarization.clustering import Limits, cluster
+from speakervlad.diarization.cells import BLOCK, CELL, SpeechCells
+from speakervlad.diarization.clustering import TINY, Limits, cluster
 from speakervlad.diarization.resegmentation import best_path
+from speakervlad.models.sums import unit
 
 # Seconds of a window, and from window to window.
 WINDOW, HOP = 1.5, 0.75
@@ -19,13 +21,20 @@ PASSES = 2
 # Extra clusters beyond the number that is found (at least half as many again): clusters of one
 # speaker are joined afterwards.
 SPARE = 3
+# A speaker is taken for two, until they are joined again, if the expected cosine of what each half
+# of its windows says is lower: so many windows at least, so many seconds in each half.
+TWO_VOICES, FEWEST_WINDOWS, LEAST_HALF = 0.5, 6, 3.0
+# Windows are of a speaker if this share of their cells is.
+OWN_SHARE = 0.8
+# Rounds of the assignment to the nearer of two means.
+ROUNDS = 10
 # Seconds of speech at which the expected cosine of two vectors of a speaker is half of its limit.
 HALF_KNOWN = 1.5
 # Seconds to either side that a cell is judged with.
 REACH = 0.32
 # What a cosine is worth in natural logarithms, a cell of full length, and what a change of speaker
 # costs: within speech, where a change was heard, and at a pause.
-SHARPNESS = 8.0
+SHARPNESS = 12.0
 CHANGE, CHANGE_HEARD, CHANGE_AT_PAUSE = 3.0, 1.5, 1.5
 
 
@@ -64,38 +73,55 @@ def speakers_of_cells(
         enough = seconds >= seconds.max()
     windows, seconds = windows[enough], seconds[enough]
     share = min(1.0, HOP / WINDOW)
-    found = cluster(cells.vectors(windows), seconds * share, limits, method, SPARE)
+    vectors = cells.vectors(windows)
+    found = cluster(vectors, seconds * share, limits, method, SPARE)
     labels = _majority(windows, found, len(cells))
     labels = joined(cells, labels, limits, alike, known)
-    for _ in range(PASSES):
-        labels = resegment(cells, cells.speaker_vectors(labels))
+    sequence = Sequence.of(cells)
+    for number in range(PASSES):
+        labels = sequence.best(cells.speaker_vectors(labels))
         labels = without_small(cells, labels, limits)
+        if not number:
+            labels = halved(cells, windows, vectors, numbered(labels))
+            labels = sequence.best(cells.speaker_vectors(labels))
+            labels = without_small(cells, labels, limits)
         labels = joined(cells, labels, limits, alike, known)
-    return numbered(resegment(cells, cells.speaker_vectors(labels)))
+    return numbered(sequence.best(cells.speaker_vectors(labels)))
 
 
-def resegment(cells: SpeechCells, speakers: np.ndarray) -> np.ndarray:
-    """The best sequence of speakers (Viterbi 1967).
+@dataclass(frozen=True)
+class Sequence:
+    """What a sequence of speakers is judged by.
 
-    The cells around each, within its stretch of speech, are pooled as a recording is; the cosine
-    with a speaker's vector says how well the two agree.
-
-    Args:
-        cells: of the recording.
-        speakers: (speakers, dim) unit vectors.
-
-    Returns:
-        int (cells,): rows of ``speakers``.
+    Attributes:
+        vectors: float16 (cells, dim), of the cells around each, within its stretch of speech,
+            pooled as a recording is; 26 MB for three hours.
+        worth: (cells,), what a cosine with a speaker's vector counts.
+        changes: (cells,), what it costs if another speaker goes on.
     """
-    around = cells.around(REACH)
-    agreement = cells.vectors(around) @ speakers.T
-    seconds = cells.seconds_alone(around)
-    sure = SHARPNESS * np.sqrt(seconds / max(seconds.max(), 1e-9)) * cells.plan.seconds / CELL
-    heard = cells.plan.changes
-    changes = CHANGE * (1 - heard) + CHANGE_HEARD * heard
-    begins = np.diff(cells.plan.segments, prepend=-1) != 0
-    changes[begins] = np.minimum(changes[begins], CHANGE_AT_PAUSE)
-    return best_path(sure[:, None] * agreement, changes)
+
+    vectors: np.ndarray
+    worth: np.ndarray
+    changes: np.ndarray
+
+    @classmethod
+    def of(cls, cells: SpeechCells) -> "Sequence":
+        """That of a recording."""
+        around = cells.around(REACH)
+        vectors = np.zeros((len(cells), cells.encoder.ends.dim), np.float16)
+        for first in range(0, len(cells), BLOCK):
+            vectors[first : first + BLOCK] = cells.vectors(around[first : first + BLOCK])
+        seconds = cells.seconds_alone(around)
+        sure = np.sqrt(seconds / max(seconds.max(), 1e-9)) * cells.plan.seconds / CELL
+        heard = cells.plan.changes
+        changes = CHANGE * (1 - heard) + CHANGE_HEARD * heard
+        begins = np.diff(cells.plan.segments, prepend=-1) != 0
+        changes[begins] = np.minimum(changes[begins], CHANGE_AT_PAUSE)
+        return cls(vectors, SHARPNESS * sure, changes)
+
+    def best(self, speakers: np.ndarray) -> np.ndarray:
+        """The best sequence (Viterbi 1967), int (cells,), of unit vectors (speakers, dim)."""
+        return best_path(self.worth[:, None] * (self.vectors @ speakers.T), self.changes)
 
 
 def joined(
@@ -107,24 +133,88 @@ def joined(
 ) -> np.ndarray:
     """Labels where speakers whose vectors are too much alike have become one, numbered from 0.
 
-    The less somebody says, the lower are the cosines of a vector, with the same speaker too: they
-    are divided by what is expected of so much speech. Whoever has a name is joined with those of
-    the same name alone.
+    If there are more than there may be, those most alike are one in any case.
+
+    Cosines are divided by what is expected of so much speech. Whoever has a name is joined with
+    those of the same name alone.
     """
     labels = numbered(labels)
     sums, seconds = cells.speaker_sums(labels), spoken(cells, labels)
     while len(sums) > limits.least:
         vectors = cells.finish(sums)
-        expected = vectors / np.sqrt(seconds / (seconds + HALF_KNOWN))[:, None]
+        expected = _expected(vectors, seconds)
         cosines = _by_name(expected @ expected.T, known(vectors))
         one, other = np.unravel_index(cosines.argmax(), cosines.shape)
-        if cosines[one, other] < alike:
+        is_one = cosines[one, other] >= alike
+        if not is_one and (len(sums) <= limits.most or np.isneginf(cosines[one, other])):
             break
         sums[one] += sums[other]
         seconds[one] += seconds[other]
         sums, seconds = np.delete(sums, other, axis=0), np.delete(seconds, other)
         labels = numbered(np.where(labels == other, one, labels))
     return labels
+
+
+def halved(
+    cells: SpeechCells, windows: np.ndarray, vectors: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Labels where a speaker whose windows are of two voices is two.
+
+    Spectral clustering now and then puts two people in one cluster, which later steps, that only
+    join, cannot mend.
+
+    Args:
+        cells: of the recording.
+        windows: (windows, 2) cells.
+        vectors: (windows, dim), theirs.
+        labels: int (cells,), numbers from 0 without gaps; -1 for nobody.
+    """
+    owners = _owners(windows, labels)
+    found, count = labels.copy(), labels.max() + 1
+    for label in range(count):
+        own = np.flatnonzero(owners == label)
+        if len(own) < FEWEST_WINDOWS:
+            continue
+        half = _majority(windows[own], two_means(vectors[own].astype(np.float64)), len(cells))
+        half[labels != label] = -1
+        seconds = spoken(cells, half)
+        if len(seconds) == 2 and seconds.min() >= LEAST_HALF:
+            expected = _expected(cells.speaker_vectors(half), seconds)
+            if expected[0] @ expected[1] < TWO_VOICES:
+                found[half == 1], count = count, count + 1
+    return found
+
+
+def two_means(vectors: np.ndarray) -> np.ndarray:
+    """(items,) 0 or 1: two groups of unit vectors (items, dim), each near a mean of its own.
+
+    They begin as the two sides of the mean along the direction in which the vectors differ most.
+    """
+    centred = vectors - vectors.mean(axis=0)
+    groups = (centred @ np.linalg.svd(centred, full_matrices=False)[2][0] > 0).astype(int)
+    for _ in range(ROUNDS):
+        if groups.min() == groups.max():
+            break
+        means = np.stack([vectors[groups == group].mean(axis=0) for group in (0, 1)])
+        groups = (vectors @ unit(means, TINY).T).argmax(axis=1)
+    return groups
+
+
+def _owners(windows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(windows,) the label that most cells of each have, -1 where it is not most of it."""
+    total = np.zeros((len(labels) + 1, labels.max() + 1))
+    total[1:] = (labels[:, None] == np.arange(total.shape[1])).cumsum(axis=0)
+    counts = total[windows[:, 1]] - total[windows[:, 0]]
+    enough = counts.max(axis=1) >= OWN_SHARE * (windows[:, 1] - windows[:, 0])
+    return np.where(enough, counts.argmax(axis=1), -1)
+
+
+def _expected(vectors: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Vectors (speakers, dim), as long as products of them need to be what all speech would give.
+
+    The less somebody says, the lower are the cosines of a vector, with the same speaker too.
+    """
+    return vectors / np.sqrt(seconds / (seconds + HALF_KNOWN))[:, None]
 
 
 def _by_name(cosines: np.ndarray, names: list[str | None]) -> np.ndarray:

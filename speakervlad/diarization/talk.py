@@ -18,8 +18,10 @@ from speakervlad.audio.speech import SpeechFinder
 from speakervlad.sound import SAMPLE_RATE
 
 FRAME_SECONDS = FRAME_SAMPLES / SAMPLE_RATE
-# Speech is where this share of one detector's log odds and the rest of the other's reach the bound.
-SEGMENTATION_SHARE, BOUND = 0.5, 0.0
+# Speech is where so much of the segmentation's log odds and the rest of Silero's reach the bound.
+SEGMENTATION_SHARE, BOUND = 0.8, 0.0
+# It is clear enough to tell voices where the mean of both does.
+CLEAR_SHARE = 0.5
 # Shorter pauses count as speech, shorter speech is dropped. Seconds.
 SHORTEST_PAUSE, SHORTEST_SPEECH = 0.2, 0.1
 # Two speak at once from this probability on, for so many seconds at least.
@@ -44,9 +46,15 @@ class Talk:
 
     def speech(self) -> np.ndarray:
         """(frames,) bool: whether somebody speaks."""
-        odds = SEGMENTATION_SHARE * log_odds(self.local.speech)
-        odds += (1 - SEGMENTATION_SHARE) * log_odds(self.silero)
-        return smoothed(odds > BOUND, SHORTEST_PAUSE, SHORTEST_SPEECH)
+        return smoothed(self.odds(SEGMENTATION_SHARE) > BOUND, SHORTEST_PAUSE, SHORTEST_SPEECH)
+
+    def clear(self) -> np.ndarray:
+        """(frames,) bool: whether speech is clear enough to tell whose it is."""
+        return smoothed(self.odds(CLEAR_SHARE) > 0, SHORTEST_PAUSE, SHORTEST_SPEECH)
+
+    def odds(self, share: float) -> np.ndarray:
+        """(frames,) log odds of speech: so much of the segmentation's, the rest of Silero's."""
+        return share * log_odds(self.local.speech) + (1 - share) * log_odds(self.silero)
 
     def overlap(self) -> np.ndarray:
         """(frames,) bool: whether two speak at once."""

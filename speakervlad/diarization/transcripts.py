@@ -8,6 +8,7 @@ import csv
 import html
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -189,20 +190,21 @@ def save_transcript(path: str | Path, transcript: Transcript, form: str | None =
     if form not in WRITERS:
         raise InputError(f"{form!r}: no form of transcripts. {did_you_mean(form, WRITERS)}")
     with atomic_path(path) as temporary:
-        temporary.write_text(WRITERS[form](transcript), encoding="utf-8", newline="\n")
+        # A text of JSON may hold halves of characters, which no file can.
+        temporary.write_bytes(WRITERS[form](transcript).encode(errors="replace"))
 
 
 def _read_json(path: Path, text: str) -> Transcript:
-    whole = parse_json(text)
-    if isinstance(whole, list):
-        whole = {"segments": whole}
     try:
+        whole = parse_json(text)
+        if isinstance(whole, list):
+            whole = {"segments": whole}
         if "transcription" in whole:  # whisper.cpp counts milliseconds
             listed, read = whole["transcription"], _of_whisper_cpp
         else:
             listed, read = whole["segments"], _of_whisper
         segments = tuple(read(each) for each in listed)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path}: is not as Whisper, faster-whisper, WhisperX or whisper.cpp write ({error!r})."
         ) from error
@@ -214,20 +216,33 @@ def _of_whisper(segment: dict[str, Any]) -> Segment:
     words = tuple(
         Word(
             str(word["word"]),
-            None if word.get("start") is None else float(word["start"]),
-            None if word.get("end") is None else float(word["end"]),
+            None if word.get("start") is None else _second(word["start"]),
+            None if word.get("end") is None else _second(word["end"]),
         )
         for word in segment.get("words") or ()
     )
     known = ("start", "end", "text", "words", "speaker", "id")
     more = {name: value for name, value in segment.items() if name not in known}
-    start, end = float(segment["start"]), float(segment["end"])
+    start, end = _second(segment["start"]), _second(segment["end"])
     return Segment(start, end, str(segment["text"]), words, more=more)
 
 
 def _of_whisper_cpp(segment: dict[str, Any]) -> Segment:
     times = segment["offsets"]
-    return Segment(float(times["from"]) / 1000, float(times["to"]) / 1000, str(segment["text"]))
+    start, end = (_second(times[name]) / 1000 for name in ("from", "to"))
+    return Segment(start, end, str(segment["text"]))
+
+
+def _second(value: Any) -> float:  # noqa: ANN401 - what the JSON says
+    """A time.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it is none.
+    """
+    seconds = float(value)
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{seconds} is no time")
+    return seconds
 
 
 def _read_cues(path: Path, text: str) -> Transcript:
@@ -258,9 +273,9 @@ def _read_vtt(path: Path, text: str) -> Transcript:
 def _seconds(path: Path, clock: str) -> float:
     try:
         parts = [float(part) for part in clock.replace(",", ".").split(":")]
-    except ValueError as error:
-        raise InputError(f"{path}: {clock!r} is no time of a subtitle.") from error
-    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+        return _second(sum(part * 60**power for power, part in enumerate(reversed(parts))))
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{path}: {clock[:80]!r} is no time of a subtitle.") from error
 
 
 def _to_json(transcript: Transcript) -> str:

@@ -22,7 +22,13 @@ def describe_encoder(path: Path) -> dict[str, str]:
     Raises:
         InputError: no encoder, its files are damaged, or its weights do not fit its config.
     """
-    lines = _of_export(path) if path.is_file() else _of_folder(path)
+    from speakervlad.encoder.runtimes import exported_notes
+
+    notes = exported_notes(path)
+    if "framework" in notes:
+        lines = _of_foreign(notes)
+    else:
+        lines = _of_export(path, notes) if path.is_file() else _of_folder(path)
     return {"encoder": str(path)} | lines
 
 
@@ -48,13 +54,19 @@ def _part(part: "Part") -> str:
     return ", ".join([part.kind, *(f"{name} {value}" for name, value in shown.items())])
 
 
-def _of_export(path: Path) -> dict[str, str]:
+def _of_foreign(notes: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "toolkit": f"{notes['framework']}: a network of features to one vector, without frames",
+        "front end": notes["front end"],
+        "embedding": f"{notes['dim']} dimensions",
+    }
+
+
+def _of_export(path: Path, notes: Mapping[str, str]) -> dict[str, str]:
     from speakervlad.config import EncoderConfig
-    from speakervlad.encoder.runtimes import exported_notes
     from speakervlad.schema import from_dict
 
-    text = exported_notes(path)["config"]
-    return describe_config(from_dict(EncoderConfig, parse_json(text), str(path)))
+    return describe_config(from_dict(EncoderConfig, parse_json(notes["config"]), str(path)))
 
 
 def _of_folder(path: Path) -> dict[str, str]:

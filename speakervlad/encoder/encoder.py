@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Seconds of the shortest recording whose sums may be merged. Sums of pieces of one recording give a
 # cosine to the whole of 0.17 (0.1 s), 0.61 (0.25 s), 0.85 (0.5 s), 0.92 (1 s) with `default`.
 SHORTEST_SUMS = 0.5
+NO_FRAMES = "this encoder of another toolkit gives one vector a recording, and no frames."
 
 
 class Embedded(NamedTuple):
@@ -127,6 +128,10 @@ class Encoder:
         Raises:
             InputError: as ``embed``, or shorter than ``SHORTEST_SUMS``.
         """
+        if not self.backend.ends.has_frames:
+            raise InputError(
+                f"sums: {NO_FRAMES} `enrol` takes several recordings: the mean of their vectors."
+            )
         recording = Recording.of(audio)
         seconds = recording.wave.num_samples / SAMPLE_RATE
         if seconds < SHORTEST_SUMS:
@@ -182,6 +187,8 @@ class Encoder:
             InputError: it does not.
         """
         clusters = self.backend.ends.pooling.clusters
+        if not self.backend.ends.has_frames:
+            raise InputError(f"clusters: {NO_FRAMES} Name one that pools by VLAD.")
         if clusters is None:
             raise InputError("this encoder has no clusters: its pooling is not a VLAD layer.")
         return clusters
@@ -303,8 +310,9 @@ def load_encoder(
 
     Args:
         path: a name that ships (``default``, ``small``); the folder that training wrote
-            (``config.json`` and ``model.safetensors``); or the ``.onnx`` file that ``export``
-            wrote, which may also lie in the folder as ``model.onnx``.
+            (``config.json`` and ``model.safetensors``); the ``.onnx`` file that ``export``
+            wrote, which may also lie in the folder as ``model.onnx``; or an ``.onnx`` file of
+            another toolkit, see ``foreign.py``.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1`` ...
         precision: of the trunk: ``float32``, or ``bfloat16`` where that is faster.
         backend: ``torch`` for a folder, ``onnxruntime`` or ``openvino`` for an exported file,

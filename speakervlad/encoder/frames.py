@@ -32,6 +32,8 @@ from speakervlad.texts import parse_json
 CHUNK_SECONDS = 20
 # Of a piece, where every frame sees all of its piece: a rest that is shorter joins the last one.
 LEAST_PIECE_SECONDS = 2.0
+# From one frame to the next where windows stand for frames.
+DENSE_SECONDS = 0.05
 # Frames and strides of an exported encoder that are beyond any use.
 MAX_SIZE = 65_536
 # To which shorter signals may be repeated there.
@@ -63,12 +65,14 @@ class FrameGrid(NamedTuple):
         stride: spectrogram frames per output frame.
         context: spectrogram frames that an output frame sees on either side; None for all.
         span: samples that the first spectrogram frame needs, see ``Framing``.
+        has_frames: see ``Ends``.
     """
 
     hop: int
     stride: int
     context: int | None
     span: int = 0
+    has_frames: bool = True
 
     @property
     def framing(self) -> Framing:
@@ -164,6 +168,8 @@ class Ends:
         pooling: moments of the descriptors to a pooled vector.
         projection: pooled vector to embedding.
         piece_seconds: of a piece, where ``context`` is None.
+        has_frames: whether the network gives frames; one of others gives the embedding of a piece,
+            which counts as one frame with the weight of its length.
     """
 
     front_end: FrontEnd
@@ -173,6 +179,7 @@ class Ends:
     pooling: Finish
     projection: Projection
     piece_seconds: float = PIECE_SECONDS
+    has_frames: bool = True
 
     @property
     def dim(self) -> int:
@@ -183,7 +190,7 @@ class Ends:
     def grid(self) -> FrameGrid:
         """Where the output frames lie in time."""
         hop, span = self.front_end.framing
-        return FrameGrid(hop, self.stride, self.context, span)
+        return FrameGrid(hop, self.stride, self.context, span, self.has_frames)
 
     def to_notes(self) -> str:
         """Everything but the arrays, as text."""
@@ -344,6 +351,35 @@ class FrameEncoder:
             frames, weights = self.describe(np.pad(spectrogram, ((0, 0), (before, after))))
             kept = slice(chunk.first, chunk.last)
             yield frames[:, kept], None if weights is None else weights[:, kept]
+
+    def window_frames(
+        self, wave: Wave, start: int, stop: int, window: float, hop: float
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield what stands for frames where a network has none: vectors of windows around them.
+
+        The windows lie within the stretch, or are all of it if it is shorter.
+
+        Args:
+            wave: the recording, which is not mirrored.
+            start: first sample of a stretch of it.
+            stop: the sample behind its last.
+            window: seconds of a window.
+            hop: seconds from window to window.
+
+        Yields:
+            Samples in the middle of some frames (frames,), their vectors (dim, frames), which are
+            one and the same, and their weights (1, frames).
+        """
+        length, step = round(window * SAMPLE_RATE), max(1, round(hop * SAMPLE_RATE))
+        for begin in range(start, stop, step):
+            end = min(begin + step, stop)
+            first = max(start, min((begin + end - length) // 2, stop - length))
+            part = SampleWave(wave.read(first, min(stop, first + length)))
+            vector, _ = next(self.frames(part, mirror=False))
+            count = max(1, round((end - begin) / SAMPLE_RATE / DENSE_SECONDS))
+            middles = begin + (np.arange(count) + 0.5) * (end - begin) / count
+            weights = np.ones((1, count), np.float32)
+            yield np.rint(middles).astype(int), np.repeat(vector, count, axis=1), weights
 
     def _sums_of(
         self, wave: Wave, parts: list[np.ndarray] | None = None, *, mirror: bool

@@ -15,6 +15,8 @@ from speakervlad.errors import InputError
 MAX_FIELDS = 300_000
 VARINT, EIGHT_BYTES, MESSAGE, FOUR_BYTES = 0, 1, 2, 5
 LARGEST_VARINT_BYTES = 10
+# Field of a model: pairs of texts.
+METADATA = 14
 OWN_DOMAINS = ("", "ai.onnx")
 # Operators of ONNX that compute tensors from tensors: those that `export` writes, and what networks
 # of others are made of. No loops, branches, sequences, texts, nor random numbers.
@@ -129,6 +131,28 @@ def check_graph(data: bytes, name: str) -> None:
     except (IndexError, ValueError) as error:
         if isinstance(error, InputError):
             raise
+        raise InputError(f"{name}: damaged or no ONNX file. Export it again.") from error
+
+
+def notes_in(data: bytes, name: str) -> dict[str, str]:
+    """What an ONNX model carries besides its network.
+
+    Args:
+        data: the file.
+        name: of it, for messages.
+
+    Raises:
+        InputError: it is no such model.
+    """
+    budget = _Budget(MAX_FIELDS)
+    try:
+        found = {}
+        for field in _fields(memoryview(data), budget):
+            if field.number == METADATA:
+                pair = {each.number: bytes(each.data) for each in _fields(field.data, budget)}
+                found[pair.get(1, b"").decode()] = pair.get(2, b"").decode()
+        return found
+    except (IndexError, ValueError) as error:
         raise InputError(f"{name}: damaged or no ONNX file. Export it again.") from error
 
 

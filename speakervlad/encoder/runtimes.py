@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from speakervlad.encoder.adopted import ADOPTED_NAME
 from speakervlad.encoder.backends import (
     AUTO,
     GRAPH_NAME,
@@ -20,6 +21,7 @@ from speakervlad.encoder.backends import (
     ExportedBackend,
     OnnxBackend,
 )
+from speakervlad.encoder.foreign import ForeignBackend, is_foreign
 from speakervlad.encoder.openvino_backend import OpenVinoBackend
 from speakervlad.encoder.torch_backend import TorchBackend
 from speakervlad.errors import InputError, did_you_mean
@@ -35,11 +37,13 @@ class Source(NamedTuple):
         path: what the user named.
         folder: of config and weights, if it is one.
         graph: the exported file, if there is one.
+        is_foreign: whether that file is of another toolkit.
     """
 
     path: Path
     folder: Path | None
     graph: Path | None
+    is_foreign: bool = False
 
 
 class Runtime(NamedTuple):
@@ -92,16 +96,19 @@ def open_backend(
     source = _source(path)
     if backend != AUTO:
         return _open(source, device, precision, backend)
-    if device == AUTO and source.folder is not None and source.graph is not None and _has_gpu():
+    has_both = source.folder is not None and source.graph is not None and not source.is_foreign
+    if device == AUTO and has_both and _has_gpu():
         return _open(source, device, precision, "torch")
     return _open_first(source, device, precision)
 
 
 def _source(path: Path) -> Source:
     if path.suffix == ".onnx":
-        return Source(path, None, path)
+        return Source(path, None, path, path.is_file() and is_foreign(path))
     graphs = (path / name for name in (GRAPH_NAME, SHARING_GRAPH_NAME))
-    return Source(path, path, next((graph for graph in graphs if graph.is_file()), None))
+    graph = next((graph for graph in graphs if graph.is_file()), None)
+    adopted = graph is not None and (path / ADOPTED_NAME).is_file() and is_foreign(graph)
+    return Source(path, path, graph, adopted)
 
 
 def _open_first(source: Source, device: str, precision: str) -> Backend:
@@ -129,6 +136,8 @@ def _open(source: Source, device: str, precision: str, name: str) -> Backend:
         assert source.folder is not None
         return TorchBackend(load_encoder_folder(source.folder)[0], device, precision)
     assert source.graph is not None
+    if source.is_foreign:
+        return ForeignBackend(source.graph)
     backend = runtime.backend(source.graph, precision)
     backend.ensure_agreement(source.folder)
     return backend
@@ -137,6 +146,11 @@ def _open(source: Source, device: str, precision: str, name: str) -> Backend:
 def _refusal(source: Source, device: str, precision: str, name: str) -> str | None:
     """Why a backend cannot do what is asked, and the way out; None if it can."""
     runtime, path = BACKENDS[name], source.path
+    if source.is_foreign and name != "onnxruntime":
+        return (
+            f"{path}: not an encoder that `speakervlad export` wrote; those of other toolkits run "
+            f"on onnxruntime, not on {name}."
+        )
     if runtime.backend is None:
         if source.folder is None:
             return f"{path}: torch computes encoder folders. Name one, or use {_others(name)}."
@@ -163,9 +177,15 @@ def _others(name: str) -> str:
 def exported_notes(path: Path) -> dict[str, str]:
     """What an exported file carries besides its network; nothing of a folder.
 
+    Of an encoder of others, also one that was adopted: what it is known by.
+
     Raises:
-        InputError: no file that ``export`` wrote.
+        InputError: no encoder.
     """
+    source = _source(path)
+    if source.is_foreign:
+        assert source.graph is not None
+        return ForeignBackend(source.graph).notes
     return OnnxBackend(path).notes if path.is_file() else {}
 
 

@@ -25,6 +25,8 @@ BLOCK_FRAMES = 128
 # Kaldi's samples are of 16 bits; the machine epsilon of float32 keeps its logarithms finite.
 KALDI_SCALE = 32768.0
 KALDI_FLOOR = 2.0**-23
+# The step of 24-bit samples: nothing is amplified that is below it.
+LEAST_PEAK = 2.0**-23
 
 Normalisation = Literal["frequency", "time", "time_mean", "none"]
 # "reflect", "zeros": frames are centred, and what is missing at the ends of a signal is its mirror
@@ -86,6 +88,8 @@ class FrontEnd:
         periodic: whether the window's first sample would follow on its last; symmetric without.
         edges: see ``Edges``.
         scale: samples are multiplied by it; Kaldi's are of 16 bits, and its scale is 32768.
+        peak: before that, recordings are brought to this magnitude of their largest sample, so that
+            their level does not matter to ``log_floor``; 0 leaves them as they are.
         remove_mean: subtract a frame's mean from it.
         preemphasis: ``a`` in ``x[n] - a x[n - 1]``, in every frame, whose ``x[-1]`` is its
             ``x[0]``.
@@ -117,6 +121,7 @@ class FrontEnd:
     periodic: bool = True
     edges: Edges = "reflect"
     scale: float = 1.0
+    peak: float = 0.0
     remove_mean: bool = False
     preemphasis: float = 0.0
     num_mels: Annotated[int, Range(at_least=0, at_most=512)] = 80
@@ -145,7 +150,7 @@ class FrontEnd:
     @property
     def whole(self) -> bool:
         """Whether a value of the spectrogram depends on all others, apart from ``normalise``."""
-        return self.range_db > 0
+        return self.range_db > 0 or self.peak > 0
 
     @property
     def framing(self) -> "Framing":
@@ -200,6 +205,18 @@ class FrontEnd:
         """Mel filters (bins, mels), float32, of the bins of ``analysis``; None without."""
         return None if self._all_filters is None else self._all_filters[:, self._seen].T
 
+    def level(self, samples: Array, xp: Any) -> Array:  # noqa: ANN401 - a module
+        """Signals (..., samples) at the level that ``peak`` asks for; silence stays silence.
+
+        Args:
+            samples: a numpy array or a torch tensor.
+            xp: numpy or torch.
+        """
+        if not self.peak:
+            return samples
+        largest = xp.amax(xp.abs(samples), -1, keepdims=True)
+        return samples * (self.peak / xp.clip(largest, LEAST_PEAK, None))
+
     def compress(self, powers: Array, xp: Any) -> Array:  # noqa: ANN401 - a module
         """What ``spectra`` returns (..., frames, bins), in logarithms if there are mel filters.
 
@@ -228,7 +245,7 @@ class FrontEnd:
 
     def features(self, samples: np.ndarray) -> np.ndarray:
         """Spectrogram (bins, ``num_frames``) of float32 samples, float32, not normalised."""
-        frames = self._frames(samples)
+        frames = self._frames(self.level(samples, np))
         features = np.empty((self.num_bins, len(frames)), np.float32)
         with one_blas_thread():
             for start in range(0, len(frames), BLOCK_FRAMES):
@@ -462,19 +479,22 @@ def kaldi_fbank(
     preemphasis: Fraction = 0.97,
     scale: Annotated[float, Range(above=0, at_most=KALDI_SCALE)] = 1.0,
     log_floor: Floor = KALDI_FLOOR,
+    peak: Fraction = 0.0,
     normalise: Normalisation = "time_mean",
     min_seconds: Seconds = 0.0,
 ) -> FrontEnd:
     """Kaldi's filter bank without dither, minus its mean over the recording.
 
     3D-Speaker takes it of samples in [-1, 1]; WeSpeaker and Kaldi, of 16-bit samples
-    (``scale: 32768``), the former with a Hamming window.
+    (``scale: 32768``), the former with a Hamming window. Of samples in [-1, 1] its floor hides what
+    is quiet in a quiet recording: ``peak`` (none of the three knows it) takes the level out.
     """
     return FrontEnd(
         window=window,
         periodic=False,
         edges="cut",
         scale=scale,
+        peak=peak,
         remove_mean=True,
         preemphasis=preemphasis,
         num_mels=num_mels,

@@ -27,7 +27,7 @@ from speakervlad.models.sums import (
     FinishPart,
     sample_factor,
 )
-from speakervlad.models.vlad import vlad_parameters
+from speakervlad.models.vlad import fit_centers, vlad_parameters
 from speakervlad.schema import Part, Range, Row, Size
 
 # Of the real cluster when all frames are weighed alike: two ghosts then take a fifth of a frame.
@@ -167,6 +167,8 @@ class GhostStatisticsPooling(Pooling):
         variance_floor: added to the variance.
     """
 
+    starts_from_frames = True
+
     def __init__(
         self,
         dim: int,
@@ -208,6 +210,45 @@ class GhostStatisticsPooling(Pooling):
         self.assignment.weight.zero_()
         self.assignment.bias.zero_()
         self.assignment.bias[0] = EVEN_BIAS
+
+    @torch.no_grad()
+    def init_from(
+        self,
+        frames: Float[Tensor, "count dim"],
+        ghost_frames: Float[Tensor, "count2 dim"] | None = None,
+        *,
+        seed: int = 0,
+    ) -> float:
+        """Start as a soft VLAD whose real cluster is the mean, and whose ghosts are of noise.
+
+        At the mean of clean frames a ghost has ``exp(-2 EVEN_BIAS)`` of the real cluster's weight;
+        at a ghost's centre, as much as it.
+
+        Args:
+            frames: descriptors of clean material.
+            ghost_frames: descriptors of what shall not count.
+            seed: of the k-means that finds the ghosts' centres.
+
+        Returns:
+            alpha.
+
+        Raises:
+            ValueError: there are no frames to start ghosts from.
+        """
+        if ghost_frames is None:
+            raise ValueError("ghost clusters start from degraded frames: pass ghost_frames.")
+        ghosts = torch.from_numpy(
+            fit_centers(ghost_frames.cpu().numpy(), self.num_ghosts, seed=seed)
+        )
+        mean = frames.mean(dim=0, keepdim=True)
+        centers = torch.cat([mean, ghosts.to(mean)])
+        distance = float((centers[1:] - mean).square().sum(dim=1).mean())
+        alpha = EVEN_BIAS / max(distance, 1e-12)
+        assert self.assignment.bias is not None
+        self.assignment.weight.copy_(2 * alpha * centers[:, :, None])
+        self.assignment.bias.copy_(-alpha * centers.square().sum(dim=1))
+        self.assignment.bias[0] += EVEN_BIAS
+        return alpha
 
     def finish(self) -> Finish:
         return Finish(
@@ -605,7 +646,8 @@ class SideBySide(Pooling):
         self.of_descriptors = POOLINGS[descriptors.kind](dim, guide_dim, **descriptors.options)
         self.out_dim = self.of_frames.out_dim + self.of_descriptors.out_dim
         self.whole = self.of_frames.whole or self.of_descriptors.whole
-        self.starts_from_frames = self.of_descriptors.starts_from_frames
+        layers = (self.of_frames, self.of_descriptors)
+        self.starts_from_frames = any(layer.starts_from_frames for layer in layers)
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         own = frames if guide is None else guide
@@ -633,11 +675,26 @@ class SideBySide(Pooling):
         frames: Float[Tensor, "count dim"],
         ghost_frames: Float[Tensor, "count2 dim"] | None = None,
         *,
+        own: Float[Tensor, "count guide_dim"],
+        ghost_own: Float[Tensor, "count2 guide_dim"] | None = None,
         seed: int = 0,
     ) -> float:
-        """As the layer over the descriptors does."""
-        assert isinstance(self.of_descriptors, NetVLAD)
-        return self.of_descriptors.init_from(frames, ghost_frames, seed=seed)
+        """Start each layer as it does alone; the trunk's own frames are ``own``.
+
+        Returns:
+            alpha of the last one.
+
+        Raises:
+            ValueError: as theirs.
+        """
+        alpha = 0.0
+        for layer, clean, noisy in (
+            (self.of_frames, own, ghost_own),
+            (self.of_descriptors, frames, ghost_frames),
+        ):
+            if isinstance(layer, NetVLAD | GhostStatisticsPooling) and layer.starts_from_frames:
+                alpha = layer.init_from(clean, noisy, seed=seed)
+        return alpha
 
     def finish(self) -> Finish:
         layers = (self.of_frames, self.of_descriptors)

@@ -41,6 +41,7 @@ class Spectrogram(nn.Module):
     def features(self, waveforms: Waveforms) -> Features:
         """The spectrogram of the signal as it is: neither mirrored nor normalised."""
         spec = self.spec
+        waveforms = spec.level(waveforms, torch)
         found = spec.compress(spectra(self.frames(waveforms), self.analysis, self.filters), torch)
         return spec.limit(found.transpose(1, 2), torch)
 

@@ -84,6 +84,8 @@ def listen(encoder: FrameEncoder, recording: Recording) -> tuple[PoolingSums, Fr
         InputError: it cannot be embedded, or hardly anybody speaks in it.
     """
     wave, speech, grid = recording.wave, recording.speech, encoder.ends.grid
+    if not grid.has_frames:
+        return encoder.sums(wave), _window_frames(encoder, speech)
     # Behind them are those of the mirrored recording, or of one that is repeated for its shortness.
     count = grid.num_frames(wave.num_samples)
     sums, kept, weighted, done = PoolingSums.empty(encoder.ends.pooling), [], [], 0
@@ -104,6 +106,16 @@ def listen(encoder: FrameEncoder, recording: Recording) -> tuple[PoolingSums, Fr
         times[spoken],
         grid.hop * grid.stride / SAMPLE_RATE,
     )
+
+
+def _window_frames(encoder: FrameEncoder, speech: SpeechWave) -> Frames:
+    """What stands for the frames of a network without frames: the vectors of windows of speech."""
+    hop = max(HOP, speech.num_samples / SAMPLE_RATE / MOST_WINDOWS)
+    parts = list(encoder.window_frames(speech, 0, speech.num_samples, WINDOW, hop))
+    centres, vectors, weights = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
+    times, _ = _times(centres, speech, speech_only=True)
+    step = speech.num_samples / SAMPLE_RATE / len(times)
+    return Frames(encoder, vectors, weights, times, step)
 
 
 def _times(

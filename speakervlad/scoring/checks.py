@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -225,7 +225,8 @@ def make_trials(
 
     Target trials join two sessions of a speaker; a speaker with too few pairs gives fewer. The
     impostors of a speaker share its values of the ``match`` columns, so that the corpus (or gender)
-    cannot give the answer away; each other speaker is as likely as the next. No pair occurs twice.
+    cannot give the answer away; each other speaker is as likely as the next. No pair occurs twice,
+    in either order.
 
     Args:
         manifest: utterances.
@@ -244,18 +245,17 @@ def make_trials(
     order = np.argsort(speakers, kind="stable")
     rows_of = np.split(order, np.flatnonzero(np.diff(speakers[order])) + 1)
     peers = _peers(rows_of, groups)
-    pairs: list[tuple[int, int]] = []
-    labels: list[bool] = []
+    labelled: dict[tuple[int, int], bool] = {}
     for speaker, rows in enumerate(rows_of):
         rng = np.random.default_rng((seed, speaker))
         targets = _target_pairs(rows, sessions, per_speaker, allow_same_session, rng)
         others = [rows_of[peer] for peer in peers[speaker]]
-        impostors = _impostor_pairs(rows, others, len(targets), rng)
-        pairs += targets + impostors
-        labels += [True] * len(targets) + [False] * len(impostors)
+        impostors = _impostor_pairs(rows, others, len(targets), labelled, rng)
+        labelled |= dict.fromkeys(targets, True) | dict.fromkeys(impostors, False)
+    labels = list(labelled.values())
     _check_classes(labels, allow_same_session)
     ids = np.asarray(list(manifest.utterance_ids))
-    enrol, test = np.array(pairs).T
+    enrol, test = np.array(list(labelled)).T
     logger.info("%d target and %d non-target trials", sum(labels), len(labels) - sum(labels))
     return Trials.from_ids(ids[enrol].tolist(), ids[test].tolist(), np.array(labels))
 
@@ -298,9 +298,13 @@ def _target_pairs(
 
 
 def _impostor_pairs(
-    rows: np.ndarray, others: list[np.ndarray], limit: int, rng: np.random.Generator
+    rows: np.ndarray,
+    others: list[np.ndarray],
+    limit: int,
+    drawn: Mapping[tuple[int, int], bool],
+    rng: np.random.Generator,
 ) -> list[tuple[int, int]]:
-    """Up to ``limit`` different pairs of a row of a speaker and a row of another one."""
+    """Up to ``limit`` different pairs of a row of a speaker and one of others, not drawn before."""
     pairs: dict[tuple[int, int], None] = {}
     if not others:
         return []
@@ -308,7 +312,9 @@ def _impostor_pairs(
         if len(pairs) == limit:
             break
         other = others[rng.integers(len(others))]
-        pairs[int(rng.choice(rows)), int(rng.choice(other))] = None
+        left, right = int(rng.choice(rows)), int(rng.choice(other))
+        if (right, left) not in drawn:
+            pairs[left, right] = None
     return list(pairs)
 
 

@@ -24,10 +24,23 @@ ROWS_PER_BLOCK = 1024
 UNIT_TOLERANCE = 1e-2
 
 
-class Calibrator(Protocol):
+class MadeByEncoder(Protocol):
+    """Embeddings or a calibration: with the fingerprint of its encoder, where that is known."""
+
+    @property
+    def encoder(self) -> str | None: ...
+
+
+class Calibrator(MadeByEncoder, Protocol):
     """What turns scores into log-likelihood ratios, such as a ``Calibration``."""
 
     def log_likelihood_ratio(self, scores: np.ndarray) -> np.ndarray: ...
+
+
+class TrialScorer(MadeByEncoder, Protocol):
+    """What scores trials other than by the cosine, such as a ``Plda``."""
+
+    def trial_scores(self, embeddings: Embeddings, trials: Trials) -> np.ndarray: ...
 
 
 def score(
@@ -38,6 +51,7 @@ def score(
     mean_of: Embeddings | None = None,
     cohort: Embeddings | None = None,
     top: int | None = 300,
+    plda: TrialScorer | None = None,
     calibration: Calibrator | None = None,
 ) -> np.ndarray:
     """Score a trial list, as the command ``score`` does.
@@ -49,23 +63,29 @@ def score(
         mean_of: embeddings whose mean is subtracted from all others first.
         cohort: embeddings of other speakers, for AS-norm.
         top: nearest members of the cohort that count; None for all (S-norm).
+        plda: scores the trials instead of the cosine; it subtracts a mean of its own.
         calibration: turns the scores into log-likelihood ratios.
 
     Returns:
-        (num_trials,) cosines, or what normalisation and calibration make of them.
+        (num_trials,) cosines or PLDA's log-likelihood ratios, or what normalisation and
+        calibration make of them.
 
     Raises:
         InputError: something is missing or does not fit, or other encoders made it; see the
-            functions below.
+            functions below. Or PLDA beside a mean or a cohort.
     """
     tables = {"embeddings": embeddings, "mean": mean_of, "cohort": cohort}
-    check_same_encoder(tables)
+    check_same_encoder(tables | {"PLDA": plda, "calibration": calibration})
+    if plda is not None and (mean_of is not None or cohort is not None):
+        raise InputError("PLDA has a mean of its own, and AS-norm is of cosines. Give one of them.")
     if mean_of is not None:
         embeddings = subtract_mean(embeddings, mean_of)
         cohort = None if cohort is None else subtract_mean(cohort, mean_of)
     if enrolment is not None:
         embeddings = with_models(embeddings, enrolment, trials)
-    if cohort is None:
+    if plda is not None:
+        scores = plda.trial_scores(embeddings, trials)
+    elif cohort is None:
         scores = cosine_scores(embeddings, trials)
     else:
         scores = adaptive_s_norm(embeddings, trials, cohort, top).scores
@@ -75,8 +95,8 @@ def score(
     return scores
 
 
-def check_same_encoder(tables: Mapping[str, Embeddings | None]) -> None:
-    """Refuse embeddings that different encoders made.
+def check_same_encoder(tables: Mapping[str, MadeByEncoder | None]) -> None:
+    """Refuse embeddings, and a calibration, that different encoders made.
 
     Args:
         tables: by what they are, for messages.
@@ -84,10 +104,11 @@ def check_same_encoder(tables: Mapping[str, Embeddings | None]) -> None:
     Raises:
         InputError: two of them name different encoders.
     """
-    known = {what: table.encoder for what, table in tables.items() if table and table.encoder}
+    named = {what: made.encoder for what, made in tables.items() if made is not None}
+    known = {what: encoder for what, encoder in named.items() if encoder}
     if len(set(known.values())) > 1:
         said = ", ".join(f"{what} of {encoder[:12]}" for what, encoder in known.items())
-        raise InputError(f"made by different encoders: {said}. Embed all with one encoder.")
+        raise InputError(f"made by different encoders: {said}. Use one encoder for all.")
 
 
 def warn_of_unknown_encoders(tables: Mapping[str, Embeddings | None]) -> None:

@@ -228,15 +228,19 @@ def _check_unpacked_size(path: Path, raw: BinaryIO) -> None:
 
 
 def _check_utf8(path: Path, text: bytes, first_line: int) -> None:
+    """Refuse bytes that are no text; NUL would be lost at the end of a name in an array."""
     try:
         text.decode()
+        place = text.find(b"\0")
     except UnicodeDecodeError as error:
-        line = first_line + len(text[: error.start].splitlines()) - 1
-        line += text[: error.start].endswith((b"\n", b"\r")) or not error.start
+        place = error.start
+    if place >= 0:
+        line = first_line + len(text[:place].splitlines()) - 1
+        line += text[:place].endswith((b"\n", b"\r")) or not place
         raise InputError(
-            f"{path}, line {line}: not UTF-8 text (byte 0x{text[error.start]:02x}). "
+            f"{path}, line {line}: not UTF-8 text (byte 0x{text[place]:02x}). "
             "Save the file as UTF-8."
-        ) from error
+        )
 
 
 def tabs_separate(lines: list[bytes]) -> bool:

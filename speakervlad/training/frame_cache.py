@@ -18,7 +18,7 @@ from speakervlad.encoder.backends import weights_digest
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path, check_writable, exclusive
 from speakervlad.models.encoder import SpeakerEncoder
-from speakervlad.models.folder import load_encoder_folder
+from speakervlad.models.folder import assemble_encoder, load_encoder_folder
 from speakervlad.progress import track
 from speakervlad.schema import to_dict
 from speakervlad.tables.manifest import Manifest, load_manifest
@@ -147,7 +147,7 @@ def open_cache(config: Config, manifest: Manifest, world: World) -> FrameCache:
     assert config.init_from is not None
     folder = Path(config.data.frame_cache.folder)
     encoder, _ = load_encoder_folder(config.init_from)
-    frames = trunk_frames(encoder)
+    frames = trunk_frames(_as_trained(config))
     copies = Copies(manifest, config.augment, config.data.frame_cache, config.train.seed)
     counts, speeds = _survey(copies, frames)
     files = tuple(FrameFile.of(folder, n, own, frames.dim) for n, own in enumerate(counts))
@@ -161,6 +161,12 @@ def open_cache(config: Config, manifest: Manifest, world: World) -> FrameCache:
     bad = manifest.utterance_ids[np.flatnonzero(done[0] == BAD)].tolist()
     _judge(bad, config.data.max_bad_fraction, len(manifest))
     return FrameCache(manifest, frames, files, (done == KEPT) & (counts > 0), speeds, bad)
+
+
+def _as_trained(config: Config) -> SpeakerEncoder:
+    """The encoder of the config, without memory: its front end is what its trunk hears through."""
+    with torch.device("meta"):
+        return assemble_encoder(config.encoder)
 
 
 def trunk_frames(encoder: SpeakerEncoder) -> TrunkFrames:

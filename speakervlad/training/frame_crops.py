@@ -93,21 +93,18 @@ class FrameCrops(Dataset[FrameBatch]):
             torch.from_numpy(self.cache.speeds[copies, rows]),
         )
 
-    def maps_of(self, count: int, trunk: Trunk, *, with_effects: bool) -> Tensor:
+    def maps_of(self, count: int, trunk: Trunk) -> Tensor:
         """Feature maps (count, channel, row, frame) of one crop each of some utterances.
 
         Args:
             count: utterances, or as many as there are.
             trunk: whose feature maps they are.
-            with_effects: of copies with effects, where there are some.
         """
-        rng = np.random.default_rng((self.drawing.seed, int(with_effects), CROP_STREAM))
+        rng = np.random.default_rng((self.drawing.seed, 0, CROP_STREAM))
         rows = rng.permutation(np.flatnonzero(self.usable))[:count]
         frames = np.empty((len(rows), self.drawing.lengths[1], self.cache.frames.dim), np.float16)
         for row, out in zip(rows.tolist(), frames, strict=True):
-            others = np.flatnonzero(self.cache.kept[1:, row]) + 1
-            number = int(rng.choice(others)) if with_effects and len(others) else 0
-            self._crop(number, row, rng, out)
+            self._crop(0, row, rng, out)
         maps = torch.from_numpy(frames).float().transpose(1, 2)
         return maps.unflatten(1, (trunk.channels, trunk.num_rows))
 

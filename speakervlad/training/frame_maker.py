@@ -178,7 +178,7 @@ def check_runtime(job: Job, encoder: SpeakerEncoder) -> None:
     shape = (2, job.frames.front_end.num_bins, CHECKED_FRAMES)
     given = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     ours = open_trunk(job, encoder)(given)
-    expected = _torch_trunk(encoder, "float32")(given)
+    expected = torch_trunk(encoder, "float32")(given)
     distance = float(np.linalg.norm(ours - expected) / np.linalg.norm(expected))
     if not distance <= TOLERANCES[job.runtime.precision]:
         raise InputError(
@@ -302,7 +302,7 @@ def _spectrogram(frames: TrunkFrames, samples: np.ndarray) -> np.ndarray:
 def open_trunk(job: Job, encoder: SpeakerEncoder) -> Compute:
     """The trunk, ready to compute in one thread."""
     if job.runtime.backend == "torch":
-        return _torch_trunk(encoder, job.runtime.precision)
+        return torch_trunk(encoder, job.runtime.precision)
     import openvino
 
     types = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}
@@ -318,7 +318,8 @@ def open_trunk(job: Job, encoder: SpeakerEncoder) -> Compute:
     return lambda spectrograms: request.infer({INPUT: spectrograms})[FRAMES]
 
 
-def _torch_trunk(encoder: SpeakerEncoder, precision: str) -> Compute:
+def torch_trunk(encoder: SpeakerEncoder, precision: str) -> Compute:
+    """The trunk of an encoder in torch, in evaluation mode, ``float32`` or ``bfloat16``."""
     network = TrunkNetwork(encoder.trunk)
 
     def compute(spectrograms: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ from speakervlad.training.distributed import World, join_world, preemption
 from speakervlad.training.frame_cache import check_cache, open_cache
 from speakervlad.training.frame_crops import FrameCrops, FrameExamples, build_frame_crops
 from speakervlad.training.frame_targets import start_targets
+from speakervlad.training.ghosts import ghost_maps
 from speakervlad.training.loading import (
     build_augmenter,
     build_dataset,
@@ -71,6 +72,8 @@ logger = logging.getLogger(__name__)
 
 # Schedulers leave half a minute between SIGTERM and SIGKILL.
 VOTE_STEPS = 10
+# Recordings whose sound is compared when a run goes on: a second or two to read.
+COMPARED_FILES = 1000
 
 # Called at every report: steps done, steps in all, one line of figures.
 Show = Callable[[int, int, str], None]
@@ -100,6 +103,7 @@ def train(config: Config, show: Show = no_show) -> Path | None:
     with join_world(config.train.device) as world:
         config = check_config(config, world.size)
         manifest = load_manifest(config.data.train_manifest, config.data.train_root)
+        check_speakers(config, manifest)
         lists = read_lists(config.data) if config.train.validate_every else []
         with hold_run(config, world):
             is_done = Run(config, world, manifest, lists, show).go()
@@ -142,10 +146,24 @@ def check_config(config: Config, world_size: int) -> Config:
         build_classifier(config.classifier, encoder.dim, 2)
     if train.vlad_init_utterances and not encoder.pooling.starts_from_frames:
         raise InputError(
-            "train.vlad_init_utterances needs encoder.pooling.kind=netvlad and "
-            "encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
+            "train.vlad_init_utterances needs encoder.pooling.kind=ghost_statistics, or netvlad "
+            "with encoder.pooling.assignment=descriptors. Set it to 0 or change the pooling."
         )
     return config
+
+
+def check_speakers(config: Config, manifest: Manifest) -> None:
+    """Refuse one class, which every encoder tells apart from no other.
+
+    Raises:
+        InputError: the classifier would have one speaker.
+    """
+    if len(manifest.speaker_names) < 2 and config.teacher.labels:
+        raise InputError(
+            f"{config.data.train_manifest}: all {len(manifest)} recordings are of one speaker, "
+            f"{manifest.speaker_names[0]}: nobody is there to be told apart from. Add recordings "
+            "of others."
+        )
 
 
 class Run:
@@ -165,7 +183,8 @@ class Run:
         model = build_model(config, num_classes(config, manifest))
         set_groups(model.classifier, config, manifest)
         targets = self._open_material(model.encoder)
-        self.data = DataIdentity.of(manifest)
+        reads_sound = world.is_main and config.data.frame_cache.folder is None
+        self.data = DataIdentity.of(manifest, COMPARED_FILES if reads_sound else 0)
         state = open_run(config, world, self.data)
         self.step, self.best_eer = (state.step, state.best_eer) if state else (0, math.inf)
         if state is None:
@@ -207,10 +226,9 @@ class Run:
         if train.vlad_init_utterances:
             count, seed = train.vlad_init_utterances, train.seed
             if isinstance(self.dataset, FrameCrops):
-                clean, noisy = (
-                    self.dataset.maps_of(count, model.encoder.trunk, with_effects=with_effects)
-                    for with_effects in (False, True)
-                )
+                encoder, cache = model.encoder, self.dataset.cache
+                clean = self.dataset.maps_of(count, encoder.trunk)
+                noisy = ghost_maps(cache, self.config.augment, encoder, count, seed)
             else:
                 clean, noisy = noisy_crops(self.dataset.crops, count, seed)
             init_vlad(model, clean, noisy, seed)

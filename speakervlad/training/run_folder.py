@@ -31,7 +31,7 @@ from speakervlad.models.losses import Loss
 from speakervlad.schema import differences
 from speakervlad.texts import parse_json
 from speakervlad.training.distributed import World
-from speakervlad.training.state import DataIdentity, TrainingState, Weights
+from speakervlad.training.state import DataIdentity, TrainingState, Weights, compared_rows
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ def open_run(config: Config, world: World, data: DataIdentity) -> TrainingState 
         The state to resume from, or None for a fresh start.
 
     Raises:
-        InputError: the folder holds a run and ``resume`` is not set, the config or the manifest has
-            changed, or the state is damaged.
+        InputError: the folder holds a run and ``resume`` is not set; the config, the manifest or
+            its recordings have changed; or the state is damaged.
     """
     state = _open(config, data) if world.is_main else None
     world.wait()
@@ -97,6 +97,8 @@ def _open(config: Config, data: DataIdentity) -> TrainingState | None:
         is_longer = _refuse_changes(config, config_path)
         state = TrainingState.load(state_path)
         _refuse_other_data(config, state, data)
+        if state.step < config.train.steps:
+            _refuse_other_sound(config, state, data)
         logger.info("resuming %s at step %d", folder, state.step)
         if not is_longer:
             return state
@@ -152,6 +154,21 @@ def _refuse_other_data(config: Config, state: TrainingState, data: DataIdentity)
         raise InputError(
             f"{config.data.train_manifest}: is not the manifest that {config.run_dir} was trained "
             f"on ({shown}). Give the run its manifest back, or start another run_dir."
+        )
+
+
+def _refuse_other_sound(config: Config, state: TrainingState, data: DataIdentity) -> None:
+    """Crops of recordings that were made anew are other crops, at the same rows."""
+    before, now = state.sound_digests.numpy(), data.sound_digests.numpy()
+    if len(before) != len(now):  # of a state that has none, or a run that reads no sound
+        return
+    rows = compared_rows(len(data.row_digests), len(now))
+    others = [f"line {rows[place] + 2}" for place in np.flatnonzero(before != now)]
+    if others:
+        raise InputError(
+            f"{config.data.train_manifest}: {len(others)} of {len(rows)} recordings that were "
+            f"compared are missing or not those that {config.run_dir} was trained on "
+            f"({first_few(others)}). Restore them, or start another run_dir."
         )
 
 

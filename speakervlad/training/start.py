@@ -1,6 +1,7 @@
 """Where a run starts: from nothing, from another encoder, from another encoder's projection."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from speakervlad.models.folder import (
     load_strictly,
 )
 from speakervlad.models.losses import Classifier
-from speakervlad.models.pooling import NetVLAD, Pooling, SideBySide
+from speakervlad.models.pooling import GhostStatisticsPooling, NetVLAD, Pooling, SideBySide
 from speakervlad.tables.manifest import Manifest, ranks_of
 from speakervlad.training.teacher import Targets
 
@@ -67,28 +68,37 @@ def noisy_crops(dataset: UtteranceDataset, count: int, seed: int) -> tuple[Tenso
 
 @torch.no_grad()
 def init_vlad(model: SpeakerClassifier, clean: Tensor, noisy: Tensor, seed: int) -> None:
-    """Start NetVLAD from k-means over descriptors of crops; ghosts from those of noisy crops.
+    """Start clusters from k-means over descriptors of crops; ghosts from those of noisy ones.
 
     Args:
-        model: pools by NetVLAD, perhaps beside another layer.
+        model: its pooling starts from frames.
         clean: waveforms (count, samples), or feature maps (count, channel, row, frame).
         noisy: the same of degraded material.
         seed: of the k-means.
     """
-    encoder = model.encoder
-    assert isinstance(encoder.pooling, NetVLAD | SideBySide)
+    pooling = model.encoder.pooling
+    assert isinstance(pooling, NetVLAD | GhostStatisticsPooling | SideBySide)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
-    clean_frames, noisy_frames = (
-        (encoder.describe_map(batch) if batch.dim() == 4 else encoder.frames(batch))[0]
-        .transpose(1, 2)
-        .flatten(0, 1)
-        for batch in (clean, noisy)
+    (frames, own), (ghosts, ghosts_own) = (
+        _columns(model.encoder, batch) for batch in (clean, noisy)
     )
     # The two passes in training mode have moved the running statistics.
     model.load_state_dict(state)
-    alpha = encoder.pooling.init_from(clean_frames, noisy_frames, seed=seed)
-    logger.info("NetVLAD starts from %d descriptors, alpha %.3g", len(clean_frames), alpha)
+    if isinstance(pooling, SideBySide):
+        alpha = pooling.init_from(frames, ghosts, own=own, ghost_own=ghosts_own, seed=seed)
+    else:
+        alpha = pooling.init_from(frames, ghosts, seed=seed)
+    logger.info("the pooling starts from %d descriptors, alpha %.3g", len(frames), alpha)
+
+
+def _columns(encoder: SpeakerEncoder, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Descriptors (count, dim) of all crops, and what the trunk says of the same frames."""
+    maps = batch.dim() == 4
+    frames, guide = encoder.describe_map(batch) if maps else encoder.frames(batch)
+    both = (frames, frames if guide is None else guide)
+    frames, own = (each.transpose(1, 2).flatten(0, 1) for each in both)
+    return frames, own
 
 
 @torch.no_grad()
@@ -190,8 +200,11 @@ def begin_at(encoder: SpeakerEncoder, source: SpeakerEncoder, where: str) -> Non
         InputError: trunk or projection are of another kind or size, or with this pooling the
             encoder would not start as the other.
     """
-    if encoder.front_end.spec != source.front_end.spec:
-        raise InputError(f"{where}: init_projection needs its front end. Take that of its config.")
+    if replace(encoder.front_end.spec, peak=source.front_end.spec.peak) != source.front_end.spec:
+        raise InputError(
+            f"{where}: init_projection needs its front end, except for `peak`. Take that of its "
+            "config."
+        )
     load_strictly(encoder.trunk, source.trunk.state_dict(), f"{where}, trunk")
     if _states_fit(encoder.descriptors, source.descriptors):
         encoder.descriptors.load_state_dict(source.descriptors.state_dict())

@@ -2,12 +2,15 @@
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
+from speakervlad.audio.packed import PACKED_PATH
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerClassifier
@@ -17,22 +20,65 @@ from speakervlad.training.trainer import moments_of
 
 Weights = dict[str, torch.Tensor]
 
+# Of a recording; longer ones differ in their length, or in what comes first.
+DIGESTED_BYTES = 1 << 20
+
 
 class DataIdentity(NamedTuple):
-    """What a manifest must keep while a run goes on: its classes, and its rows in their order."""
+    """What must stay while a run goes on: classes, rows in their order, sound of some recordings.
+
+    Attributes:
+        class_names: speakers by class.
+        row_digests: of id, path, speaker and length of every row, int64 (rows,).
+        sound_digests: of the files of ``compared_rows``, int64 (files,).
+    """
 
     class_names: list[str]
     row_digests: torch.Tensor
+    sound_digests: torch.Tensor
 
     @classmethod
-    def of(cls, manifest: Manifest) -> "DataIdentity":
-        """Of every row its id, path, speaker and length are digested, int64 (rows,)."""
+    def of(cls, manifest: Manifest, max_files: int = 0) -> "DataIdentity":
+        """Of a manifest, and of so many of its files at most.
+
+        All files of a large corpus would take too long to read, and their dates say little: a copy
+        has others. Who prepares a corpus anew changes all of them.
+        """
         columns = (manifest.utterance_ids, manifest.paths, manifest.speakers, manifest.num_samples)
         digests = bytearray()
         for row in zip(*columns, strict=True):
             text = "\0".join(map(str, row))
             digests += hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
-        return cls(list(manifest.speaker_names), torch.frombuffer(digests, dtype=torch.int64))
+        rows = compared_rows(len(manifest), max_files)
+        sounds = b"".join(_content_digest(str(manifest.path(row))) for row in rows)
+        return cls(list(manifest.speaker_names), _as_tensor(digests), _as_tensor(sounds))
+
+
+def compared_rows(num_rows: int, max_files: int) -> list[int]:
+    """The rows whose sound is compared, spread evenly."""
+    count = min(num_rows, max_files)
+    return [number * num_rows // count for number in range(count)]
+
+
+def _content_digest(path: str) -> bytes:
+    """Of the length and the first ``DIGESTED_BYTES`` of a recording; of nothing where it is none.
+
+    A packed recording is a part of its shard.
+    """
+    packed = PACKED_PATH.fullmatch(path)
+    try:
+        with Path(packed["shard"] if packed else path).open("rb") as file:
+            length = 2 * int(packed["length"]) if packed else os.fstat(file.fileno()).st_size
+            file.seek(2 * int(packed["first"]) if packed else 0)
+            content = file.read(min(length, DIGESTED_BYTES))
+    except OSError:
+        return bytes(8)
+    return hashlib.blake2b(b"%d %b" % (length, content), digest_size=8).digest()
+
+
+def _as_tensor(digests: bytes | bytearray) -> torch.Tensor:
+    """(digests,) int64."""
+    return torch.from_numpy(np.frombuffer(digests, np.int64).copy())
 
 
 @dataclass
@@ -47,6 +93,7 @@ class TrainingState:
         window: loss and accuracy of the steps since the last report, float32 (steps, 2).
         class_names: speakers by class.
         row_digests: of the manifest, int64 (utterances,).
+        sound_digests: of some of its files, int64 (files,); none in states of version 0.2.0.
     """
 
     step: int
@@ -56,6 +103,7 @@ class TrainingState:
     window: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 2))
     class_names: list[str] = field(default_factory=list)
     row_digests: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    sound_digests: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     def save(self, path: Path) -> None:
         """Write under a temporary name, then rename.
@@ -90,7 +138,8 @@ class TrainingState:
             if isinstance(error, OSError) and error.filename is not None:
                 raise
             raise InputError(f"{path}: is no training state of speakervlad.") from error
-        if not isinstance(values, dict) or values.keys() != {entry.name for entry in fields(cls)}:
+        known = {entry.name for entry in fields(cls)}
+        if not isinstance(values, dict) or not known - {"sound_digests"} <= values.keys() <= known:
             raise InputError(f"{path}: is no training state of this version of speakervlad.")
         state = cls(**values)
         wrong = state.wrong_fields()
@@ -114,6 +163,7 @@ class TrainingState:
             "class_names": isinstance(self.class_names, list)
             and all(isinstance(name, str) for name in self.class_names),
             "row_digests": _is_tensor(self.row_digests, torch.int64, 1),
+            "sound_digests": _is_tensor(self.sound_digests, torch.int64, 1),
         }
         return [name for name, is_right in held.items() if not is_right]
 

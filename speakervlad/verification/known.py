@@ -19,8 +19,6 @@ logger = logging.getLogger(__name__)
 # False-acceptance rates whose thresholds `info` prints.
 SHOWN_RATES = (0.01, 0.001, 0.0001)
 
-logger = logging.getLogger(__name__)
-
 
 def read_thresholds(
     encoder: Path | None, notes: Mapping[str, str], weights: str | None = None

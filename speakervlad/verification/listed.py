@@ -12,6 +12,7 @@ import numpy as np
 
 from speakervlad.config import CALIBRATION_NAME, ENCODER_CONFIG_NAME, THRESHOLDS_NAME, WEIGHTS_NAME
 from speakervlad.corpus.inputs import Recordings, from_names
+from speakervlad.encoder.adopted import ADOPTED_NAME, beside_foreign
 from speakervlad.encoder.backends import GRAPH_NAME
 from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.location import companion, ships
@@ -163,9 +164,9 @@ def _copy_encoder(
     encoder: Path, out: Path, thresholds: Thresholds, calibration: Calibration
 ) -> Path:
     """The encoder in a folder of its own with what it learnt, complete or not at all."""
-    files = [encoder]
+    files = [encoder, *beside_foreign(encoder)]
     if encoder.is_dir():
-        known = (ENCODER_CONFIG_NAME, WEIGHTS_NAME, GRAPH_NAME)
+        known = (ENCODER_CONFIG_NAME, WEIGHTS_NAME, GRAPH_NAME, ADOPTED_NAME)
         files = [encoder / name for name in known if (encoder / name).is_file()]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as place:

@@ -1,16 +1,20 @@
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from speakervlad.scoring.calibration import load_calibration
+from speakervlad.encoder.backends import weights_digest
+from speakervlad.encoder.encoder import load_encoder
+from speakervlad.scoring.calibration import Calibration, load_calibration, save_calibration
 from speakervlad.scoring.lists import save_trials
 from speakervlad.scoring.metrics import cllr, equal_error_rate
 from speakervlad.scoring.scores import read_scores, save_scores
 from speakervlad.scoring.trials import Trials
 from speakervlad.tables.embeddings import Embeddings
-from speakervlad.tables.interchange import save_embeddings
+from speakervlad.tables.interchange import load_embeddings, save_embeddings
 
 
 @pytest.fixture
@@ -213,3 +217,40 @@ def test_bad_input_is_one_line_and_code_2(run, folder, capsys, arguments, messag
     assert "Traceback" not in err
     assert err.strip().count("\n") == 0
     assert not list(folder.glob("x.*"))
+
+
+def test_a_calibration_of_another_encoder_is_refused(run, folder, capsys):
+    for name, encoder in (("own", "1" * 64), ("others", "2" * 64)):
+        save_calibration(f"{name}.json", Calibration((12.0,), -6.0, encoder=encoder))
+    save_embeddings("E.npz", replace(load_embeddings("E.npz"), encoder="1" * 64))
+    asked = ("score", "list.txt", "--embeddings", "E.npz", "--out", "S.txt", "--calibration")
+    assert run(*asked, "others.json") == 2
+    error = capsys.readouterr().err
+    assert "made by different encoders: embeddings of 111111111111, calibration of 22" in error
+    assert not Path("S.txt").exists()
+    assert run(*asked, "own.json") == 0
+
+
+def test_calibrate_names_the_encoder_in_whose_folder_it_writes(run, folder, save_tiny_encoder):
+    encoder = save_tiny_encoder(folder / "encoder")
+    for place, weights in ((encoder, weights_digest(encoder)), (folder, None)):
+        assert run("calibrate", "A.txt", "--out", place / "calibration.json") == 0
+        assert load_calibration(place / "calibration.json").encoder == weights
+    assert load_encoder(encoder, backend="torch").calibration.num_target > 0
+
+
+def test_plda_is_fitted_and_scores(run, folder, capsys):
+    rows = [f"s{speaker:02}/{n}.wav" for speaker in range(12) for n in range(4)]
+    manifest = "utterance_id,path,speaker,session,num_samples\n"
+    manifest += "".join(f"{row},{row},{row[:3]},{row[:3]},16000\n" for row in rows)
+    (folder / "m.csv").write_text(manifest)
+    fit = ("plda", "E.npz", "--manifest", "m.csv", "--out", "plda.npz")
+    assert run(*fit, "--lda", 8) == 0
+    assert "8 dimensions, of 48 recordings: plda.npz" in capsys.readouterr().err
+    scoring = ("score", "list.txt", "--embeddings", "E.npz", "--out", "P.txt", "--plda")
+    assert run(*scoring, "plda.npz") == 0
+    pairs, scores = read_scores("P.txt")
+    assert equal_error_rate(scores, pairs.labels()) < 0.05
+    assert run(*scoring, "E.npz") == 2
+    assert "E.npz: holds no PLDA" in capsys.readouterr().err
+    assert run(*scoring, "plda.npz", "--cohort", "C.npz") == 2

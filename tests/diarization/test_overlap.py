@@ -1,5 +1,7 @@
 """What two detectors make of a recording, and who the second of two speakers is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from speakervlad.audio.local_speakers import (
 )
 from speakervlad.diarization import talk as talk_module
 from speakervlad.diarization.cells import CELL, plan_cells
+from speakervlad.diarization.clustering import Limits
 from speakervlad.diarization.overlap import second_speakers
 from speakervlad.diarization.talk import Talk, listen, smoothed
 
@@ -62,7 +65,7 @@ def test_the_second_speaker_is_who_the_windows_mean(three):
     plan = plan_cells(three)
     middles = plan.bounds.mean(axis=1) / FRAME_SAMPLES
     labels = np.select([middles < 230, middles < 480], [1, 0], 2)
-    second = second_speakers(three, plan, labels)
+    second = second_speakers(three, plan, labels, Limits())
     assert (second[~plan.doubled] == -1).all()
     assert (second[plan.doubled] == np.where(labels[plan.doubled] == 1, 0, 1)).all()
 
@@ -71,8 +74,43 @@ def test_who_is_only_heard_at_once_is_the_nearest_other_speaker():
     talk = talk_of([{"a"}] * 300 + [{"a", "b"}] * 60 + [{"a"}] * 100 + [set()] * 60 + [{"c"}] * 100)
     plan = plan_cells(talk)
     labels = np.where(plan.bounds[:, 0] / FRAME_SAMPLES < 480, 0, 1)
-    assert set(second_speakers(talk, plan, labels)[plan.doubled].tolist()) == {1}
-    assert set(second_speakers(talk, plan, np.zeros(len(plan), int)).tolist()) == {-1}
+    assert set(second_speakers(talk, plan, labels, Limits())[plan.doubled].tolist()) == {1}
+    assert set(second_speakers(talk, plan, np.zeros(len(plan), int), Limits()).tolist()) == {-1}
+
+
+@pytest.mark.parametrize(
+    ("shared", "alone", "limits", "is_another"),
+    [
+        (130, 300, Limits(), True),
+        (110, 300, Limits(), False),  # less than 2 s
+        (130, 1600, Limits(), False),  # hardly any of the speech
+        (130, 300, Limits(1, 1), False),
+        (110, 300, Limits(seconds=1.0), True),
+    ],
+)
+def test_who_is_never_alone_is_another_speaker_if_there_is_enough(
+    shared, alone, limits, is_another
+):
+    talk = talk_of([{"a"}] * alone + [{"a", "b"}] * shared + [{"a"}] * 40, windows=12)
+    plan = plan_cells(talk)
+    second = second_speakers(talk, plan, np.zeros(len(plan), int), limits)
+    assert set(second[plan.doubled].tolist()) == {1 if is_another else -1}
+    assert set(second[~plan.doubled].tolist()) == {-1}
+
+
+def test_speech_that_one_detector_hardly_hears_is_unclear(three):
+    silero = np.where(np.arange(len(three.local)) < 100, 1e-3, three.silero).astype(np.float32)
+    faint = three.local.speech.copy()
+    faint[:100] = 0.95
+    local = replace(three.local, speech=faint)
+    plan = plan_cells(Talk(local, silero))
+    assert plan.bounds[0, 0] == 0
+    last = frame_edges(len(local), local.num_samples)[100]
+    assert not plan.clear[plan.bounds[:, 1] <= last - 2000].any()
+    assert plan.clear[plan.bounds[:, 0] >= last].all()
+    # Where nothing is clear, all of it has to do.
+    whole = replace(local, speech=np.where(local.speech > 0, 0.95, 0.0).astype(np.float32))
+    assert plan_cells(Talk(whole, 0 * silero)).clear.all()
 
 
 def test_what_one_detector_misses_the_other_hears():

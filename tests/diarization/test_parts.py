@@ -14,7 +14,7 @@ from speakervlad.diarization.cells import Plan, speech_cells
 from speakervlad.diarization.clustering import METHODS, Limits, cluster
 from speakervlad.diarization.diarize import turns_of
 from speakervlad.diarization.resegmentation import best_path
-from speakervlad.diarization.speakers import joined
+from speakervlad.diarization.speakers import halved, joined, two_means
 from speakervlad.encoder.frames import FrameGrid
 from speakervlad.errors import InputError
 from speakervlad.models.sums import Finish, PoolingSums
@@ -22,7 +22,7 @@ from speakervlad.models.sums import Finish, PoolingSums
 RATE = 16000
 
 
-def plan_of(spans, *, doubled=(), changes=()):
+def plan_of(spans, *, doubled=(), changes=(), unclear=()):
     """Cells of 0.1 s in some stretches of speech, in seconds; two speak in some of them."""
     bounds, segments = [], []
     for segment, (start, stop) in enumerate(spans):
@@ -32,7 +32,8 @@ def plan_of(spans, *, doubled=(), changes=()):
     of_two, sure = np.zeros(len(bounds), bool), np.zeros(len(bounds))
     of_two[list(doubled)] = True
     sure[list(changes)] = 1.0
-    return Plan(np.array(bounds), np.array(segments), of_two, sure)
+    clear = ~np.isin(np.arange(len(bounds)), unclear)
+    return Plan(np.array(bounds), np.array(segments), of_two, sure, clear)
 
 
 def encoder_of(kind="mean", dim=4, hop=160, stride=2, chunk=None):
@@ -64,12 +65,12 @@ def cells_of(plan, **options):
 @pytest.mark.parametrize("kind", ["mean", "statistics"])
 @pytest.mark.parametrize("chunk", [None, 7])
 def test_sums_of_cells_are_those_of_their_frames(kind, chunk):
-    plan = plan_of([(0.5, 2.0), (3.0, 13.0)], doubled=[4, 5])
+    plan = plan_of([(0.5, 2.0), (3.0, 13.0)], doubled=[4], unclear=[5])
     cells, encoder = cells_of(plan, kind=kind, chunk=chunk)
     frames = np.concatenate(encoder.heard, axis=1)
     # 0.02 s from frame to frame, 0.1 s a cell; pieces of 10 s have a frame more than cells need.
     assert cells.sizes[:15].tolist() == [5] * 15
-    # Cells 4 and 5 are of two speakers.
+    # Cell 4 is of two speakers, 5 is unclear.
     first = np.delete(frames[:, :50], np.s_[20:30], axis=1).mean(axis=1)
     mine = cells.speaker_vectors(np.where(np.arange(len(plan)) < 10, 0, -1))[0]
     assert np.allclose(mine[:4], first, atol=2e-3)
@@ -177,6 +178,50 @@ def test_names_decide_which_speakers_are_one():
     assert of(2.0, "Ada", "Bo", "Ada").tolist() == np.repeat([0, 1, 0], 30).tolist()
     assert len(np.unique(of(-2.0, "Ada", "Bo", "Cy"))) == 3
     assert len(np.unique(joined(cells, labels, Limits(2), -2.0))) == 2
+    assert len(np.unique(joined(cells, labels, Limits(1, 2), 2.0))) == 2
+    most = joined(cells, labels, Limits(1, 2), 2.0, lambda vectors: ["Ada", "Bo", "Cy"])
+    assert len(np.unique(most)) == 3
+
+
+def voices_of(plan, whose, noise=0.3):
+    """Cells whose frames are of some voices, one a cell, and noise."""
+    cells, _ = cells_of(plan, dim=16)
+    rng = np.random.default_rng(3)
+    for cell, who in enumerate(whose.tolist()):
+        row = np.concatenate([[5.0, 5.0], 5 * np.eye(16)[who] + noise * rng.standard_normal(16)])
+        cells.scales[cell] = 1.0
+        cells.moments.write(cell, row)
+    return cells
+
+
+def test_a_speaker_with_two_voices_is_two_until_joined():
+    plan = plan_of([(0.0, 8.0), (9.0, 17.0), (18.0, 20.0)])
+    cells = voices_of(plan, np.repeat([0, 1], [80, 100]), noise=0.05)
+    windows = cells.windows(1.5, 0.75)
+    vectors = cells.vectors(windows)
+    found = halved(cells, windows, vectors, np.zeros(len(plan), int))
+    assert len(np.unique(found)) == 2
+    assert len(np.unique(found[:80])) == len(np.unique(found[80:])) == 1
+    # One voice stays one, and so do two of which one says too little.
+    one = voices_of(plan, np.zeros(180, int))
+    assert not halved(one, windows, one.vectors(windows), np.zeros(len(plan), int)).any()
+    little = voices_of(plan, np.repeat([0, 1], [160, 20]), noise=0.05)
+    assert not halved(little, windows, little.vectors(windows), np.zeros(len(plan), int)).any()
+    # Nobody's cells stay so, and another speaker keeps the number.
+    other = np.repeat([0, -1, 1], [150, 10, 20])
+    again = halved(cells, windows, vectors, other)
+    assert (again[150:160] == -1).all()
+    # The last cells before a gap are in no window that is all of theirs.
+    assert sorted([*set(again[:80]), *set(again[80:140])]) == [0, 2]
+    assert set(again[160:]) == {1}
+
+
+def test_two_means_are_of_two_groups():
+    vectors = np.repeat(np.eye(3)[:2], [7, 4], axis=0) + 0.01 * np.arange(33).reshape(11, 3) % 0.02
+    groups = two_means(vectors)
+    assert len(np.unique(groups[:7])) == len(np.unique(groups[7:])) == 1
+    assert groups[0] != groups[-1]
+    assert len(np.unique(two_means(np.ones((5, 3))))) == 1
 
 
 def test_turns_are_runs_of_cells_that_touch():

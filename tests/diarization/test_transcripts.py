@@ -163,7 +163,15 @@ def test_text_and_csv(tmp_path):
         ("a.json", {"segments": [{"start": "x", "end": 1, "text": ""}]}),
         ("a.json", {"words": []}),
         ("a.json", "7"),
+        ("a.json", '{"segments": [{'),
+        ("a.json", "[" * 100_000),
+        ("a.json", '{"segments": [{"start": NaN, "end": 1, "text": ""}]}'),
+        ("a.json", '{"segments": [{"start": 0, "end": 1e999, "text": ""}]}'),
+        ("a.json", {"segments": [{"start": -1, "end": 1, "text": ""}]}),
+        ("a.json", {"transcription": [{"offsets": {"from": 0, "to": 10**400}, "text": ""}]}),
         ("a.srt", "no times here"),
+        ("a.srt", f"1\n{'0:' * 400}1 --> 00:02\nText"),
+        ("a.srt", f"1\n{'9' * 400} --> 00:02\nText"),
         ("a.srt", "1\n00:x0 --> 00:02\nText"),
         ("a.docx", "text"),
     ],
@@ -172,3 +180,9 @@ def test_what_is_no_transcript_is_named(tmp_path, name, content):
     path = saved(tmp_path, name, content)
     with pytest.raises(InputError, match=str(path)):
         load_transcript(path)
+
+
+def test_halves_of_characters_are_written_as_question_marks(tmp_path):
+    path = saved(tmp_path, "a.json", '[{"start": 0, "end": 1, "text": "\\ud800"}]')
+    save_transcript(tmp_path / "out.srt", load_transcript(path))
+    assert (tmp_path / "out.srt").read_text().splitlines()[2] == "?"

@@ -193,6 +193,26 @@ def test_values_far_below_the_loudest_are_raised():
     assert not FRONT_ENDS["speechbrain_fbank"](range_db=0.0).whole
 
 
+def test_with_a_peak_the_level_of_a_recording_does_not_matter(recordings):
+    front_end = FRONT_ENDS["kaldi_fbank"](peak=0.3)
+    plain = FRONT_ENDS["kaldi_fbank"]()
+    assert front_end.whole
+    assert not plain.whole
+    loud = recordings[0]
+    quiet = loud * np.float32(10 ** (-46 / 20))
+    levelled = loud * np.float32(0.3 / np.abs(loud).max())
+    features = front_end.features(loud)
+    np.testing.assert_allclose(front_end.features(quiet), features, atol=1e-3)
+    np.testing.assert_allclose(plain.features(levelled), features, atol=1e-3)
+    assert np.abs(plain.features(quiet) - plain.features(loud) + math.log(10) * 9.2).max() > 1
+    module = Spectrogram(front_end).eval()
+    both = module.features(torch.from_numpy(np.stack([loud, quiet])))
+    for one in both.numpy():
+        np.testing.assert_allclose(one, features, atol=1e-3)
+    silence = np.zeros(16000, np.float32)
+    assert np.isfinite(front_end.features(silence)).all()
+
+
 def test_short_signals_are_repeated_until_a_trunk_can_take_them():
     for row in FRONT_ENDS.values():
         front_end = row().of_at_least(7)

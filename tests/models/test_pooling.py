@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from speakervlad.models.pooling import (
+    EVEN_BIAS,
     POOLINGS,
     ActionVLAD,
     AttentiveStatisticsPooling,
@@ -495,5 +496,29 @@ def test_side_by_side_is_both_vectors_one_after_the_other():
     guided = SideBySide(6, 10, descriptors=Part("netvlad"))
     pooled = guided.of_descriptors(frames, guide)
     torch.testing.assert_close(guided(frames, guide)[:, 20:], pooled)
-    layer.init_from(torch.randn(40, 6), torch.randn(40, 6))
-    assert not guided.starts_from_frames
+    frames, noise = torch.randn(40, 6), torch.randn(40, 6)
+    own, noisy_own = torch.randn(40, 10), torch.randn(40, 10) + 5
+    layer.init_from(frames, noise, own=own, ghost_own=noisy_own)
+    alone = NetVLAD(6, num_clusters=3, num_ghosts=2)
+    alone.init_from(frames, noise)
+    assert torch.equal(layer.of_descriptors.centers, alone.centers)
+    assert shares_of_ghosts(layer.of_frames, noisy_own) > 0.4
+    guided_averages = SideBySide(6, 10, frames=Part("average"), descriptors=Part("netvlad"))
+    assert not guided_averages.starts_from_frames
+
+
+def shares_of_ghosts(layer, frames):
+    return 1 - layer.weights(frames.T[None])[0, 0].exp().mean().item()
+
+
+def test_ghost_statistics_start_at_the_degraded_frames():
+    _, frames = blobs(2)
+    half = len(frames) // 2
+    clean, degraded = frames[:half], frames[half:]
+    layer = GhostStatisticsPooling(8, num_ghosts=1)
+    layer.init_from(clean, degraded)
+    at = torch.stack([clean.mean(dim=0), degraded.mean(dim=0)])
+    real, ghost = layer.weights(at.T[None])[0]
+    assert (real - ghost).tolist() == pytest.approx([2 * EVEN_BIAS, 0], abs=1e-3)
+    with pytest.raises(ValueError, match="ghost_frames"):
+        layer.init_from(clean)

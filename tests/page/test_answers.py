@@ -73,6 +73,21 @@ def test_an_encoder_without_clusters_has_no_weights(
     assert "probability" not in answer
 
 
+def test_an_encoder_of_another_toolkit_answers(others, recordings, tmp_path):
+    from starlette.testclient import TestClient
+
+    from speakervlad import load_encoder
+    from speakervlad.page.answers import Desk
+    from speakervlad.page.app import build_app
+
+    encoder = load_encoder(others.export_like(others.Residual(), tmp_path / "net.onnx"))
+    headers = {"authorization": "Bearer a"}
+    app = build_app(Desk(encoder), "a")
+    answer = verify(TestClient(app, "http://127.0.0.1", headers=headers), recordings).json()
+    one, other = map(encoder.embed, recordings)
+    assert answer["score"] == pytest.approx(float(one @ other), abs=1e-6)
+
+
 def test_poor_recordings_are_told(client, make_wav, tmp_path):
     short = make_wav(tmp_path / "short.wav", 0.5)
     answer = verify(client, [short, short]).json()

@@ -61,6 +61,20 @@ def test_made_lists_keep_their_promises(manifest, match):
     assert checked.num_speakers == 6
 
 
+@pytest.mark.parametrize("per_speaker", [3, 20, 1000])
+def test_no_pair_is_made_twice_in_either_order(manifest, per_speaker):
+    few = manifest.select(np.flatnonzero(manifest.speaker_indices < 2))
+    for seed in range(5):
+        for rows in (manifest, few):
+            trials = make_trials(
+                rows, per_speaker=per_speaker, allow_same_session=seed % 2 == 0, seed=seed
+            )
+            pairs = {frozenset(pair) for pair in zip(trials.enrol, trials.test, strict=True)}
+            assert len(pairs) == len(trials)
+            assert not trials.labels().all()
+            assert not any("repeat" in note for note in check_trials(trials).notes)
+
+
 def test_making_is_seeded(manifest):
     first, again, other = (make_trials(manifest, per_speaker=4, seed=seed) for seed in (1, 1, 2))
     assert first.test_ids.tolist() == again.test_ids.tolist()

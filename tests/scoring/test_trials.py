@@ -126,6 +126,7 @@ def test_select_keeps_the_chosen_trials():
         (b"1 a 0\n0 b 1\n", "both the first and the last column"),
         (b"a b 0.5 1\n", "make no trial list"),
         (b"1 a b\n0 a \xff\n", "line 2: not UTF-8"),
+        (b"1 a b\n0 a c\0\n", r"line 2: not UTF-8 text \(byte 0x00\)"),
         (b"modelid\tsegmentid\n", "a header and no trial"),
         (b"modelid\ttest\n1\tx\n", "no 'segmentid' column"),
         (b"modelid\tsegmentid\tkey\n1\tx\tmaybe\n", "line 2: the label is not"),

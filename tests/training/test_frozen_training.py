@@ -1,9 +1,11 @@
 """Training on cached frames: the same whatever the workers, ranks and restarts."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import torch.nn.functional as F
 
@@ -14,7 +16,9 @@ from speakervlad.tables.manifest import Manifest, load_manifest, save_manifest
 from speakervlad.training.distributed import World
 from speakervlad.training.frame_cache import open_cache
 from speakervlad.training.frame_maker import embed_frames
+from speakervlad.training.frame_store import read_about
 from speakervlad.training.frame_targets import start_targets
+from speakervlad.training.ghosts import ghost_maps
 from speakervlad.training.loading import build_loader
 from speakervlad.training.run import Run, check_config, no_show, train
 from speakervlad.training.run_folder import read_metrics
@@ -195,13 +199,50 @@ def test_targets_are_what_the_encoder_says_around_the_mean(open_run, source, fro
 
 
 def test_the_first_step_embeds_as_the_encoder_less_the_mean(open_run, source, make_waveform):
-    run = open_run()
+    run = open_run("train.vlad_init_utterances=0")
     encoder, _ = load_encoder_folder(source)
     waveforms = torch.from_numpy(make_waveform(1.1))[None]
     ours = run.trainer.model.encoder.eval()
     with torch.inference_mode():
         expected = encoder(waveforms) - run.augmenter.targets.centre
         torch.testing.assert_close(ours(waveforms), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_ghosts_start_at_noise_amid_speech(open_run, tmp_path, make_waveform):
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 64000), 16000)
+    rows = {"utterance_ids": ["n", "v"], "paths": ["noise.wav", "none.wav"], "sessions": ["", ""]}
+    kinds = {"speakers": ["noise", "speech"], "num_samples": [64000, 64000]}
+    save_manifest(tmp_path / "noise.csv", Manifest.of(tmp_path, **rows, **kinds))
+    names = (f"augment.noise_manifest={tmp_path / 'noise.csv'}", "augment.noise_probability=0.0")
+    run = open_run(*names)
+    encoder, cache = run.trainer.model.encoder.eval(), run.dataset.cache
+    noise = ghost_maps(cache, run.config.augment, encoder, 8, seed=1)
+    assert noise.shape[:3] == (8, encoder.trunk.channels, encoder.trunk.num_rows)
+    layers = encoder.pooling.of_frames, encoder.pooling.of_descriptors
+    shares = []
+    with torch.inference_mode():
+        for maps in (noise, run.dataset.maps_of(8, encoder.trunk)):
+            frames, own = encoder.describe_map(maps)
+            real = (layers[0].weights(own)[:, 0].exp(), layers[1].weights(frames)[:, :3].sum(dim=1))
+            shares.append([1 - float(each.mean()) for each in real])
+    (noise_of_statistics, noise_of_vlad), (statistics, vlad) = shares
+    assert noise_of_statistics > statistics + 0.1
+    assert noise_of_vlad > vlad + 0.1
+    again = ghost_maps(cache, run.config.augment, encoder, 8, seed=1)
+    assert torch.equal(noise, again)
+    white = ghost_maps(cache, replace(run.config.augment, noise_manifest=None), encoder, 8, seed=1)
+    assert not torch.equal(noise, white)
+
+
+def test_a_head_may_hear_at_another_peak_than_its_trunk(frozen, own_manifest, tmp_path):
+    at_peak = "encoder.front_end.peak=0.3"
+    folder = train(frozen(at_peak))
+    assert load_encoder_folder(folder)[0].front_end.spec.peak == 0.3
+    assert read_about(tmp_path / "frames/recordings")["front_end"]["peak"] == 0.3
+    with pytest.raises(InputError, match=r"front_end\.peak was 0\.3, is 0\.0"):
+        open_cache(frozen(), load_manifest(own_manifest), ALONE)
+    with pytest.raises(InputError, match="needs its front end, except for `peak`"):
+        build_model(check_config(frozen("encoder.front_end.f_min=50"), 1), 4)
 
 
 def test_classes_of_several_centres_start_around_their_mean():

@@ -9,11 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from speakervlad.corpus.packing import pack
+from speakervlad.corpus.work import Work
 from speakervlad.errors import InputError
+from speakervlad.tables.manifest import load_manifest, save_manifest
 from speakervlad.training import state
 from speakervlad.training.run import train
 from speakervlad.training.run_folder import RunLog, read_metrics
-from speakervlad.training.state import TrainingState
+from speakervlad.training.state import TrainingState, compared_rows
 
 
 def same_models(one: Path, two: Path) -> bool:
@@ -68,6 +71,69 @@ def test_another_manifest_is_refused_with_what_changed(experiment, own_corpus, c
     assert message.startswith(f"{manifest}: is not the manifest that ")
     assert words in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("change", ["another take", "shorter", "gone", "touched"])
+def test_recordings_that_changed_under_the_same_manifest_are_noticed(
+    experiment, own_corpus, tmp_path, change
+):
+    config = experiment(f"data.train_manifest={own_corpus / 'train.csv'}", "resume=true")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, stop_at(4))
+    audio = own_corpus / "s2/u1.wav"
+    held = audio.read_bytes()
+    if change == "gone":
+        audio.unlink()
+    elif change == "touched":  # a copy has another date
+        audio.unlink()
+        audio.write_bytes(held)
+        assert train(config)
+        return
+    else:
+        other = held[:1000] + bytes(2) + held[1002:]
+        audio.write_bytes(held[:-2] if change == "shorter" else other)
+    with pytest.raises(InputError) as refused:
+        train(config)
+    message = str(refused.value)
+    assert "1 of 16 recordings that were compared are missing or not those that" in message
+    assert "(line 11). Restore them, or start another run_dir." in message
+    audio.write_bytes(held)
+    train(config)
+    # There is nothing left to hear.
+    audio.unlink()
+    train(config)
+
+
+def test_packed_recordings_are_parts_of_their_shard(experiment, corpus, tmp_path):
+    packed = pack(load_manifest(corpus / "train.csv"), tmp_path / "packed", work=Work(0))
+    save_manifest(tmp_path / "packed/train.csv", packed)
+    (shard,) = (tmp_path / "packed").glob("*.pcm16")
+    config = experiment(f"data.train_manifest={tmp_path / 'packed/train.csv'}", "resume=true")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, stop_at(4))
+    samples = bytearray(shard.read_bytes())
+    samples[2 * 12000 * 3 + 100] ^= 1
+    shard.write_bytes(samples)
+    with pytest.raises(InputError, match=r"1 of 16 recordings that were compared .* \(line 5\)"):
+        train(config)
+
+
+def test_a_state_of_version_0_2_0_is_resumed(experiment, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment(), stop_at(4))
+    values = torch.load(tmp_path / "run/last.pt", weights_only=True)
+    del values["sound_digests"]
+    torch.save(values, tmp_path / "run/last.pt")
+    train(experiment("resume=true"))
+    assert len(TrainingState.load(tmp_path / "run/last.pt").sound_digests) == 16
+
+
+def test_the_recordings_of_a_large_corpus_are_compared_in_part():
+    assert compared_rows(3, 1000) == [0, 1, 2]
+    rows = compared_rows(1_200_000, 1000)
+    assert len(set(rows)) == 1000
+    assert (rows[0], rows[-1]) == (0, 1_198_800)
+    assert compared_rows(5, 0) == []
 
 
 def test_validation_that_breaks_costs_no_training(experiment, own_corpus, tmp_path):

@@ -277,3 +277,16 @@ def test_validation_is_off_at_zero_and_a_resumed_run_may_turn_it_on(experiment, 
     train(experiment(*more, trials))
     records = read_metrics(tmp_path / "run/metrics.jsonl")
     assert [each["step"] for each in records if "eer" in each] == [8]
+
+
+def test_one_speaker_is_nobody_to_be_told_apart(experiment, own_manifest, tmp_path):
+    rows = own_manifest.read_text().splitlines()
+    own_manifest.write_text("\n".join([rows[0], *(row for row in rows if ",s1," in row)]) + "\n")
+    speeds = "augment.speeds=[1.0,0.9]"
+    for more in ((), (speeds,)):
+        config = experiment(f"data.train_manifest={own_manifest}", *more)
+        with pytest.raises(
+            InputError, match=r"train\.csv: all 4 recordings are of one speaker, s1: nobody"
+        ):
+            train(config)
+    assert not (tmp_path / "run").exists()
