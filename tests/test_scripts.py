@@ -38,6 +38,9 @@ RUNS = {
         [*SMALL, "dev.csv", "--parts", "time", "--people", "1000"], "1000 people"),
     "benchmarks/matrix_rate.py": (["--seconds", "1", "--rounds", "1"], "GFLOP"),
     "benchmarks/paths.py": (["metrics"], "metrics"),
+    "benchmarks/plda.py": (
+        ["dev.trials", "--train", "E.npz", "--train-manifest", "dev.csv", "--embeddings", "E.npz",
+         "--lda", "4"], "dev"),
     "benchmarks/scoring.py": (["--share", "0.01"], "scikit-learn"),
     "benchmarks/speech_detection.py": (
         ["dev.csv", "noise", "--seconds", "3", "--detectors", "silero"], "mixtures"),
@@ -82,6 +85,7 @@ ELSEWHERE = {
     "recipes/small_encoder/curves.py": "runs below on a run folder",
     "recipes/small_encoder/split_clusters.py": "tests/encoder/test_pretrained.py",
     "recipes/small_encoder/teacher.py": "weights of another package",
+    "recipes/voxceleb/judge.py": "tests/corpus/test_voxceleb_judge.py",
     "recipes/voxceleb/prepare.py": "tests/corpus/test_recipes.py",
 }
 
