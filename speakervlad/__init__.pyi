@@ -9,6 +9,8 @@ from .config import Config as Config
 from .config import load_config as load_config
 from .diarization.der import diarization_errors as diarization_errors
 from .diarization.diarize import diarize as diarize
+from .diarization.live import LiveDiarizer as LiveDiarizer
+from .diarization.live import diarize_live as diarize_live
 from .diarization.transcripts import Transcript as Transcript
 from .diarization.transcripts import label_transcript as label_transcript
 from .diarization.transcripts import load_transcript as load_transcript
@@ -22,6 +24,7 @@ from .encoder.encoder import load_encoder as load_encoder
 from .encoder.explain import contributions as contributions
 from .encoder.explain import explain as explain
 from .encoder.export import export_onnx as export_onnx
+from .encoder.stream import EncoderStream as EncoderStream
 from .encoder.windows import Windows as Windows
 from .errors import InputError as InputError
 from .models.encoder import SpeakerEncoder as SpeakerEncoder
@@ -41,6 +44,7 @@ from .models.pooling import SuperVLAD as SuperVLAD
 from .models.sums import PoolingSums as PoolingSums
 from .models.vlad import fit_centers as fit_centers
 from .models.vlad import vlad as vlad
+from .people.live import Listener as Listener
 from .people.people import PeopleStore as PeopleStore
 from .scoring.calibration import Calibration as Calibration
 from .scoring.calibration import load_calibration as load_calibration

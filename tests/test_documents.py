@@ -74,7 +74,7 @@ def wrong_with(words):
         if name not in subcommands:
             return f"no command {name!r}"
         command = subcommands[name]
-    known = {"--help"}
+    known = {"--help", "-"}  # - is standard input
     for parameter in command.params:
         known |= {*parameter.opts, *parameter.secondary_opts}
     options = [word.partition("=")[0] for word in rest if word.startswith("-")]

@@ -136,10 +136,19 @@ def fitting(peak: float, name: str) -> float:
     Raises:
         InputError: a peak that is no overshoot, but another full scale.
     """
+    check_full_scale(peak, name)
+    if peak > 1:
+        remark(logger, name, f"float samples up to {peak:.4g}, scaled down to 1")
+    return max(peak, 1.0)
+
+
+def check_full_scale(peak: float, name: str) -> None:
+    """Refuse float samples of another full scale than 1.
+
+    Raises:
+        InputError: a peak that is no overshoot.
+    """
     if peak > MAX_PEAK:
         raise InputError(
             f"{name}: float samples up to {peak:g}, expected -1 to 1. Divide by the full scale."
         )
-    if peak > 1:
-        remark(logger, name, f"float samples up to {peak:.4g}, scaled down to 1")
-    return max(peak, 1.0)

@@ -30,6 +30,8 @@ from speakervlad.audio.speech import Speech, check_spoken, find_spans
 from speakervlad.audio.waves import BLOCK_SAMPLES, SampleWave, SpeechWave, Wave, blocks_of
 from speakervlad.errors import InputError
 from speakervlad.progress import track
+from speakervlad.remote import Fetched, location_of, shown
+from speakervlad.remote import split_channel as remote_channel
 from speakervlad.sound import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
@@ -51,10 +53,10 @@ class Recording:
     where that file can only be decoded in order.
 
     Args:
-        audio: The path of a file, or ``call.wav:1`` for the second channel of one, of any format
-            that is read; the content of a file as bytes or as a binary file object; or mono samples
-            (samples,) as an array, a list or a torch tensor: floats in [-1, 1], or integers of at
-            most 32 bits, which become such floats.
+        audio: The path or URL of a file (see ``remote.py``), or ``call.wav:1`` for the second
+            channel of one, of any format that is read; the content of a file as bytes or as a
+            binary file object; or mono samples (samples,) as an array, a list or a torch tensor:
+            floats in [-1, 1], or integers of at most 32 bits, which become such floats.
         channel: Of a file with several, if its name does not say it; their mean by default.
         speech_only: Whether silence counts for nothing: only where somebody speaks is heard.
         sample_rate: Of samples, in Hz; a file states its own.
@@ -79,7 +81,9 @@ class Recording:
         if isinstance(audio, Recording):
             raise InputError(f"{audio.name}: is a Recording, whose options are given to itself.")
         self.path = Path(audio) if isinstance(audio, str | Path) else None
-        self.name = name or (str(audio) if self.path is not None else "audio")
+        self._url = location_of(audio)
+        usual = str(audio) if self._url is None else shown(self._url)
+        self.name = name or (usual if self.path is not None else "audio")
         self.channel = channel
         self.speech_only = speech_only
         self.sample_rate = sample_rate
@@ -114,6 +118,7 @@ class Recording:
         if isinstance(wave, SampleWave):
             in_memory = "audio" if isinstance(self._audio, bytes) else "waveform"
             of_file = None if self.path is None else str(self._file[0])
+            of_file = of_file if self._url is None else self.name
             (wave.level or Level(wave.samples)).check(self._given_name or of_file or in_memory)
         return wave
 
@@ -126,7 +131,7 @@ class Recording:
         """
         whole = self.whole
         found = self._found = self._found or find_spans(blocks_of(whole))
-        wave = SpeechWave(whole, found.spans)
+        wave = SpeechWave(whole, found.spans, in_pieces=True)
         check_spoken(wave.num_samples, whole.num_samples, self.name)
         return wave
 
@@ -178,6 +183,9 @@ class Recording:
         return self._found
 
     def _open(self) -> Wave:
+        if self._url is not None:
+            with self._fetched.naming(self.name):
+                return _open_file(*self._file, stays=False)
         if self.path is not None:
             return _open_file(*self._file)
         if isinstance(self._audio, bytes):
@@ -199,7 +207,12 @@ class Recording:
         # What decoding has warned of is not said twice.
         known = wave is not None
         blocks = audio_blocks(path, channel=channel) if known else self._warned_blocks()
-        return blocks, counted_blocks(path)
+        return blocks if self._url is None else self._named(blocks), counted_blocks(path)
+
+    def _named(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same blocks; errors call the file by its URL."""
+        with self._fetched.naming(self.name):
+            yield from blocks
 
     def _warned_blocks(self) -> Iterator[np.ndarray]:
         """The blocks of a file that is read once, with the warnings that decoding it gives."""
@@ -208,9 +221,18 @@ class Recording:
         warn_of_quiet(level, self.name)
 
     @cached_property
+    def _fetched(self) -> Fetched:
+        """The file of a URL, as long as this recording is there."""
+        assert self._url is not None
+        return Fetched(remote_channel(self._url)[0])
+
+    @cached_property
     def _file(self) -> tuple[Path, int | None]:
         """The file, and the channel to take of it."""
         assert self.path is not None
+        if self._url is not None:
+            named = remote_channel(self._url)[1]
+            return self._fetched.path, self.channel if named is None else named
         path, named = split_channel(self.path)
         return path, self.channel if named is None else named
 
@@ -299,8 +321,14 @@ def split_channel(name: str | Path) -> tuple[Path, int | None]:
     return path, None
 
 
-def _open_file(path: Path, channel: int | None) -> Wave:
-    """In memory if it is short, on disk if it is not; how long it is shows as it is decoded."""
+def _open_file(path: Path, channel: int | None, *, stays: bool = True) -> Wave:
+    """In memory if it is short, on disk if it is not; how long it is shows as it is decoded.
+
+    Args:
+        path: the file.
+        channel: of it.
+        stays: whether the file is there as long as the wave; else it is decoded to another.
+    """
     level = Level()
     blocks = audio_blocks(path, channel=channel, level=level, warn=True)
     begin, num_samples = [], 0
@@ -312,7 +340,7 @@ def _open_file(path: Path, channel: int | None) -> Wave:
     wave = _in_memory(begin, level, str(path))
     if num_samples <= MEMORY_SECONDS * SAMPLE_RATE:
         return wave
-    length = counted_length(path)
+    length = counted_length(path) if stays else None
     if length is None:
         return SpooledWave(str(path), chain([wave.samples], blocks), level)
     return FileWave(path, length, channel)

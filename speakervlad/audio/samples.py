@@ -6,7 +6,7 @@ import numpy as np
 import soxr
 
 from speakervlad.audio.decoding import MAX_RATE, MIN_RATE
-from speakervlad.audio.quality import finite_peak, fitting
+from speakervlad.audio.quality import check_full_scale, finite_peak, fitting
 from speakervlad.errors import InputError, check_range
 from speakervlad.sound import SAMPLE_RATE
 
@@ -37,6 +37,22 @@ def as_waveform(samples: Samples, sample_rate: float, name: str = "waveform") ->
     return waveform
 
 
+def clipped_samples(samples: Samples, name: str) -> np.ndarray:
+    """Samples of a stream as float32 (samples,), floats beyond [-1, 1] clipped.
+
+    How loud all of a stream is nobody knows before its end, so nothing is scaled.
+
+    Raises:
+        InputError: not one dimension of numbers, not finite, or of another full scale than 1.
+    """
+    array = _as_array(samples, name)
+    if array.ndim != 1:
+        raise InputError(f"{name} of shape {array.shape}: expected one dimension of samples.")
+    waveform = _as_floats(array, name, scaled=False)
+    check_full_scale(finite_peak(waveform), name)
+    return np.clip(waveform, -1, 1)
+
+
 def _as_array(samples: Samples, name: str) -> np.ndarray:
     try:
         tensor = getattr(samples, "detach", None)  # of torch, which need not be installed
@@ -48,8 +64,8 @@ def _as_array(samples: Samples, name: str) -> np.ndarray:
         ) from error
 
 
-def _as_floats(array: np.ndarray, name: str) -> np.ndarray:
-    """float32 in [-1, 1]; integers are divided by their full scale, louder floats by their peak."""
+def _as_floats(array: np.ndarray, name: str, *, scaled: bool = True) -> np.ndarray:
+    """float32; integers are divided by their full scale, floats above 1 by their peak if wanted."""
     if array.dtype.kind in "iu" and array.dtype.itemsize <= 4:
         full_scale = 2.0 ** (8 * array.dtype.itemsize - 1)
         middle = full_scale if array.dtype.kind == "u" else 0.0
@@ -61,5 +77,5 @@ def _as_floats(array: np.ndarray, name: str) -> np.ndarray:
         )
     if not np.isfinite(array).all():
         raise InputError(f"{name}: some samples are not finite.")
-    scale = fitting(finite_peak(array), name)
+    scale = fitting(finite_peak(array), name) if scaled else 1.0
     return np.ascontiguousarray(array, np.float32) / np.float32(scale)

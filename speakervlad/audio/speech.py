@@ -2,10 +2,11 @@
 
 The network is Silero VAD 6.2.3 (https://github.com/snakers4/silero-vad, MIT) in the form that takes
 many frames at a time; it lies in ``silero/`` with its licence. A recording is heard from its
-beginning, in blocks of one size, so how its samples arrive changes nothing.
+beginning, in blocks of one size, so how its samples arrive changes nothing, and a stream finds what
+is found in the file.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ from speakervlad.sound import SAMPLE_RATE
 FRAME_SAMPLES = 512
 # Samples of the frame before that the network sees as well.
 CONTEXT_SAMPLES = 64
-BLOCK_FRAMES = 128
+# Of a block, 0.26 s: what a stream waits for. As fast as longer ones.
+BLOCK_FRAMES = 8
 STATE = (1, 1, 128)
 
 # Speech begins with a frame of at least the first probability and goes on with at least the second.
@@ -71,6 +73,44 @@ class SpeechFinder:
         rest = np.pad(self._waiting, (0, -len(self._waiting) % FRAME_SAMPLES))
         return [*(self._hear(rest) if len(rest) else ()), *self._close()]
 
+    @property
+    def going_on(self) -> Span | None:
+        """The speech that has not ended, up to where it is certain; None where there is none."""
+        return None if self._begin is None else self._span(self._begin)
+
+    @property
+    def needed_from(self) -> int:
+        """The first sample that speech which was not returned yet may begin with."""
+        begin = self._num_frames if self._begin is None else self._begin
+        return max(0, begin * FRAME_SAMPLES - MARGIN_SAMPLES)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What it remembers, for ``restore``."""
+        begin = -1 if self._begin is None else self._begin
+        return {
+            "waiting": self._waiting,
+            "context": self._context,
+            "hidden": self._hidden,
+            "cell": self._cell,
+            "counts": np.array([self.num_samples, self._num_frames, begin, self._end], np.int64),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on where the finder was that gave this state.
+
+        Raises:
+            KeyError, ValueError: it is none.
+        """
+        sizes = {"context": (CONTEXT_SAMPLES,), "hidden": STATE, "cell": STATE}
+        found = {
+            name: np.asarray(state[name], np.float32).reshape(size) for name, size in sizes.items()
+        }
+        self._context, self._hidden, self._cell = found.values()
+        self._waiting = np.asarray(state["waiting"], np.float32).reshape(-1)
+        counts = np.asarray(state["counts"], np.int64).reshape(4).tolist()
+        self.num_samples, self._num_frames, begin, self._end = counts
+        self._begin = None if begin < 0 else begin
+
     def probabilities(self, block: np.ndarray) -> list[float]:
         """Of speech in each of the frames that follow: whole ones, float32 (samples,)."""
         frames = block.reshape(-1, FRAME_SAMPLES)
@@ -97,12 +137,16 @@ class SpeechFinder:
 
     def _close(self) -> Iterator[Span]:
         begin, self._begin = self._begin, None
-        if begin is not None and self._end - begin >= SPEECH_FRAMES:
-            stop = self._end * FRAME_SAMPLES + MARGIN_SAMPLES
-            yield (
-                max(0, begin * FRAME_SAMPLES - MARGIN_SAMPLES),
-                min(stop, self.num_samples),
-            )
+        span = None if begin is None else self._span(begin)
+        if span is not None:
+            yield span
+
+    def _span(self, begin: int) -> Span | None:
+        """The speech from a frame to the last that is certain; None if that is too short."""
+        if self._end - begin < SPEECH_FRAMES:
+            return None
+        stop = self._end * FRAME_SAMPLES + MARGIN_SAMPLES
+        return max(0, begin * FRAME_SAMPLES - MARGIN_SAMPLES), min(stop, self.num_samples)
 
 
 def speech_spans(

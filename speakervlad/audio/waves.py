@@ -47,10 +47,14 @@ class SpeechWave:
     Args:
         wave: the recording.
         spans: first sample of each span and the one behind its last, in order.
+        in_pieces: whether it is to be heard in pieces, as a stream finds them.
     """
 
-    def __init__(self, wave: Wave, spans: Sequence[Span] | np.ndarray) -> None:
+    def __init__(
+        self, wave: Wave, spans: Sequence[Span] | np.ndarray, *, in_pieces: bool = False
+    ) -> None:
         self.wave = wave
+        self.in_pieces = in_pieces
         self.spans = np.array(spans).reshape(-1, 2)
         self._ends = np.cumsum(self.spans[:, 1] - self.spans[:, 0])
         self.num_samples = int(self._ends[-1]) if len(spans) else 0

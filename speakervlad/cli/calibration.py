@@ -107,8 +107,13 @@ def fuse(
 
 
 def convert_embeddings(
-    source: Annotated[Path, typer.Argument(help=".npz, .ark, .scp or .parquet.")],
-    out: Annotated[Path, typer.Argument(help="Another of these.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help=".npz, .ark, .scp, .parquet, .npy with ids beside it, .csv, or a folder of shards."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help=".npz, .ark, .scp or .parquet.")],
 ) -> None:
     """Bring embeddings into the form of another toolkit, told by the suffix.
 

@@ -26,6 +26,7 @@ from speakervlad.cli import (
     export,
     info,
     label,
+    listen,
     people,
     plda,
     quickstart,
@@ -37,6 +38,7 @@ from speakervlad.cli import (
 )
 from speakervlad.cli.console import be_quiet, notes, run
 from speakervlad.errors import InputError
+from speakervlad.remote import allow_private
 
 app = typer.Typer(
     name="speakervlad",
@@ -75,7 +77,7 @@ COMMANDS = {
         plda.plda,
         calibration.convert_scores,
     ),
-    "Who speaks when": (diarization.diarize, label.label, der.der),
+    "Who speaks when": (diarization.diarize, listen.listen, label.label, der.der),
 }
 # Commands of earlier versions, and what does their work in the repository now.
 MOVED = {
@@ -187,12 +189,20 @@ def options_of_all(
         bool,
         typer.Option("--version", is_eager=True, callback=print_version, help="Print it and exit."),
     ] = False,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private",
+            help="Let URLs lead to this machine and to private networks.",
+        ),
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Print the traceback of an error too.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Options that come before any command."""
+    allow_private(private)
     be_quiet(quiet)
 
 

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 def embed(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="A manifest (.csv), a folder, audio files, or a trial list."),
+        typer.Argument(
+            help="A manifest (.csv), a folder, audio files, a tar file, a list of paths, or a "
+            "trial list; https:// and s3:// too."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="E.npz: `ids` and unit `vectors`.")],
     encoder: EncoderOption = DEFAULT_ENCODER,
@@ -56,6 +59,16 @@ def embed(
     speech_only: SpeechOnlyOption = False,
     max_bad: MaxBad = "0%",
     bad_list: BadListPath = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="ray: on a Ray cluster, into a folder of Parquet shards, --out DIR."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster; without it Ray starts here.")
+    ] = None,
+    slice_rows: Annotated[
+        int | None, typer.Option(min=1, help="Recordings of a shard of --engine ray; 1000.")
+    ] = None,
 ) -> None:
     """Write one embedding per recording, or per sliding window of it.
 
@@ -68,6 +81,16 @@ def embed(
 
     started, share = time.time(), share_from_environment()
     windows = windows_of(window, hop)
+    if engine is None and (address or slice_rows):
+        raise InputError("--address and --slice-rows go with --engine ray.")
+    if engine is not None:
+        if windows is not None or precision != "float32" or engine != "ray":
+            raise InputError(
+                f"--engine {engine}: the one engine is ray; it embeds whole recordings, in float32."
+            )
+        found = replace(find_recordings(inputs, root), channel=channel, speech_only=speech_only)
+        on_ray(found, out, encoder, backend, address, slice_rows, tolerance(max_bad, bad_list, out))
+        return
     check_table(out)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     found = find_recordings(inputs, root)
@@ -136,6 +159,47 @@ def write_embeddings(
         save_embeddings(out, replace(table, encoder=embedder.fingerprint))
         parts.remove()
     notes.print(f"{len(table)} embeddings of {embedder.dim} dimensions: {out} ({speed})")
+
+
+def on_ray(
+    recordings: "Recordings",
+    out: Path,
+    encoder: Path,
+    backend: str,
+    address: str | None,
+    rows: int | None,
+    tolerate: "Tolerate | None",
+) -> None:
+    """Make shards of recordings, and count those that have none.
+
+    Raises:
+        InputError: as ``embed_on_ray``, or too many cannot be embedded.
+    """
+    from speakervlad import remote
+    from speakervlad.encoder.cluster import SLICE_ROWS, Job, embed_on_ray
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.encoder.location import find_encoder
+    from speakervlad.errors import first_few
+
+    found = replace(recordings, paths=[remote.absolute(path) for path in recordings.paths])
+    place = find_encoder(encoder).resolve()
+    job = Job(
+        str(out.resolve()),
+        str(place),
+        load_encoder(place, device="cpu", backend=backend).fingerprint,
+        backend,
+        recordings.channel,
+        recordings.speech_only,
+        remote.allows_private(),
+    )
+    bad = embed_on_ray(found, job, address=address, rows=rows or SLICE_ROWS)
+    count = len(recordings.ids)
+    if tolerate is not None:
+        tolerate(bad, count)
+    elif bad:
+        reasons = first_few(bad.values(), 3)
+        raise InputError(f"{len(bad)} of {count} files cannot be embedded: {reasons}")
+    notes.print(f"{count - len(bad)} embeddings, {len(bad)} without: {out}")
 
 
 def tolerance(max_bad: str, bad_list: Path | None, source: Path) -> "Tolerate | None":
@@ -210,16 +274,20 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
     from speakervlad.audio.reading import is_audio
     from speakervlad.corpus.inputs import (
         from_folder,
+        from_list,
         from_manifest,
         from_names,
     )
+    from speakervlad.remote import is_archive, is_remote
     from speakervlad.scoring.lists import load_trials
 
     for path in inputs:
-        if not path.exists():
+        if not path.exists() and not is_remote(path):
             raise InputError(f"{path}: no such file or folder. Check the path.")
     first = inputs[0]
-    if all(map(is_audio, inputs)):
+    if len(inputs) == 1 and (is_remote(first) or is_archive(first)):
+        return from_location(first, root)
+    if all(is_remote(path) or is_audio(path) for path in inputs):
         return from_names([path.as_posix() for path in inputs], Path())
     if len(inputs) > 1:
         raise InputError(f"{first}: give one manifest, folder or trial list, or audio files only.")
@@ -227,4 +295,30 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
         return from_folder(first)
     if first.suffix.lower() == ".csv":
         return from_manifest(first, root)
-    return from_names(load_trials(first).names.tolist(), root or first.parent)
+    listed = from_list(first, root)
+    return listed or from_names(load_trials(first).names.tolist(), root or first.parent)
+
+
+def from_location(path: Path, root: Path | None) -> "Recordings":
+    """What one URL or archive holds: by its name, recordings, a manifest, a list, or one recording.
+
+    Relative names in a list of elsewhere start beside it.
+    """
+    from speakervlad.corpus.inputs import from_archive, from_list, from_manifest, from_names
+    from speakervlad.remote import Fetched, is_archive, location_of, shown
+
+    url = location_of(path)
+    name = (url or str(path)).partition("?")[0].lower()
+    if is_archive(name) and "::" not in name:
+        return from_archive(url or str(path))
+    if url is None or not name.endswith((".csv", ".txt", ".lst")):
+        return from_names([path.as_posix()], Path())
+    place = root or Path(url).parent
+    if name.endswith(".csv"):
+        return from_manifest(Path(url), place)
+    fetched = Fetched(url)
+    with fetched.naming(shown(url)):
+        listed = from_list(fetched.path, place)
+    if listed is None:
+        raise InputError(f"{shown(url)}: no list of one path or URL a line.")
+    return listed

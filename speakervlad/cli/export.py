@@ -34,6 +34,14 @@ def export(
             "folder or trial list."
         ),
     ] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help="For a runtime of others: sherpa-onnx, wespeaker or 3d-speaker. The file takes "
+            "their features (batch, frames, 80) and gives unit vectors.",
+        ),
+    ] = None,
     trials: Annotated[
         list[Path] | None,
         typer.Option(help="With --int8: measure the EER before and after on these lists."),
@@ -53,7 +61,12 @@ def export(
         raise InputError(f"{out}: name it .onnx.")
     if trials and int8 is None:
         raise InputError("--trials goes with --int8: nothing else changes the scores.")
+    if platform is not None and int8 is not None:
+        raise InputError("--int8 goes without --as: other runtimes compute in float32.")
     check_writable(out)
+    if platform is not None:
+        export_elsewhere(find_encoder(encoder), out, platform)
+        return
     waveforms = None if int8 is None else calibration_waveforms(int8)
     worst = export_onnx(find_encoder(encoder), out, calibration=waveforms)
     says = "equals torch within {:.1e}" if int8 is None else "at most {:.1e} away from torch"
@@ -63,6 +76,22 @@ def export(
     )
     if trials:
         print_cost(encoder, out, trials)
+
+
+def export_elsewhere(encoder: Path, out: Path, platform: str) -> None:
+    """Write the file, and say how alike the embeddings of both features are."""
+    from speakervlad.audio.examples import examples
+    from speakervlad.audio.spans import load_audio
+    from speakervlad.encoder.elsewhere import cosines_on, export_for
+
+    worst = export_for(encoder, out, platform)
+    clips = {name: load_audio(path) for name, path in examples().items()}
+    cosines = cosines_on(out, platform, clips)
+    notes.print(
+        f"{out}: equals torch within {worst:.1e}; on the features of {platform}, embeddings have a "
+        f"cosine of {cosines.mean():.4f} to those of the encoder's own, {cosines.min():.4f} at "
+        f"least ({len(cosines)} recordings of the package)"
+    )
 
 
 def calibration_waveforms(source: Path) -> "list[np.ndarray]":

@@ -387,10 +387,11 @@ def find_files(inputs: list[Path]) -> list[Path]:
         InputError: something is missing.
     """
     from speakervlad.corpus.inputs import from_folder
+    from speakervlad.remote import is_remote
 
     files = []
     for path in inputs:
-        if not path.exists():
+        if not path.exists() and not is_remote(path):
             raise InputError(f"{path}: no such file or folder. Check the path.")
         files += from_folder(path).paths if path.is_dir() else [path]
     return files

@@ -1,6 +1,7 @@
 """The command that shows the page: ``serve``."""
 
 import logging
+import re
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from speakervlad.cli.options import (
     PrecisionOption,
 )
 from speakervlad.cli.people import StoreOption
+from speakervlad.errors import InputError
 from speakervlad.progress import tracked_by
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,15 @@ def serve(
         str, typer.Option(help="Address to listen on; others than loopback are reached by others.")
     ] = "127.0.0.1",
     store: StoreOption = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SPEAKERVLAD_TOKEN",
+            show_envvar=True,
+            help="Of requests; a new one each time by default. Others on this machine see "
+            "arguments of commands: use the variable.",
+        ),
+    ] = None,
     encoder: EncoderOption = DEFAULT_ENCODER,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
@@ -51,9 +62,23 @@ def serve(
             "encrypted. Whoever has the printed address can use it.",
             host,
         )
+    check_token(token)
     from speakervlad.people.people import encoder_for
 
     encoder = encoder_for(store, encoder)
     embedder = load_encoder(encoder, device=device, precision=precision, backend=backend)
     with tracked_by(None):
-        answer(Desk(embedder, store), host, port, lambda address: console.print(address))
+        answer(Desk(embedder, store), host, port, lambda address: console.print(address), token)
+
+
+def check_token(token: str | None) -> None:
+    """Refuse one that is guessed, or that no address can hold.
+
+    Raises:
+        InputError: says so, without it.
+    """
+    if token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,200}", token):
+        raise InputError(
+            "--token: 16 to 200 letters, digits, - and _. Make one: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(24))'."
+        )

@@ -8,7 +8,10 @@ from pathlib import Path
 from speakervlad.audio.recording import Recording
 from speakervlad.corpus.layouts import audio_below
 from speakervlad.errors import InputError, first_few
+from speakervlad.remote import is_remote, location_of, members_of, shown
+from speakervlad.sound import AUDIO_SUFFIXES
 from speakervlad.tables.manifest import load_manifest
+from speakervlad.texts import read_text
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Recordings:
 
 
 def from_manifest(path: Path, root: Path | None = None) -> Recordings:
-    """Every row of a manifest, under its utterance id."""
-    manifest = load_manifest(path, root)
+    """Every row of a manifest, under its utterance id, or its path if it has no other name."""
+    manifest = load_manifest(path, root, ("path",))
     rows = range(len(manifest))
     return Recordings(list(manifest.utterance_ids), [manifest.path(row) for row in rows])
 
@@ -63,11 +66,41 @@ def from_names(names: Sequence[str], root: Path) -> Recordings:
     Raises:
         InputError: some are not there; all are counted.
     """
-    paths = [root / name for name in names]
-    missing = [str(path) for path in paths if not path.is_file()]
+    paths = [Path(name) if is_remote(name) else root / name for name in names]
+    missing = [str(path) for path in paths if not is_remote(path) and not path.is_file()]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(paths)} recordings are missing, such as {missing[0]}. "
             "Check the names and the folder that they start from (--root)."
         )
-    return Recordings(list(names), paths)
+    ids = [shown(location_of(name) or "") or name for name in names]
+    return Recordings(ids, paths)
+
+
+def from_archive(archive: str) -> Recordings:
+    """Every audio file of a tar file, under its name there.
+
+    Raises:
+        InputError: no tar file, or none in it.
+    """
+    names = [name for name in members_of(archive) if Path(name).suffix.lower() in AUDIO_SUFFIXES]
+    if not names:
+        raise InputError(f"{shown(archive)}: holds no audio files.")
+    return Recordings(names, [Path(f"tar://{name}::{archive}") for name in names])
+
+
+def from_list(path: Path, root: Path | None = None) -> Recordings | None:
+    """The recordings of a plain list, a path or URL a line; None if it is something else.
+
+    Raises:
+        InputError: some are not there.
+    """
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    folder = root or path.parent
+
+    def is_path(line: str) -> bool:
+        return len(line.split()) == 1 or is_remote(line) or (folder / line).is_file()
+
+    if not lines or not all(map(is_path, lines)):
+        return None
+    return from_names(lines, folder)

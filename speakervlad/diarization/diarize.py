@@ -95,7 +95,7 @@ def diarize(
     _check_enough(turns.recording, plan, limits)
     speech = SpeechWave(recording.whole, plan.spans())
     cells = speech_cells(encoder.frames, speech, plan)
-    known = strangers if store is None else partial(_known, store, fpir)
+    known = strangers if store is None else partial(known_by, store, fpir)
     labels = speakers_of_cells(cells, limits, _alike(encoder), method, known)
     _warn_of_fewer(recording.name, labels, limits)
     names = _names(cells, labels, known)
@@ -145,7 +145,7 @@ def _alike(encoder: Encoder) -> float:
     return max(ALIKE, stated)
 
 
-def _known(store: "PeopleStore", fpir: float, vectors: np.ndarray) -> list[str | None]:
+def known_by(store: "PeopleStore", fpir: float, vectors: np.ndarray) -> list[str | None]:
     """The names that the store has for some vectors."""
     return [answer.name for answer in store.match(vectors, fpir=fpir, top=1)]
 

@@ -12,6 +12,7 @@ from speakervlad.encoder.backends import AUTO, Backend, fingerprint_of
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.encoder.location import DEFAULT, find_encoder
 from speakervlad.encoder.runtimes import open_backend
+from speakervlad.encoder.stream import EncoderStream, load_stream
 from speakervlad.encoder.streams import describe_failures, of_each
 from speakervlad.encoder.windows import Windows, spoken_spans, window_spans
 from speakervlad.errors import InputError
@@ -147,6 +148,25 @@ class Encoder:
         """The float32 unit vector of shape ``(dim,)`` of all frames of ``sums``."""
         return _finite(self.frames.finish(sums))
 
+    def stream(self, sample_rate: int = SAMPLE_RATE) -> EncoderStream:
+        """What takes samples while somebody speaks, and gives the embedding so far.
+
+        Args:
+            sample_rate: of all samples that will be added, a whole number of Hz.
+
+        Raises:
+            InputError: an impossible rate.
+        """
+        return EncoderStream(self.frames, sample_rate, self.fingerprint)
+
+    def load_stream(self, path: str | Path) -> EncoderStream:
+        """A stream that ``EncoderStream.save`` wrote, which goes on here.
+
+        Raises:
+            InputError: no such file, damaged, or of another encoder.
+        """
+        return load_stream(self.frames, path, self.fingerprint)
+
     @takes_old_options
     def assignments(self, audio: AudioLike) -> np.ndarray:
         """The soft assignment of every frame: float32 ``(clusters + ghosts, frames)``, ghosts last.
@@ -177,8 +197,7 @@ class Encoder:
         clusters = self.backend.ends.pooling.clusters
         if clusters is None:
             return vector, None
-        count = self.backend.ends.grid.num_frames(wave.num_samples)
-        return vector, clusters.shares(np.concatenate(parts, axis=1)[:, :count])
+        return vector, clusters.shares(np.concatenate(parts, axis=1))
 
     def check_clusters(self) -> Clusters:
         """The clusters of an encoder that pools by VLAD, or weighs its statistics by ghosts.

@@ -5,7 +5,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -110,13 +110,39 @@ def export_onnx(
     onnx.checker.check_model(model)
     if shares:
         share_constants(model.graph, encoder.state_dict())
+
+    weights = folder / WEIGHTS_NAME if shares else None
+
+    def check(written: Path) -> float:
+        exported = OnnxBackend(written, weights=weights)
+        ours = FrameEncoder(exported.ends, exported.describe)
+        return largest_distance(reference, ours, check_seconds)
+
+    return save_model(model, out, check, TOLERANCES[precision])
+
+
+def save_model(
+    model: onnx.ModelProto, out: Path, check: Callable[[Path], float], tolerance: float
+) -> float:
+    """Write a model, which appears under its name once it has passed a check.
+
+    Args:
+        model: what is written.
+        out: the file.
+        check: how far embeddings of the file are from torch's.
+        tolerance: how far they may be.
+
+    Returns:
+        What the check returns.
+
+    Raises:
+        InputError: it is more than that.
+    """
     with atomic_path(out) as temporary:
         temporary.write_bytes(model.SerializeToString())
-        exported = OnnxBackend(temporary, weights=folder / WEIGHTS_NAME if shares else None)
-        ours = FrameEncoder(exported.ends, exported.describe)
-        worst = largest_distance(reference, ours, check_seconds)
-        if not worst <= TOLERANCES[precision]:
-            raise InputError(f"{folder}: the exported graph is {worst:.2g} away from torch.")
+        worst = check(temporary)
+        if not worst <= tolerance:
+            raise InputError(f"{out}: the exported graph is {worst:.2g} away from torch.")
     return worst
 
 
@@ -137,9 +163,34 @@ def trace(
     """
     example = torch.zeros(2 if batched else 1, num_bins, TRACED_FRAMES)
     axes = (0, 2) if batched else (2,)
+    names = [FRAMES, WEIGHTS][: 1 + (network(example)[1] is not None)]
+    return to_onnx(network, example, axes, ([INPUT], names), where, optimise=optimise)
+
+
+def to_onnx(
+    network: nn.Module,
+    example: torch.Tensor,
+    axes: Sequence[int],
+    names: tuple[list[str], list[str]],
+    where: str,
+    *,
+    optimise: bool = True,
+) -> onnx.ModelProto:
+    """A network of one input by torch's exporter.
+
+    Args:
+        network: what is exported.
+        example: its input.
+        axes: of the input, whose sizes stay open.
+        names: of inputs and outputs.
+        where: names the encoder, for messages.
+        optimise: let the exporter merge nodes, which changes constants.
+
+    Raises:
+        InputError: torch cannot export it.
+    """
     # By position: networks name what they are given as they like.
     dynamic = (dict.fromkeys(axes, torch.export.Dim.DYNAMIC),)
-    names = [FRAMES, WEIGHTS][: 1 + (network(example)[1] is not None)]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -147,8 +198,8 @@ def trace(
             program = torch.export.export(network, (example,), dynamic_shapes=dynamic)
             exported = torch.onnx.export(
                 program,
-                input_names=[INPUT],
-                output_names=names,
+                input_names=names[0],
+                output_names=names[1],
                 verbose=False,
                 optimize=optimise,
             )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from speakervlad.audio.waves import MirroredWave, SampleWave, Wave
+from speakervlad.audio.waves import MirroredWave, SampleWave, SpeechWave, Wave
 from speakervlad.config import PIECE_SECONDS
 from speakervlad.errors import InputError, check_range
 from speakervlad.models.frontend import (
@@ -292,7 +292,8 @@ class FrameEncoder:
 
         Args:
             wave: the recording.
-            weights: where to add those of its frames too, (rows, frames) chunk by chunk.
+            weights: where to add those of its frames too, (rows, frames) chunk by chunk, without
+                frames of a mirror image or a repetition.
         """
         return self._sums_of(wave, weights, mirror=self.ends.front_end.mirror)
 
@@ -338,9 +339,31 @@ class FrameEncoder:
             vectors[row] = self.finish(sums)
         return vectors
 
+    def parts(self, wave: Wave) -> Iterator[tuple[int, Wave]]:
+        """Yield what is heard for itself, and the sample that it begins with; see ``plan_pieces``.
+
+        That is all of a recording, but pieces where every frame sees all of its recording, and
+        pieces where only speech counts, which a stream finds one after the other.
+        """
+        in_pieces = isinstance(wave, SpeechWave) and wave.in_pieces
+        if self.ends.context is not None and not in_pieces:
+            yield 0, wave
+            return
+        pieces = plan_pieces(wave.num_samples, self.ends.piece_seconds)
+        for piece in pieces:
+            whole = len(pieces) == 1
+            yield piece.start, wave if whole else SampleWave(wave.read(piece.start, piece.stop))
+
     def frames(self, wave: Wave, *, mirror: bool) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Yield descriptors and weights, chunk by chunk, each frame once."""
-        wave = self._extended(wave, mirror)
+        for _, part in self.parts(wave):
+            yield from self.frames_of(part, mirror=mirror)
+
+    def frames_of(
+        self, part: Wave, *, mirror: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """As ``frames``, of one of ``parts``."""
+        wave = self._extended(part, mirror)
         plan = self._plan(wave.num_samples)
         statistics = self._statistics(wave, plan)
         front_end, padding = self.ends.front_end, self.ends.stem_padding
@@ -384,11 +407,15 @@ class FrameEncoder:
     def _sums_of(
         self, wave: Wave, parts: list[np.ndarray] | None = None, *, mirror: bool
     ) -> PoolingSums:
-        total = PoolingSums.empty(self.ends.pooling)
-        for frames, weights in self.frames(wave, mirror=mirror):
-            total = total.add(frames, weights)
-            if parts is not None and weights is not None:
-                parts.append(weights)
+        empty = total = PoolingSums.empty(self.ends.pooling)
+        for _, part in self.parts(wave):
+            sums, own = empty, self.ends.grid.num_frames(part.num_samples)
+            for frames, weights in self.frames_of(part, mirror=mirror):
+                sums = sums.add(frames, weights)
+                if parts is not None and weights is not None:
+                    parts.append(weights[:, : max(0, own)])
+                own -= frames.shape[1]
+            total = total.merge(sums)
         return total
 
     def _frames_of(self, spans: np.ndarray, num_samples: int) -> np.ndarray:
@@ -402,7 +429,7 @@ class FrameEncoder:
 
     def _plan(self, num_samples: int) -> list[Chunk]:
         if self.ends.context is None:
-            return plan_pieces(num_samples, self.ends.piece_seconds)
+            return [Chunk(0, num_samples, 0, None)]
         return plan_chunks(num_samples, self.ends.grid, self.chunk_frames)
 
     def _extended(self, wave: Wave, mirror: bool) -> Wave:
@@ -415,13 +442,9 @@ class FrameEncoder:
         return wave
 
     def _statistics(self, wave: Wave, plan: list[Chunk]) -> Statistics | None:
-        """Those of the whole recording, from a first pass; None where frames do without.
-
-        Pieces have statistics of their own, as they have a context of their own.
-        """
+        """Those of all of it, from a first pass; None where frames do without."""
         front_end = self.ends.front_end
-        is_whole = len(plan) == 1 or self.ends.context is None
-        if is_whole or front_end.normalise not in ("time", "time_mean"):
+        if len(plan) == 1 or front_end.normalise not in ("time", "time_mean"):
             return None
         total, squares, count = np.zeros(()), np.zeros(()), 0
         for chunk in plan:

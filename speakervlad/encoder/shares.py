@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from speakervlad.corpus.inputs import Recordings
 from speakervlad.encoder.encoder import Embedded, Encoder
 from speakervlad.encoder.streams import describe_failures
 from speakervlad.encoder.windows import Windows
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path, exclusive
 from speakervlad.progress import track
 from speakervlad.tables.arrays import load_npz
@@ -254,7 +254,7 @@ def embed_in_parts(
     if share.rank:
         return None
     good = [key for key in keys if key not in failures]
-    found = dict(zip(good, _wait_for_all(parts, good), strict=True))
+    found = dict(zip(good, _wait_for_all(parts, good, share), strict=True))
     return [found.get(key) for key in keys]
 
 
@@ -287,14 +287,25 @@ def _save_now_and_then(
     return done, failures
 
 
-def _wait_for_all(parts: FinishedParts, keys: Sequence[str]) -> list[Embedded]:
-    noticed = time.monotonic()
+def _wait_for_all(parts: FinishedParts, keys: Sequence[str], share: Share) -> list[Embedded]:
+    """All recordings, once the other processes have theirs; says at once whom it waits for."""
+    noticed = float("-inf")
     while missing := set(keys) - parts.keys():
         if time.monotonic() - noticed >= NOTICE_SECONDS:
-            logger.info("waiting for %d recordings of the other processes", len(missing))
+            logger.info("%s", _waiting(keys, missing, share))
             noticed = time.monotonic()
         time.sleep(POLL_SECONDS)
     return parts.load(keys)
+
+
+def _waiting(keys: Sequence[str], missing: Collection[str], share: Share) -> str:
+    """What the first process waits for, and what to do where that never comes."""
+    ranks = sorted({row % share.size for row, key in enumerate(keys) if key in missing})
+    return (
+        f"rank {share.rank} of {share.size}: its share is done; waiting for {len(missing)} "
+        f"recordings of rank {first_few(map(str, ranks), 8)}. Start those (RANK=... WORLD_SIZE="
+        f"{share.size}), or stop all and give the command to one process, which goes on from here."
+    )
 
 
 def _digest(text: str) -> str:

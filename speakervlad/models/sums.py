@@ -245,6 +245,10 @@ class PoolingSums:
         """Sums of this kind, with an axis in front, of which each has a row (rows, numbers)."""
         return self._read(rows)[0]
 
+    def of_row(self, row: np.ndarray) -> "PoolingSums":
+        """Sums of this kind that have one row (numbers,); a share of a frame is rounded."""
+        return _first(self._read(row[None])[0])
+
     def _read(self, rows: np.ndarray) -> tuple["PoolingSums", np.ndarray]:
         """The sums at the begin of rows, and what follows."""
         counts, rows = rows[:, 0], rows[:, 1:]
@@ -278,6 +282,17 @@ class PoolingSums:
             return exact.sum(axis=1)[None], (exact * frames).sum(axis=1)[None]
         exact = exact[: self.pooling.num_clusters]
         return exact.sum(axis=1)[:, None], exact @ frames.T
+
+
+def _first(sums: PoolingSums) -> PoolingSums:
+    """The first of sums with an axis in front."""
+    known = {
+        name: moments[0]
+        for name in ("weight", "first", "second")
+        if (moments := getattr(sums, name)) is not None
+    }
+    parts = tuple(map(_first, sums.parts))
+    return replace(sums, **known, num_frames=max(1, round(float(sums.num_frames[0]))), parts=parts)
 
 
 def _flat(moments: np.ndarray) -> np.ndarray:

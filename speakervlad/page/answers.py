@@ -1,5 +1,6 @@
 """What the page asks for, one library call each, as plain numbers."""
 
+import importlib.util
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +58,17 @@ def about(desk: Desk) -> dict:
     """The encoder, the scale of its scores, and how much a request may send."""
     folder = desk.embedder.folder
     name = "in memory" if folder is None else folder.name
-    return {"encoder": name, "scale": scale(desk.embedder), "most_bytes": MAX_BODY_BYTES - SLACK}
+    return {
+        "encoder": name,
+        "scale": scale(desk.embedder),
+        "most_bytes": MAX_BODY_BYTES - SLACK,
+        "live": hears_live(),
+    }
+
+
+def hears_live() -> bool:
+    """Whether what WebSockets need is installed; the rest of the page does without."""
+    return importlib.util.find_spec("wsproto") is not None
 
 
 def scale(embedder: Encoder) -> dict:

@@ -8,8 +8,13 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from speakervlad import __version__
@@ -19,6 +24,8 @@ from speakervlad.page.answers import Desk
 from speakervlad.page.conversation import Conversations, exported
 from speakervlad.page.document import document
 from speakervlad.page.guard import API, Guard, refuse
+from speakervlad.page.live import Live
+from speakervlad.page.trial import example
 from speakervlad.page.uploads import Form, received
 from speakervlad.page.work import Threads
 from speakervlad.people.doubts import DoubtfulError
@@ -62,6 +69,8 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
             for name, answer in posts.items()
         ),
         Route(f"{API}conversation", conversations, methods=["POST"]),
+        Route(API + "examples/{name}", _example(desk, work)),
+        WebSocketRoute(f"{API}live", Live(desk, token, Threads(COMPUTED_AT_ONCE)).__call__),
     ]
     handlers = {
         DoubtfulError: _doubtful,
@@ -76,6 +85,13 @@ def build_app(desk: Desk, token: str, *, is_local: bool = True) -> ASGIApp:
 async def _health(_: Request) -> Response:
     """For whoever watches over the server, without a token: that it answers, and its version."""
     return JSONResponse({"status": "ok", "version": __version__})
+
+
+def _example(desk: Desk, work: Threads) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        return await work(partial(example, desk, request.path_params["name"]))
+
+    return endpoint
 
 
 def _getting(work: Threads, answer: Callable[[], Any]) -> Callable[[Request], Any]:

@@ -16,6 +16,8 @@ MAX_BODY_BYTES = 512_000_000
 # Requests with a body that are received or computed at once; the next one is told to wait.
 MAX_BODIES = 8
 API = "/api/"
+# Microphones that are listened to at once, and bytes of what they send at a time.
+MAX_LIVE, MAX_MESSAGE_BYTES = 8, 1 << 16
 
 ANSWER_HEADERS = {
     # The page itself brings a policy of its own.
@@ -49,8 +51,10 @@ class Guard:
     _num_bodies: int = field(default=0, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            # Starting and stopping; a websocket finds no route.
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
+        if scope["type"] != "http":  # starting and stopping
             await self.app(scope, receive, send)
             return
         send = _with_headers(send)
@@ -65,6 +69,16 @@ class Guard:
                 await self.app(scope, self._counted(receive), send)
             finally:
                 self._num_bodies -= 1
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket of the own page: its token comes in its first message, not in an address."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        origin = headers.get("origin")
+        if is_own_name(host, self.is_local) and origin is not None and _netloc(origin) == host:
+            await self.app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})  # which is answered by 403
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)

@@ -11,9 +11,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from speakervlad.errors import InputError
-from speakervlad.page.answers import Desk
+from speakervlad.page.answers import Desk, hears_live
 from speakervlad.page.app import build_app
-from speakervlad.page.guard import is_loopback
+from speakervlad.page.guard import MAX_MESSAGE_BYTES, is_loopback
 
 MAX_CONNECTIONS = 200
 # Connections that wait for a request; with one more, the one that has waited longest is closed.
@@ -52,6 +52,10 @@ class Connection(H11Protocol):
         if not self.waits:
             self._stop_waiting()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._stop_waiting()
+        super().handle_websocket_upgrade(event)
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self.waits:  # the next request was there already
@@ -83,6 +87,7 @@ class Server:
         desk: what the answers are made of.
         host: address to listen on.
         port: 0 for any that is free.
+        token: what requests must carry; a new one by default.
 
     Attributes:
         address: of the page, with its token.
@@ -91,15 +96,16 @@ class Server:
         InputError: nothing can listen there.
     """
 
-    def __init__(self, desk: Desk, host: str, port: int) -> None:
-        token = secrets.token_urlsafe(24)
+    def __init__(self, desk: Desk, host: str, port: int, token: str | None = None) -> None:
+        token = token or secrets.token_urlsafe(24)
         self._listener = listen(host, port)
         name = f"[{host}]" if ":" in host else host
         self.address = f"http://{name}:{self._listener.getsockname()[1]}/#token={token}"
         config = uvicorn.Config(
             build_app(desk, token, is_local=is_loopback(host)),
             http=Connection,
-            ws="none",
+            ws="wsproto" if hears_live() else "none",
+            ws_max_size=MAX_MESSAGE_BYTES,
             lifespan="off",
             log_level="warning",
             access_log=False,
@@ -117,7 +123,9 @@ class Server:
         self._server.should_exit = True
 
 
-def serve(desk: Desk, host: str, port: int, show: Callable[[str], None]) -> None:
+def serve(
+    desk: Desk, host: str, port: int, show: Callable[[str], None], token: str | None = None
+) -> None:
     """Answer until Ctrl-C.
 
     Args:
@@ -125,11 +133,12 @@ def serve(desk: Desk, host: str, port: int, show: Callable[[str], None]) -> None
         host: address to listen on.
         port: 0 for any that is free.
         show: takes the address of the page, with its token, when the socket listens.
+        token: what requests must carry; a new one by default.
 
     Raises:
         InputError: nothing can listen there.
     """
-    server = Server(desk, host, port)
+    server = Server(desk, host, port, token)
     show(server.address)
     server.run()
 

@@ -86,19 +86,22 @@ def listen(encoder: FrameEncoder, recording: Recording) -> tuple[PoolingSums, Fr
     wave, speech, grid = recording.wave, recording.speech, encoder.ends.grid
     if not grid.has_frames:
         return encoder.sums(wave), _window_frames(encoder, speech)
-    # Behind them are those of the mirrored recording, or of one that is repeated for its shortness.
-    count = grid.num_frames(wave.num_samples)
-    sums, kept, weighted, done = PoolingSums.empty(encoder.ends.pooling), [], [], 0
-    for frames, weights in encoder.frames(wave, mirror=encoder.ends.front_end.mirror):
-        sums = sums.add(frames, weights)
-        left = slice(0, max(0, count - done))
-        kept.append(frames[:, left])
-        weighted.append(weights if weights is None else weights[:, left])
-        done += frames.shape[1]
+    empty = sums = PoolingSums.empty(encoder.ends.pooling)
+    kept, weighted, centres = [], [], []
+    for start, part in encoder.parts(wave):
+        # Behind them are those of the mirrored part, or of one that is repeated for its shortness.
+        of_part, own = empty, grid.num_frames(part.num_samples)
+        centres.append(start + grid.times(own) * SAMPLE_RATE)
+        for frames, weights in encoder.frames_of(part, mirror=encoder.ends.front_end.mirror):
+            of_part = of_part.add(frames, weights)
+            left = slice(0, max(0, own))
+            kept.append(frames[:, left])
+            weighted.append(weights if weights is None else weights[:, left])
+            own -= frames.shape[1]
+        sums = sums.merge(of_part)
     descriptors = np.concatenate(kept, axis=1)
     weights = None if weighted[0] is None else np.concatenate(weighted, axis=1)
-    centres = grid.times(descriptors.shape[1]) * SAMPLE_RATE
-    times, spoken = _times(centres, speech, speech_only=recording.speech_only)
+    times, spoken = _times(np.concatenate(centres), speech, speech_only=recording.speech_only)
     return sums, Frames(
         encoder,
         descriptors[:, spoken],

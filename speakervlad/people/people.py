@@ -15,12 +15,14 @@ from speakervlad.audio.recording import AudioLike, each_of, takes_old_options
 from speakervlad.encoder.backends import weights_digest
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.location import DEFAULT, PRETRAINED, find_encoder
+from speakervlad.encoder.stream import EncoderStream
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.models.sums import PoolingSums
 from speakervlad.people.cohort import load_cohort
 from speakervlad.people.doubts import Doubt, DoubtfulError, of_mixture, of_others, of_unlike
 from speakervlad.people.exchange import read_people, write_people
 from speakervlad.people.hearing import Heard, hear, not_known
+from speakervlad.people.live import Listener
 from speakervlad.people.matching import NEAREST, Identification, Matcher
 from speakervlad.people.records import (
     ID_LENGTH,
@@ -42,6 +44,8 @@ from speakervlad.people.sql import SqlStore
 from speakervlad.people.stores import open_store
 from speakervlad.people.voices import group, likeness
 from speakervlad.progress import track
+from speakervlad.sound import SAMPLE_RATE
+from speakervlad.tables.interchange import load_embeddings
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,8 @@ logger = logging.getLogger(__name__)
 MOST_NAMED = 20
 # Share of others' recordings that may be given a name, where nobody says another.
 USUAL_FPIR = 0.01
+# Files of embeddings, of which `import` takes each for a person.
+VECTOR_SUFFIXES = (".parquet", ".npz")
 
 # Says of some doubts whether to enrol all the same.
 Confirm = Callable[[Sequence[Doubt]], bool]
@@ -378,6 +384,8 @@ class PeopleStore:
         Raises:
             InputError: no such file, damaged, or of another encoder. Nothing is stored then.
         """
+        if Path(path).suffix.lower() in VECTOR_SUFFIXES:
+            return self._import_vectors(Path(path))
         encoder, given = read_people(path)
         if encoder != self.encoder.fingerprint:
             raise InputError(
@@ -429,6 +437,30 @@ class PeopleStore:
             (answer,) = self.match(self.encoder.finish(heard.sums)[None], fpir=fpir, top=top)
             answers.append(answer._replace(seconds=heard.seconds, mixture=heard.mixture))
         return answers
+
+    def listen(
+        self,
+        stream: EncoderStream | None = None,
+        *,
+        sample_rate: int = SAMPLE_RATE,
+        fpir: float = USUAL_FPIR,
+    ) -> Listener:
+        """What takes samples and tells who of the store speaks, while they speak.
+
+        Args:
+            stream: of this store's encoder, to go on with; a new one by default.
+            sample_rate: of the samples of a new one, a whole number of Hz.
+            fpir: share of windows of speech of others that may be given a name.
+
+        Raises:
+            InputError: as ``match``, or a stream of another encoder.
+        """
+        if stream is None:
+            stream = self.encoder.stream(sample_rate)
+        elif stream.fingerprint != self.encoder.fingerprint:
+            raise InputError("stream: is of another encoder than the store.")
+        self.threshold(fpir)
+        return Listener(self.encoder.frames, stream, self.match, fpir)
 
     def threshold(self, fpir: float = USUAL_FPIR) -> float:
         """The score from which on somebody is named, at the present size of the store.
@@ -495,8 +527,43 @@ class PeopleStore:
                 "--store NEW.db"
             )
 
+    def _import_vectors(self, path: Path) -> tuple[int, int]:
+        """Add everybody of a table of embeddings: an id is a name, its vector the person's voice.
+
+        There are no recordings, so that nothing can be added to such a person later.
+        """
+        table = load_embeddings(path)
+        if table.encoder not in (None, self.encoder.fingerprint) or table.dim != self.encoder.dim:
+            raise InputError(
+                f"{path}: {table.dim} dimensions of the encoder {str(table.encoder)[:12]}, not "
+                f"{self.encoder.dim} of {str(self.encoder.fingerprint)[:12]}. Name that one with "
+                "--encoder."
+            )
+        self._check_encoder(self.store.header())
+        names = [check_name(name) for name in table.ids.tolist()]
+        norms = np.linalg.norm(table.vectors, axis=1, keepdims=True)
+        if not norms.min() > 0:
+            raise InputError(f"{path}: a vector is zero. Remove it.")
+        known = {summary.name for summary in self.store.summaries()}
+        twice = [name for name in names if name in known]
+        if twice or len(set(names)) < len(names):
+            raise InputError(
+                f"{path}: {len(twice) or 'some'} people are enrolled already or named twice: "
+                f"{first_few(twice) or 'see the ids'}. Leave them out, or forget them."
+            )
+        return self.store.load(names, table.vectors / norms, self._identity()), 0
+
     def _grouped(self, person: Person) -> Person:
-        """The person with voices made of all recordings."""
+        """The person with voices made of all recordings.
+
+        Raises:
+            InputError: the person was imported as a vector.
+        """
+        if len(person.voices) and all(each.row is None for each in person.recordings):
+            raise InputError(
+                f"{person.name}: was imported as a vector, to which no recordings can be added. "
+                "Forget that name first, or take another."
+            )
         return with_voices(person, *self._groups(person))
 
     def _groups(

@@ -1,5 +1,6 @@
 """People in PostgreSQL with pgvector: the store of several machines."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString, cast
@@ -12,6 +13,8 @@ from speakervlad.errors import InputError
 from speakervlad.people.address import Address
 from speakervlad.people.records import UNIT_SLACK, Match
 from speakervlad.people.sql import SqlStore
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = "speakervlad"
 # Step n brings the tables from version n to n + 1.
@@ -37,8 +40,23 @@ MIGRATIONS = (
     CREATE INDEX recordings_digest ON recordings (digest);
     CREATE INDEX voices_person ON voices (person);
     """,
+    "CREATE INDEX people_revision ON people (revision);",
 )
+# From so many voices on an index finds them: below, comparing all takes less than 20 ms.
+INDEXED_FROM = 5_000
+# Of the index: neighbours of a voice, and how many are looked at when one is added.
+NEIGHBOURS, BUILD_WIDTH = 16, 128
+# Voices that the index is asked for: their cosines are then computed in full precision.
+SEARCH_WIDTH = 400
+# The first pgvector with halfvec, in which the index is half as large.
+LEAST_PGVECTOR = (0, 7)
+INDEX = "voices_near"
 
+# By name, exactly.
+SEARCH = (
+    "SELECT p.name, v.vector::text FROM voices v JOIN people p ON p.id = v.person "
+    "ORDER BY v.vector <#> ?::vector LIMIT ?"
+)
 
 # Our tables that are no plain tables, or that a trigger or a rule answers for.
 FOREIGN = """
@@ -52,8 +70,9 @@ AND (c.relkind <> 'r' OR c.relhasrules OR EXISTS (
 class PostgresStore(SqlStore):
     """A store in the schema ``speakervlad`` of a database; pgvector finds the nearest voices.
 
-    Voices are compared one by one, exactly. An index of pgvector (``hnsw`` with
-    ``vector_ip_ops``) makes it faster and approximate; whoever needs it creates it.
+    Up to ``INDEXED_FROM`` voices are compared one by one. From there on pgvector's HNSW index
+    (Malkov and Yashunin, 2018), over voices in half precision, gives the ``SEARCH_WIDTH`` nearest
+    ones, which are compared exactly. The next search makes the index, once.
 
     A connection that was lost is opened again by whatever is asked next.
 
@@ -106,21 +125,68 @@ class PostgresStore(SqlStore):
 
     def nearest(self, vectors: np.ndarray, count: int) -> list[list[Match]]:
         """See ``SqlStore``."""
-        statement = (
-            "SELECT p.name, v.vector::text FROM voices v JOIN people p ON p.id = v.person "
-            "ORDER BY v.vector <#> ?::vector LIMIT ?"
-        )
         found = []
+        header = self.header()
+        indexed = header.num_voices >= INDEXED_FROM and self._indexed(header.dim)
         with self.transaction(write=False):
             self._check_voices()
+            if indexed:
+                self.run(f"SET LOCAL hnsw.ef_search = {max(SEARCH_WIDTH, count)}")
+            statement = _indexed_search(header.dim) if indexed else SEARCH
             for query in vectors:
-                rows = self.run(statement, (self.encode_vector(query), count))
+                text = self.encode_vector(query)
+                near = (text, max(SEARCH_WIDTH, count)) if indexed else ()
+                rows = self.run(statement, (*near, text, count))
                 voices = [(name, self.decode_vector(text)) for name, text in rows]
                 found.append([Match(name, float(query @ each), each) for name, each in voices])
         return found
 
+    def _indexed(self, dim: int) -> bool:
+        """Whether there is an index, which is made now if there is none.
+
+        Another process may make it meanwhile, and then this one waits for it.
+        """
+        with self.transaction(write=False):
+            if self.run("SELECT to_regclass(?)", (f"{SCHEMA}.{INDEX}",))[0][0] is not None:
+                return True
+            version = self.run("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        if tuple(map(int, version[0][0].split(".")[:2])) < LEAST_PGVECTOR:
+            logger.warning("%s: pgvector %s has no halfvec: no index.", self.where, version[0][0])
+            return False
+        logger.info("%s: making the index of voices, once", self.where)
+        with self.transaction(write=True):
+            # As much of it in memory as the graph needs; else the build writes to disk.
+            self.run("SET LOCAL maintenance_work_mem = '1GB'")
+            self.run(
+                f"CREATE INDEX IF NOT EXISTS {INDEX} ON voices USING hnsw "
+                f"((vector::halfvec({dim})) halfvec_ip_ops) "
+                f"WITH (m = {NEIGHBOURS}, ef_construction = {BUILD_WIDTH})"
+            )
+        return True
+
+    def load(self, names: Sequence[str], vectors: np.ndarray, encoder: tuple[str, str, int]) -> int:
+        """See ``SqlStore``; by COPY."""
+        with self.transaction(write=True):
+            header = self._begin_load(encoder)
+            revision = header.revision + 1
+            first = self.run("SELECT COALESCE(MAX(id), 0) FROM people")[0][0] + 1
+            columns = "people (id, name, revision) FROM STDIN"
+            with self._connection.cursor() as cursor:
+                with cursor.copy(f"COPY {columns}") as copy:
+                    for row, name in enumerate(names, first):
+                        copy.write_row((row, name, revision))
+                with cursor.copy("COPY voices (person, number, vector) FROM STDIN") as copy:
+                    for row, vector in enumerate(vectors, first):
+                        copy.write_row((row, 0, self.encode_vector(vector)))
+                cursor.execute(
+                    "SELECT setval(pg_get_serial_sequence('people', 'id'), "
+                    "(SELECT MAX(id) FROM people))"
+                )
+            self._note([("revision", revision)])
+        return len(names)
+
     def _check_voices(self) -> None:
-        """Refuse damaged voices, after every change of the store.
+        """Refuse damaged voices, of people who have changed since the last time.
 
         Raises:
             InputError: one is not of unit length, or of another size.
@@ -130,9 +196,9 @@ class PostgresStore(SqlStore):
             return
         bad = self.run(
             "SELECT p.name, v.vector::text FROM voices v JOIN people p ON p.id = v.person "
-            "WHERE vector_dims(v.vector) <> ? OR NOT abs(vector_norm(v.vector) - 1) <= ? "
-            "ORDER BY v.id LIMIT 1",
-            (header.dim, UNIT_SLACK / 2),
+            "WHERE (vector_dims(v.vector) <> ? OR NOT abs(vector_norm(v.vector) - 1) <= ?) "
+            "AND p.revision > ? ORDER BY v.id LIMIT 1",
+            (header.dim, UNIT_SLACK / 2, self._checked),
         )
         for name, vector in bad:
             self.checked_vector(name, vector, header.dim)
@@ -230,6 +296,16 @@ class PostgresStore(SqlStore):
                     "was changed. Try again."
                 )
             raise InputError(f"{self.where}: {reason}") from None
+
+
+def _indexed_search(dim: int) -> str:
+    """As ``SEARCH``, among the voices that the index gives."""
+    half = f"halfvec({dim})"
+    return (
+        "SELECT p.name, v.vector::text FROM (SELECT person, vector FROM voices "
+        f"ORDER BY vector::{half} <#> ?::{half} LIMIT ?) v JOIN people p ON p.id = v.person "
+        "ORDER BY v.vector <#> ?::vector LIMIT ?"
+    )
 
 
 def _in_psycopg(statement: str) -> LiteralString:

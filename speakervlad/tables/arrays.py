@@ -52,6 +52,27 @@ def load_npz(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
             raise InputError(f"{path}: no arrays ({_reason(error)}). Save them again.") from error
 
 
+def shapes_in(path: str | Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and kind (``f``, ``U`` ...) of every array of an npz, whose content is not read.
+
+    Raises:
+        InputError: no such file contents.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                found = {}
+                for name in archive.namelist():
+                    with archive.open(name) as entry:
+                        shape, dtype = _read_header(entry)
+                    found[name.removesuffix(".npy")] = shape, dtype.kind
+                return found
+        # Whatever zipfile, zlib and numpy raise on bytes that are no such archive.
+        except Exception as error:
+            raise InputError(f"{path}: no arrays ({_reason(error)}). Save them again.") from error
+
+
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     limit = max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * entry.compress_size)
     if entry.file_size > limit:
@@ -62,12 +83,7 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
 
 def _read_array(file: IO[bytes], num_bytes: int) -> np.ndarray:
     """Read an array of a file that holds so many bytes."""
-    version = np.lib.format.read_magic(file)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    shape, _, dtype = read_header(file)
+    shape, dtype = _read_header(file)
     if dtype.hasobject or not dtype.itemsize:
         raise ValueError(f"an array of {dtype}")
     claimed = math.prod(shape) * dtype.itemsize
@@ -78,6 +94,17 @@ def _read_array(file: IO[bytes], num_bytes: int) -> np.ndarray:
     if dtype.kind == "U" and _code_points(array).max(initial=0) > sys.maxunicode:
         raise ValueError("texts with characters that do not exist")
     return array
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type that an array's header states."""
+    version = np.lib.format.read_magic(file)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, _, dtype = read_header(file)
+    return shape, dtype
 
 
 def _code_points(texts: np.ndarray) -> np.ndarray:

@@ -5,18 +5,23 @@ from pathlib import Path
 
 from speakervlad.errors import InputError
 from speakervlad.files import check_writable
-from speakervlad.tables.embeddings import Embeddings, read_npz, write_npz
+from speakervlad.tables.embeddings import Embeddings, write_npz
 from speakervlad.tables.kaldi import read_ark, read_scp, write_ark, write_scp
-from speakervlad.tables.parquet import read_parquet, write_parquet
+from speakervlad.tables.loose import read_arrays, read_csv, read_npy, refuse_pickles
+from speakervlad.tables.parquet import read_parquet, read_shards, write_parquet
 
 
 def load_embeddings(path: str | Path) -> Embeddings:
-    """Read embeddings; the suffix tells the format: .npz, .ark, .scp or .parquet.
+    """Read embeddings; the suffix tells the format: a row of ``READERS``.
+
+    A folder is one of Parquet shards, as ``embed --engine ray`` writes them.
 
     Raises:
         InputError: an unknown suffix, a missing extra, or contents that are no embeddings.
     """
     path = Path(path)
+    if path.is_dir():
+        return read_shards(path)
     return _by_suffix(path, READERS)(path)
 
 
@@ -34,15 +39,19 @@ def save_embeddings(path: str | Path, embeddings: Embeddings) -> None:
 
 def _by_suffix(path: Path, table: dict[str, Callable]) -> Callable:
     if path.suffix.lower() not in table:
-        raise InputError(f"{path}: unknown kind of embedding file. Use {', '.join(table)}.")
+        known = ", ".join(name for name in table if table[name] is not refuse_pickles)
+        raise InputError(f"{path}: unknown kind of embedding file. Use {known}.")
     return table[path.suffix.lower()]
 
 
 READERS: dict[str, Callable[[Path], Embeddings]] = {
-    ".npz": read_npz,
+    ".npz": read_arrays,
     ".ark": read_ark,
     ".scp": read_scp,
     ".parquet": read_parquet,
+    ".npy": read_npy,
+    ".csv": read_csv,
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth"), refuse_pickles),
 }
 WRITERS: dict[str, Callable[[Path, Embeddings], None]] = {
     ".npz": write_npz,

@@ -14,6 +14,7 @@ import numpy as np
 from speakervlad.deprecated import warn_of_old_name
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path
+from speakervlad.remote import Fetched, is_remote, location_of, shown
 
 COLUMNS = ("utterance_id", "path", "speaker", "session", "num_samples")
 TEXT = np.dtypes.StringDType()
@@ -103,8 +104,9 @@ class Manifest:
         return ranks_of(self.speakers, self.speaker_names)
 
     def path(self, index: int) -> Path:
-        """The audio file of a row."""
-        return self.root / self.paths[index]
+        """The audio file of a row, or its URL."""
+        path = self.paths[index]
+        return Path(path) if is_remote(path) else self.root / path
 
     def column(self, name: str) -> np.ndarray:
         """An extra column, such as ``corpus``, as numpy strings (rows,).
@@ -136,26 +138,46 @@ class Manifest:
         )
 
 
-def load_manifest(path: str | Path, root: str | Path | None = None) -> Manifest:
+def load_manifest(
+    path: str | Path, root: str | Path | None = None, needed: Sequence[str] = COLUMNS
+) -> Manifest:
     """Read a CSV with the columns `COLUMNS` and any others.
 
     Args:
-        path: The CSV.
+        path: The CSV, or its URL.
         root: Folder that relative paths start from; the CSV's own folder when None.
+        needed: Which of `COLUMNS` must be there. Without ``utterance_id`` a row is named by its
+            path; other texts are empty, and lengths 0.
 
     Raises:
         InputError: missing file or column, no rows, a bad number, no path or speaker in a row,
             duplicate utterance ids, a path that leaves the root, or absolute paths of another
             machine.
     """
+    url = location_of(path)
+    if url is not None:
+        fetched = Fetched(url)
+        with fetched.naming(shown(url)):
+            return load_manifest(fetched.path, root or Path(url).parent, needed)
     path = Path(path)
-    columns = _read_columns(path)
+    columns = _read_columns(path, needed)
+    _fill(columns)
     ids, paths, speakers, sessions, lengths = (columns.pop(name) for name in COLUMNS)
     check_rows(ids, paths, str(path))
     _check_absolute(paths, path)
-    _check_filled(paths, speakers, path)
+    _check_filled(paths, speakers if "speaker" in needed else paths, path)
     root = Path(root) if root is not None else path.parent
-    return Manifest(root, ids, paths, speakers, sessions, _parse_lengths(lengths, path), columns)
+    has_lengths = "num_samples" in needed
+    samples = _parse_lengths(lengths, path) if has_lengths else np.zeros(len(ids), np.int64)
+    return Manifest(root, ids, paths, speakers, sessions, samples, columns)
+
+
+def _fill(columns: dict[str, np.ndarray]) -> None:
+    """Columns that a file need not have: rows are named by their paths."""
+    paths = columns["path"]
+    columns.setdefault("utterance_id", paths)
+    for name in COLUMNS:
+        columns.setdefault(name, np.full(len(paths), "", TEXT))
 
 
 def save_manifest(path: str | Path, manifest: Manifest) -> None:
@@ -234,7 +256,7 @@ def check_rows(
             )
 
 
-def _read_columns(path: Path) -> dict[str, np.ndarray]:
+def _read_columns(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
     """Read a CSV with a header as name -> texts (rows,).
 
     Raises:
@@ -245,7 +267,7 @@ def _read_columns(path: Path) -> dict[str, np.ndarray]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = next(reader, [])
-            _check_header(header, path)
+            _check_header(header, path, needed)
             rows = _rows(reader, len(header), path)
             blocks = [
                 [np.array(column, TEXT) for column in zip(*block, strict=True)]
@@ -278,8 +300,8 @@ def _rows(reader: Iterable[list[str]], width: int, path: Path) -> Iterator[list[
             yield row
 
 
-def _check_header(header: list[str], path: Path) -> None:
-    missing = [name for name in COLUMNS if name not in header]
+def _check_header(header: list[str], path: Path, needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in header]
     if missing:
         raise InputError(
             f"{path}: missing column(s) {', '.join(missing)}; found "

@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,14 +12,15 @@ import numpy as np
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path, open_regular
 from speakervlad.tables.embeddings import Embeddings, named
+from speakervlad.tables.loose import ID_COLUMNS, VECTOR_COLUMNS
 from speakervlad.tables.thrift import Reader
 
 if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
-ID_COLUMNS = ("id", "ids", "utterance_id", "utt_id")
-VECTOR_COLUMNS = ("embedding", "vector", "vectors")
+# Why a recording has no vector, if it has none.
+ERROR_COLUMN = "error"
 PARQUET_COLUMNS = (ID_COLUMNS, VECTOR_COLUMNS)
 # Where Parquet keeps the fingerprint of the encoder.
 ENCODER_KEY = b"speakervlad.encoder"
@@ -47,7 +48,10 @@ def read_parquet(path: Path) -> Embeddings:
                 raise InputError(f"{path}: {columns[0]} of type {texts} is no column of texts.")
             _check_decoded_size(path, opened, columns)
             file = pyarrow.parquet.ParquetFile(opened, read_dictionary=columns[:1])
-            ids, vectors = (column.combine_chunks() for column in file.read(columns).columns)
+            table = file.read([*columns, *({ERROR_COLUMN} & set(schema.names))])
+            if ERROR_COLUMN in schema.names:
+                table = table.filter(table[ERROR_COLUMN].is_null())
+            ids, vectors = (table[name].combine_chunks() for name in columns)
         except InputError:
             raise
         # Whatever pyarrow raises on bytes that are no such file.
@@ -58,6 +62,41 @@ def read_parquet(path: Path) -> Embeddings:
     names = _parquet_ids(path, columns[0], ids)
     matrix = _parquet_vectors(path, columns[1], vectors)
     return named(path, names, matrix, encoder and encoder.decode(errors="replace"))
+
+
+def read_shards(folder: Path) -> Embeddings:
+    """Read a folder of Parquet files of one encoder; rows with an error are left out.
+
+    Raises:
+        InputError: there is none, one is damaged, or they are of different encoders.
+    """
+    paths = sorted(folder.glob("*.parquet"))
+    if not paths:
+        raise InputError(f"{folder}: a folder without .parquet files. Name a file of embeddings.")
+    parts = [part for part in map(_read_shard, paths) if part is not None]
+    if not parts:
+        raise InputError(f"{folder}: none of its {len(paths)} shards holds an embedding.")
+    told = {(part.encoder, part.dim): path for part, path in zip(parts, paths, strict=False)}
+    if len(told) > 1:
+        raise InputError(f"{folder}: shards of {len(told)} encoders or sizes. Keep those of one.")
+    vectors = np.concatenate([part.vectors for part in parts])
+    return named(folder, np.concatenate([part.ids for part in parts]), vectors, parts[0].encoder)
+
+
+def _read_shard(path: Path) -> Embeddings | None:
+    """One shard; None of one in which nothing could be embedded."""
+    pyarrow = _import_pyarrow()
+    with open_regular(path) as opened:
+        try:
+            schema = pyarrow.parquet.read_schema(opened)
+            if ERROR_COLUMN in schema.names:
+                errors = pyarrow.parquet.read_table(opened, columns=[ERROR_COLUMN])[ERROR_COLUMN]
+                if errors.null_count == 0:
+                    return None
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: no Parquet file ({reason}). Remove it.") from error
+    return read_parquet(path)
 
 
 def _known_column(path: Path, present: list[str], known: tuple[str, ...]) -> str:
@@ -131,6 +170,48 @@ def write_parquet(path: Path, embeddings: Embeddings) -> None:
         table = table.replace_schema_metadata({ENCODER_KEY: embeddings.encoder.encode()})
     with atomic_path(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
+
+
+def write_shard(
+    path: Path,
+    ids: Sequence[str],
+    vectors: Sequence[np.ndarray | None],
+    seconds: Sequence[float | None],
+    errors: Sequence[str | None],
+    dim: int,
+    encoder: str | None,
+) -> None:
+    """Write recordings with a vector and a duration each, or the reason why there is none."""
+    pyarrow = _import_pyarrow()
+    rows = [None if each is None else each.tolist() for each in vectors]
+    kind = pyarrow.list_(pyarrow.float32(), dim)
+    columns = {
+        "id": pyarrow.array(list(ids), pyarrow.string()),
+        "embedding": pyarrow.array(rows, kind),
+        "seconds": pyarrow.array(list(seconds), pyarrow.float64()),
+        ERROR_COLUMN: pyarrow.array(list(errors), pyarrow.string()),
+    }
+    table = pyarrow.table(columns).replace_schema_metadata({ENCODER_KEY: (encoder or "").encode()})
+    with atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary)
+
+
+def read_errors(path: Path) -> dict[str, str]:
+    """Which recordings of a shard have no vector, and why.
+
+    Raises:
+        InputError: it is no shard.
+    """
+    pyarrow = _import_pyarrow()
+    try:
+        with open_regular(path) as opened:
+            table = pyarrow.parquet.read_table(opened, columns=["id", ERROR_COLUMN])
+        pairs = zip(table["id"].to_pylist(), table[ERROR_COLUMN].to_pylist(), strict=True)
+        return {name: reason for name, reason in pairs if reason is not None}
+    # Whatever pyarrow raises on bytes that are no such file.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: no shard ({reason}). Remove it, and run again.") from error
 
 
 def _import_pyarrow() -> ModuleType:

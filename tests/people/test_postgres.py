@@ -111,3 +111,68 @@ def test_damaged_voices_are_refused_and_named(store, encoder, hear, server, vect
             ask()
     store.forget(["Bob"])
     assert store.match(probe)[0].candidates[0].name == "Ada"
+
+
+def crowd(rng, count, dim):
+    """Unit vectors in which a few directions vary most, as those of voices do."""
+    scales = 1 / np.sqrt(1 + np.arange(dim))
+    vectors = rng.standard_normal((count, dim)) * scales
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def nearest_of(vectors, names, query):
+    cosines = vectors @ query
+    return names[int(cosines.argmax())], float(cosines.max())
+
+
+def test_a_crowd_is_found_by_the_index_with_exact_scores(where, rng, monkeypatch):
+    from speakervlad.people import postgres as module
+    from speakervlad.people.stores import open_store
+
+    monkeypatch.setattr(module, "INDEXED_FROM", 1000)
+    vectors = crowd(rng, 3000, 24)
+    names = [f"p{number}" for number in range(3000)]
+    store = open_store(where, create=True)
+    assert store.load(names[:900], vectors[:900], ("abc", "e", 24)) == 900
+    store.nearest(vectors[:1], 1)
+    assert store.run("SELECT to_regclass('speakervlad.voices_near')")[0][0] is None
+    store.load(names[900:], vectors[900:], ("abc", "e", 24))
+    queries = crowd(rng, 200, 24)
+    found = store.nearest(queries, 3)
+    assert store.run("SELECT to_regclass('speakervlad.voices_near')")[0][0] is not None
+    (plan,) = store.run("SELECT COUNT(*) FROM pg_indexes WHERE indexname = 'voices_near'")
+    assert plan[0] == 1
+    right = [nearest_of(vectors, names, query) for query in queries]
+    hits = [matches[0].name == name for matches, (name, _) in zip(found, right, strict=True)]
+    assert np.mean(hits) >= 0.995
+    for matches, (name, cosine) in zip(found, right, strict=True):
+        if matches[0].name == name:
+            assert matches[0].cosine == pytest.approx(cosine, abs=1e-6)
+        assert [each.cosine for each in matches] == sorted(
+            (each.cosine for each in matches), reverse=True
+        )
+    store.close()
+
+
+def test_vectors_are_imported_as_people(store, encoder, hear, tmp_path):
+    from speakervlad.tables.embeddings import Embeddings
+    from speakervlad.tables.interchange import save_embeddings
+
+    rng = np.random.default_rng(0)
+    vectors = crowd(rng, 50, encoder.dim)
+    names = [f"p{number}" for number in range(50)]
+    save_embeddings(tmp_path / "P.parquet", Embeddings(names, 3 * vectors, encoder.fingerprint))
+    assert store.import_(tmp_path / "P.parquet") == (50, 0)
+    assert len(store.people()) == 50
+    (matches,) = store.store.nearest(vectors[7:8], 1)
+    assert (matches[0].name, matches[0].cosine) == ("p7", pytest.approx(1, abs=1e-5))
+    with pytest.raises(InputError, match=r"50 people are enrolled already"):
+        store.import_(tmp_path / "P.parquet")
+    with pytest.raises(InputError, match="was imported as a vector"):
+        store.enrol("p7", [hear(0)])
+    store.enrol("Ada", [hear(0)])
+    store.forget(["p7"])
+    assert len(store.people()) == 50
+    save_embeddings(tmp_path / "Q.parquet", Embeddings(["q"], vectors[:1], "other"))
+    with pytest.raises(InputError, match="of the encoder other"):
+        store.import_(tmp_path / "Q.parquet")

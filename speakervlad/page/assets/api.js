@@ -10,13 +10,13 @@ export function takeToken() {
   }
 }
 
+export const tokenOf = () => sessionStorage.getItem(KEPT) || "";
 export const setToken = (token) => sessionStorage.setItem(KEPT, token);
 
 async function request(path, options = {}) {
-  const token = sessionStorage.getItem(KEPT) || "";
   let response;
   try {
-    response = await fetch(path, { ...options, headers: { authorization: `Bearer ${token}` } });
+    response = await fetch(path, { ...options, headers: { authorization: `Bearer ${tokenOf()}` } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server did not answer. Is it still running in its terminal?");
@@ -47,6 +47,12 @@ export function form(fields) {
 }
 
 export const get = async (path) => (await request(path)).json();
+// A recording of the package as a file, to try the page with.
+export async function example(name) {
+  const suffix = { conversation: ".wav", scores: ".txt" }[name] ?? ".opus";
+  const blob = await (await request(`/api/examples/${name}`)).blob();
+  return new File([blob], `${name}${suffix}`, { type: blob.type });
+}
 export const post = async (path, fields) =>
   (await request(path, { method: "POST", body: form(fields) })).json();
 export const postForFile = async (path, fields) =>

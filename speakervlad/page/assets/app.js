@@ -3,11 +3,12 @@
 import { get, setMostBytes, setToken, takeToken } from "./api.js";
 import { one } from "./dom.js";
 import { openConversation } from "./conversation.js";
+import { openLive } from "./live.js";
 import { openPeople } from "./people.js";
 import { openReport } from "./report.js";
 import { openVerify } from "./verify.js";
 
-const PANELS = { verify: openVerify, people: openPeople, conversation: openConversation, report: openReport };
+const PANELS = { verify: openVerify, people: openPeople, conversation: openConversation, live: openLive, report: openReport };
 const opened = {};
 let about = null;
 

@@ -1,10 +1,10 @@
 // Who speaks when: lanes over the waveform, a player that follows, names, merging and splitting.
 
-import { postForFile, postForLines } from "./api.js";
+import { example, postForFile, postForLines } from "./api.js";
 import { ask, clock, download, el, one } from "./dom.js";
 import { enrolAsking } from "./enrol.js";
 import { COLOURS, timeAxis } from "./pictures.js";
-import { recordingSlot } from "./slot.js";
+import { recordingSlot, tryExamples } from "./slot.js";
 import { statusLine } from "./status.js";
 
 const STEPS = { reading: "Reading the recording", searching: "Looking for speech", listening: "Listening to voices", drawing: "Drawing" };
@@ -20,7 +20,7 @@ export function openConversation(root) {
   const start = el("button", { type: "button", class: "primary", disabled: true }, "Find who speaks");
   const failed = el("p", { class: "error", role: "alert", hidden: true });
   const slot = recordingSlot({ title: "A conversation", hint: "A meeting, an interview, a call: six hours and 512 MB at most.",
-    onchange: (files) => { start.disabled = !files.length; stopAll(); } });
+    onchange: (files) => { trial.hidden = files.length > 0; start.disabled = !files.length; stopAll(); } });
   let aborter = null;
 
   function stopAll() {
@@ -63,13 +63,17 @@ export function openConversation(root) {
     waiting.hidden = true;
   });
 
+  const trial = tryExamples(async () => {
+    slot.put([await example("conversation")]);
+    start.click();
+  });
   root.append(el("h1", {}, "Who speaks when?"),
     el("p", { class: "lead" }, "The speakers of a recording are told apart; people who are enrolled get their names."),
     el("div", { class: "two" }, slot.root,
       el("div", { class: "card" }, el("label", {}, "Number of speakers", count), el("br"),
         el("label", { class: "check" }, named, "Name the people who are enrolled"),
         el("label", { class: "check" }, separate, "Each channel is one speaker, as in recorded calls"),
-        el("div", { class: "row end" }, start))), failed, waiting, result);
+        el("div", { class: "row end" }, start))), trial, failed, waiting, result);
 }
 
 function lanes(answer, file, audio) {

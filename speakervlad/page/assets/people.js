@@ -1,11 +1,11 @@
 // Who is enrolled, and whose voice a recording is.
 
-import { get, post } from "./api.js";
+import { example, get, post } from "./api.js";
 import { ask, clock, el } from "./dom.js";
 import { enrolAsking } from "./enrol.js";
 import { showKept } from "./kept.js";
 import { certainty } from "./scale.js";
-import { recordingSlot } from "./slot.js";
+import { recordingSlot, tryExamples } from "./slot.js";
 import { statusLine } from "./status.js";
 
 const RATES = [[0.1, "1 in 10"], [0.05, "1 in 20"], [0.01, "1 in 100"], [0.001, "1 in 1,000"]];
@@ -58,15 +58,22 @@ export function openPeople(root) {
     answers.replaceChildren();
     identifying.say("");
     if (!unknown.files.length) return;
-    identifying.busy("Listening …");
-    try {
-      const found = await post("/api/identify", { recording: unknown.files, fpir: rate.value });
+    const { files } = unknown;
+    for (const [at, file] of files.entries()) {
+      identifying.busy(files.length > 1 ? `Listening to ${at + 1} of ${files.length} …` : "Listening …");
+      let found;
+      try {
+        ({ recordings: [found] } = await post("/api/identify", { recording: file, fpir: rate.value }));
+      } catch (error) {
+        if (mine !== run) return;
+        // What names no file is wrong with the list or the server, for all files.
+        if (files.length === 1 || !error.message.includes(file.name)) { identifying.fail(error); return; }
+        found = { name: file.name, error: error.message };
+      }
       if (mine !== run) return;
-      identifying.say("");
-      answers.replaceChildren(...found.recordings.map(answer));
-    } catch (error) {
-      if (mine === run) identifying.fail(error);
+      answers.append(answer(found));
     }
+    identifying.say("");
   }
 
   async function change(path, fields) {
@@ -103,7 +110,13 @@ export function openPeople(root) {
   function show({ people, where }) {
     names.replaceChildren(...people.map((person) => el("option", { value: person.name })));
     if (!people.length) {
-      list.replaceChildren(el("p", { class: "empty" }, "Nobody is enrolled yet."), el("p", { class: "quiet" }, `Kept in ${where}`));
+      list.replaceChildren(el("p", { class: "empty" }, "Nobody is enrolled yet."), tryExamples(async () => {
+        for (const person of ["Alex", "Jo"]) {
+          await post("/api/people/add", { name: person, recording: await example(`${person.toLowerCase()}-1`) });
+        }
+        await refresh();
+        unknown.put([await example("alex-2"), await example("sam-1")]);
+      }), el("p", { class: "quiet" }, `Kept in ${where}`));
       return;
     }
     const rows = people.map((person) => el("tr", {}, el("td", {}, el("b", {}, person.name),

@@ -23,7 +23,8 @@ function listen() {
   registerProcessor("recorder", Recorder);
 }
 
-export async function startRecording(onLevel) {
+// The microphone, block by block, until `close`.
+export async function openMicrophone(onBlock) {
   if (!navigator.mediaDevices) {
     throw new Error("A browser gives the microphone to pages of this machine (localhost) or over https only.");
   }
@@ -42,19 +43,55 @@ export async function startRecording(onLevel) {
   URL.revokeObjectURL(code);
   const source = context.createMediaStreamSource(stream);
   const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
+  node.port.onmessage = ({ data }) => onBlock(data);
+  source.connect(node);
+  const [track] = stream.getAudioTracks();
+  return {
+    rate: context.sampleRate,
+    onended(call) { track.addEventListener("ended", call); },
+    async close() {
+      source.disconnect();
+      track.stop();
+      if (context.state !== "closed") await context.close();
+    },
+  };
+}
+
+// A file instead of a microphone, as fast as it is spoken.
+export async function openPlayed(file, onBlock) {
+  const context = new AudioContext();
+  const decoded = await context.decodeAudioData(await file.arrayBuffer());
+  await context.close();
+  const samples = decoded.getChannelData(0), size = Math.round(decoded.sampleRate / 10), began = performance.now();
+  let at = 0, call = null;
+  const timer = setInterval(() => {
+    while (at < samples.length && at / decoded.sampleRate < (performance.now() - began) / 1000) {
+      onBlock(samples.slice(at, at + size));
+      at += size;
+    }
+    if (at >= samples.length) { clearInterval(timer); call?.(); }
+  }, 100);
+  return { rate: decoded.sampleRate, onended(ended) { call = ended; }, async close() { clearInterval(timer); } };
+}
+
+export const peakOf = (block) => block.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+
+// Samples of 16 bits, as they are sent and kept.
+export function integers(block) {
+  return Int16Array.from(block, (sample) => Math.max(-1, Math.min(1, sample)) * 32767);
+}
+
+export async function startRecording(onLevel) {
   const blocks = [];
   let length = 0;
-  node.port.onmessage = ({ data }) => {
-    blocks.push(data);
-    length += data.length;
-    onLevel(length / context.sampleRate, data.reduce((most, x) => Math.max(most, Math.abs(x)), 0));
-  };
-  source.connect(node);
+  const microphone = await openMicrophone((block) => {
+    blocks.push(block);
+    length += block.length;
+    onLevel(length / microphone.rate, peakOf(block));
+  });
+  const { rate } = microphone;
   return async () => {
-    source.disconnect();
-    stream.getTracks().forEach((track) => track.stop());
-    const rate = context.sampleRate;
-    await context.close();
+    await microphone.close();
     const stamp = new Date().toTimeString().slice(0, 8).replaceAll(":", ".");
     return new File([wav(blocks, length, rate)], `microphone ${stamp}.wav`, { type: "audio/wav" });
   };

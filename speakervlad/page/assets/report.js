@@ -1,9 +1,9 @@
 // Score files: error rates, DET curves, histograms.
 
-import { post, postForFile } from "./api.js";
+import { example, post, postForFile } from "./api.js";
 import { download, el, percent, svg } from "./dom.js";
 import { COLOURS } from "./pictures.js";
-import { recordingSlot } from "./slot.js";
+import { recordingSlot, tryExamples } from "./slot.js";
 import { statusLine } from "./status.js";
 
 const TEXTS = ".txt,.csv,.tsv,.gz,.scores,.trials,text/*";
@@ -17,6 +17,7 @@ export function openReport(root) {
     const mine = ++run;
     result.replaceChildren();
     status.say("");
+    trial.hidden = scores.files.length > 0;
     if (!scores.files.length) return;
     status.busy("Judging …");
     try {
@@ -67,9 +68,10 @@ export function openReport(root) {
     hint: "Lines such as “enrol test score 1”, of any toolkit. Several systems on one list are compared." });
   const key = recordingSlot({ title: "Trial list", microphone: false, accept: TEXTS, onchange: judge,
     hint: "Only if the score files have no labels." });
+  const trial = tryExamples(async () => scores.put([await example("scores")]));
   root.append(el("h1", {}, "How good are these scores?"),
     el("p", { class: "lead" }, "Error rates at every threshold, from scored trials with known answers."),
-    el("div", { class: "two" }, scores.root, key.root), status.root, result);
+    el("div", { class: "two" }, scores.root, key.root), trial, status.root, result);
 }
 
 function withInterval(figures, name, value, shown) {

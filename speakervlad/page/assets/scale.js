@@ -20,9 +20,29 @@ const place = (score, scale) => {
 };
 
 // A text about a point, kept inside of the bar.
-function tag(kind, at, text) {
+function tag(kind, at, text, row = 0) {
   const style = at > 60 ? { right: `${100 - at}%` } : { left: `${at}%` };
+  if (row) style.bottom = `calc(100% + ${0.5 + 1.25 * row}rem)`;
   return el("span", { class: `tag ${kind}`, style }, text);
+}
+
+// Shares of the bar that a text over it needs, on a phone.
+const WIDTH = 32;
+
+// The texts of all thresholds, in as many rows as keep them apart; and how many rows these are.
+function labels(scale, chosen) {
+  const ends = [], tags = [];
+  const ordered = [...scale.rules].sort((a, b) => (b === chosen) - (a === chosen) || a.threshold - b.threshold);
+  for (const rule of ordered) {
+    const at = place(rule.threshold, scale), text = rule === chosen ? `threshold ${rule.threshold.toFixed(3)}`
+      : rule.rate === null ? "own rule" : `1 in ${Math.round(1 / rule.rate).toLocaleString("en")}`;
+    const [begin, end] = at > 60 ? [at - WIDTH, at] : [at, at + WIDTH];
+    let row = ends.findIndex((taken) => taken.every(([from, to]) => end <= from || begin >= to));
+    if (row < 0) row = ends.push([]) - 1;
+    ends[row].push([begin, end]);
+    tags.push(tag(rule === chosen ? "above" : "above tick", at, text, row));
+  }
+  return [tags, ends.length];
 }
 
 export function scoreScale(scale, score, chosen) {
@@ -35,10 +55,10 @@ export function scoreScale(scale, score, chosen) {
   const marks = scale.rules.map((rule) => el("span", {
     class: rule === chosen ? "mark chosen" : "mark", title: ruleName(rule),
     style: { left: `${place(rule.threshold, scale)}%` } }));
-  const at = place(score, scale);
-  return el("div", { class: "scale", role: "img", "aria-label": `score ${score.toFixed(3)}`
+  const at = place(score, scale), [tags, rows] = labels(scale, chosen);
+  return el("div", { class: "scale", role: "img", style: { marginTop: `${1.35 + 1.25 * rows}rem` }, "aria-label": `score ${score.toFixed(3)}`
     + (chosen ? `, threshold ${chosen.threshold.toFixed(3)}` : "") },
-    bar, marks, chosen ? tag("above", place(chosen.threshold, scale), `threshold ${chosen.threshold.toFixed(3)}`) : [],
+    bar, marks, tags,
     el("span", { class: "tip", style: { left: `${at}%` } }), tag("below", at, `score ${score.toFixed(3)}`),
     el("div", { class: "ends" }, el("span", {}, "different voices"), el("span", {}, "the same voice")));
 }

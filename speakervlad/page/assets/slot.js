@@ -94,5 +94,22 @@ export function recordingSlot({ title, hint, multiple = false, accept = AUDIO, m
     isTurning = false;
   });
 
-  return { root, player: (index) => players[index], get files() { return [...files]; }, clear() { files = []; changed(); }, complain };
+  return { root, put: take, player: (index) => players[index], get files() { return [...files]; }, clear() { files = []; changed(); }, complain };
+}
+
+// A button of an empty view, which fills it with recordings of the package.
+export function tryExamples(fill, text = "Try it with the examples") {
+  const error = el("p", { class: "error", role: "alert", hidden: true });
+  const button = el("button", { type: "button", onclick: async () => {
+    button.disabled = true;
+    error.hidden = true;
+    try {
+      await fill();
+    } catch (problem) {
+      error.textContent = problem.message;
+      error.hidden = false;
+    }
+    button.disabled = false;
+  } }, text);
+  return el("div", { class: "try" }, button, error);
 }

@@ -1,10 +1,10 @@
 // Two recordings: one person or two?
 
-import { post } from "./api.js";
+import { example, post } from "./api.js";
 import { clock, el } from "./dom.js";
 import { legend, spectrogram, speechBand, timeAxis, weights } from "./pictures.js";
 import { certainty, odds, ruleMeaning, ruleName, scoreScale } from "./scale.js";
-import { recordingSlot } from "./slot.js";
+import { recordingSlot, tryExamples } from "./slot.js";
 import { statusLine } from "./status.js";
 
 export function openVerify(root, about) {
@@ -14,6 +14,7 @@ export function openVerify(root, about) {
   async function compare() {
     const files = [first.files[0], second.files[0]], mine = ++run;
     result.replaceChildren();
+    trial.hidden = files.some(Boolean);
     status.say(files.filter(Boolean).length === 1 ? "One more recording, and they are compared." : "");
     if (!files.every(Boolean)) return;
     status.busy("Listening to both …");
@@ -59,9 +60,14 @@ export function openVerify(root, about) {
 
   const first = recordingSlot({ title: "First recording", hint: "Drop a file of ten minutes at most, or speak for five seconds or more.", onchange: compare });
   const second = recordingSlot({ title: "Second recording", hint: "Of the same person or of another, ten minutes at most.", onchange: compare });
+  const trial = tryExamples(async () => {
+    const [one, other] = [await example("alex-1"), await example("alex-2")];
+    first.put([one]);
+    second.put([other]);
+  });
   root.append(el("h1", {}, "Is it the same voice?"),
     el("p", { class: "lead" }, "Two recordings are compared by their voices alone. What is said does not matter."),
-    el("div", { class: "two" }, first.root, second.root), status.root, result);
+    el("div", { class: "two" }, first.root, second.root), trial, status.root, result);
 }
 
 // `audio` is the player that the picture follows.

@@ -1,0 +1,96 @@
+"""Who speaks when, while they speak."""
+
+import numpy as np
+import pytest
+
+from speakervlad import PeopleStore, diarization_errors, examples, load_audio, load_encoder
+from speakervlad.diarization.diarize import known_by
+from speakervlad.diarization.live import CORRECTED_SECONDS, LiveDiarizer
+from speakervlad.diarization.turns import Turn, Turns
+
+RATE = 16000
+ORDER = ("alex-1", "jo-1", "alex-2", "jo-2", "alex-3")
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_encoder("small")
+
+
+@pytest.fixture(scope="module")
+def two():
+    """Two people in turn, and who speaks when."""
+    parts, turns, at = [], [], 0.0
+    for name in ORDER:
+        said = load_audio(examples()[name])
+        turns.append(Turn(at, at + len(said) / RATE, name.split("-")[0]))
+        parts += [said, np.zeros(RATE // 5, np.float32)]
+        at += len(said) / RATE + 0.2
+    return np.concatenate(parts), Turns("live", tuple(turns))
+
+
+def hear(diarizer, samples, size=1600):
+    said = []
+    for start in range(0, len(samples), size):
+        said += diarizer.add(samples[start : start + size])
+    return said + diarizer.finish()
+
+
+def test_two_people_are_told_apart_and_keep_their_numbers(small, two):
+    samples, reference = two
+    diarizer = LiveDiarizer(small.frames, small.stream())
+    said = hear(diarizer, samples)
+    turns = diarizer.turns()
+    assert list(turns.speakers) == ["speaker 1", "speaker 2"]
+    errors = diarization_errors(reference, turns)
+    assert errors.confusion < 0.12 * sum(reference.speakers.values())
+    # What was said last of every moment is what the turns say.
+    spans = {(each.start, each.end): each.speaker for each in said}
+    for (start, end), speaker in spans.items():
+        middle = (start + end) / 2
+        assert speaker in {turn.speaker for turn in turns.turns if turn[0] <= middle <= turn[1]}
+
+
+def test_only_the_last_seconds_are_corrected(small, two):
+    samples, _ = two
+    diarizer = LiveDiarizer(small.frames, small.stream())
+    latest = 0.0
+    seen = set()
+    for start in range(0, len(samples), 1600):
+        for each in diarizer.add(samples[start : start + 1600]):
+            latest = max(latest, each.end)
+            assert each.corrects == ((each.start, each.end) in seen)
+            assert each.start >= latest - CORRECTED_SECONDS - 1
+            seen.add((each.start, each.end))
+    assert seen
+
+
+def test_how_samples_are_cut_changes_nothing(small, two):
+    samples, _ = two
+    whole = LiveDiarizer(small.frames, small.stream())
+    cut = LiveDiarizer(small.frames, small.stream())
+    assert hear(whole, samples, 10**9) == hear(cut, samples, 333)
+    assert whole.turns() == cut.turns()
+
+
+def test_people_of_a_store_get_their_names(small, two, tmp_path):
+    samples, _ = two
+    with PeopleStore(tmp_path / "people.db", small) as people:
+        people.add("Jo", [examples()["jo-2"]])
+        known = lambda vectors: known_by(people, 0.01, vectors)  # noqa: E731
+        diarizer = LiveDiarizer(small.frames, small.stream(), known)
+        hear(diarizer, samples)
+    assert set(diarizer.turns().speakers) == {"speaker 1", "Jo"}
+
+
+def test_silence_has_no_turns(small):
+    diarizer = LiveDiarizer(small.frames, small.stream(8000))
+    assert hear(diarizer, np.zeros(8000 * 3, np.int16), 160) == []
+    assert diarizer.turns() == Turns("live", (), 3.0)
+
+
+def test_no_more_speakers_than_there_may_be(small, two):
+    samples, _ = two
+    diarizer = LiveDiarizer(small.frames, small.stream(), max_speakers=1)
+    hear(diarizer, samples)
+    assert list(diarizer.turns().speakers) == ["speaker 1"]
