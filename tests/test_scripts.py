@@ -27,6 +27,8 @@ RUNS = {
     "benchmarks/embedding.py one_core": (
         ["--parts", "one_core", "--rounds", "1", "--seconds", "1"], "GhostVLAD"),
     "benchmarks/embedding.py files": (["--parts", "files", "--files", "3"], "files/s"),
+    "benchmarks/crowd.py": (
+        ["--store", "crowd.db", "--count", "50", "--queries", "5", *SMALL], Path("crowd.db")),
     "benchmarks/faults.py": (["inputs", "--count", "20", "--state", "s.json"], Path("s.json")),
     "benchmarks/frozen_head.py": (
         [ROOT / "conf/default_encoder.yaml", "--rounds", "1", "--batch", "8",
