@@ -53,10 +53,11 @@ def ways_of(train: Path, manifest_path: Path, dimensions: list[int]) -> dict[str
     table, manifest = load_embeddings(train), load_manifest(manifest_path)
     speakers = manifest.speaker_indices[required_rows(manifest, table.ids)]
     cohort = load_cohort(train, manifest_path)
+    top = min(300, len(cohort))
     ways: dict[str, Score] = {
         "cosine": cosine_scores,
         "cosine, mean subtracted": partial(centred, table.vectors.mean(0)),
-        "AS-norm, 300": lambda each, trials: adaptive_s_norm(each, trials, cohort, 300).scores,
+        f"AS-norm, {top}": lambda each, trials: adaptive_s_norm(each, trials, cohort, top).scores,
         "PLDA": fit_plda(table.vectors, speakers).trial_scores,
     }
     for dim in dimensions:

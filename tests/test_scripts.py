@@ -27,6 +27,8 @@ RUNS = {
     "benchmarks/embedding.py one_core": (
         ["--parts", "one_core", "--rounds", "1", "--seconds", "1"], "GhostVLAD"),
     "benchmarks/embedding.py files": (["--parts", "files", "--files", "3"], "files/s"),
+    "benchmarks/crowd.py": (
+        ["--store", "crowd.db", "--count", "50", "--queries", "5", *SMALL], Path("crowd.db")),
     "benchmarks/faults.py": (["inputs", "--count", "20", "--state", "s.json"], Path("s.json")),
     "benchmarks/frozen_head.py": (
         [ROOT / "conf/default_encoder.yaml", "--rounds", "1", "--batch", "8",
@@ -38,6 +40,9 @@ RUNS = {
         [*SMALL, "dev.csv", "--parts", "time", "--people", "1000"], "1000 people"),
     "benchmarks/matrix_rate.py": (["--seconds", "1", "--rounds", "1"], "GFLOP"),
     "benchmarks/paths.py": (["metrics"], "metrics"),
+    "benchmarks/plda.py": (
+        ["dev.trials", "--train", "E.npz", "--train-manifest", "dev.csv", "--embeddings", "E.npz",
+         "--lda", "4"], "dev"),
     "benchmarks/scoring.py": (["--share", "0.01"], "scikit-learn"),
     "benchmarks/speech_detection.py": (
         ["dev.csv", "noise", "--seconds", "3", "--detectors", "silero"], "mixtures"),
@@ -82,6 +87,7 @@ ELSEWHERE = {
     "recipes/small_encoder/curves.py": "runs below on a run folder",
     "recipes/small_encoder/split_clusters.py": "tests/encoder/test_pretrained.py",
     "recipes/small_encoder/teacher.py": "weights of another package",
+    "recipes/voxceleb/judge.py": "tests/corpus/test_voxceleb_judge.py",
     "recipes/voxceleb/prepare.py": "tests/corpus/test_recipes.py",
 }
 
