@@ -93,19 +93,20 @@ class Listener:
         """Of all speech, whoever speaks."""
         return self._hops.stream
 
-    def add(self, samples: Samples) -> Iterator[Speaking]:
-        """Hear samples, see ``EncoderStream.add``, and yield who speaks in what is complete.
+    def add(self, samples: Samples) -> list[Speaking]:
+        """Hear samples, see ``EncoderStream.add``.
+
+        Returns:
+            Who speaks in what is complete by now.
 
         Raises:
             InputError: as ``EncoderStream.add`` and ``PeopleStore.match``.
         """
-        for hop in self._hops.add(samples):
-            yield from self._told(hop)
+        return [answer for hop in self._hops.add(samples) for answer in self._told(hop)]
 
-    def finish(self) -> Iterator[Speaking]:
-        """Yield who speaks in what is left when the recording ends."""
-        for hop in self._hops.finish():
-            yield from self._told(hop)
+    def finish(self) -> list[Speaking]:
+        """Who speaks in what is left when the recording ends."""
+        return [answer for hop in self._hops.finish() for answer in self._told(hop)]
 
     def _told(self, hop: Hop) -> Iterator[Speaking]:
         self._last.append(hop)

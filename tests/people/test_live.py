@@ -36,7 +36,7 @@ def told(listener, samples, size):
     found = []
     for start in range(0, len(samples), size):
         found += listener.add(samples[start : start + size])
-    return found + list(listener.finish())
+    return found + listener.finish()
 
 
 def test_people_are_named_as_they_speak_and_strangers_stay_unknown(store, talk):
@@ -75,7 +75,7 @@ def test_a_stream_that_runs_already_is_listened_to(store, talk, encoder):
     assert stream.seconds == len(samples) / RATE
     assert stream.embedding is not None
     with pytest.raises(InputError, match="has ended"):
-        list(listener.add(samples))
+        listener.add(samples)
 
 
 def test_other_encoders_and_empty_stores_are_refused(store, encoder, tmp_path):
