@@ -13,7 +13,7 @@ import pytest
 
 from speakervlad import Recording, remote
 from speakervlad.cli import main
-from speakervlad.corpus.inputs import from_archive, from_list, from_manifest
+from speakervlad.corpus.inputs import from_archive, from_list, from_manifest, from_parquet
 from speakervlad.errors import InputError
 from speakervlad.tables.interchange import load_embeddings
 
@@ -276,6 +276,22 @@ def test_a_manifest_needs_paths_alone(wav, tmp_path):
     (tmp_path / "m.csv").write_text("file\na.wav\n")
     with pytest.raises(InputError, match=r"missing column\(s\) path"):
         from_manifest(tmp_path / "m.csv")
+
+
+def test_a_manifest_in_parquet(wav, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"path": ["a.wav", "s3://b/c.wav"]}), tmp_path / "m.parquet")
+    recordings = from_parquet(tmp_path / "m.parquet")
+    assert recordings.ids == ["a.wav", "s3://b/c.wav"]
+    assert recordings.audio(0).seconds == 1.5
+    parquet.write_table(pyarrow.table({"file": ["a.wav"]}), tmp_path / "n.parquet")
+    with pytest.raises(InputError, match="columns file: no path"):
+        from_parquet(tmp_path / "n.parquet")
+    (tmp_path / "n.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="no Parquet file"):
+        from_parquet(tmp_path / "n.parquet")
 
 
 def test_a_plain_list_of_paths(wav, tmp_path):

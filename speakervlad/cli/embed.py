@@ -285,7 +285,8 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
         if not path.exists() and not is_remote(path):
             raise InputError(f"{path}: no such file or folder. Check the path.")
     first = inputs[0]
-    if len(inputs) == 1 and (is_remote(first) or is_archive(first)):
+    is_table = first.suffix.lower() == ".parquet"
+    if len(inputs) == 1 and (is_table or is_remote(first) or is_archive(first)):
         return from_location(first, root)
     if all(is_remote(path) or is_audio(path) for path in inputs):
         return from_names([path.as_posix() for path in inputs], Path())
@@ -304,11 +305,19 @@ def from_location(path: Path, root: Path | None) -> "Recordings":
 
     Relative names in a list of elsewhere start beside it.
     """
-    from speakervlad.corpus.inputs import from_archive, from_list, from_manifest, from_names
+    from speakervlad.corpus.inputs import (
+        from_archive,
+        from_list,
+        from_manifest,
+        from_names,
+        from_parquet,
+    )
     from speakervlad.remote import Fetched, is_archive, location_of, shown
 
     url = location_of(path)
     name = (url or str(path)).partition("?")[0].lower()
+    if url is None and name.endswith(".parquet"):
+        return from_parquet(path, root)
     if is_archive(name) and "::" not in name:
         return from_archive(url or str(path))
     if url is None or not name.endswith((".csv", ".txt", ".lst")):

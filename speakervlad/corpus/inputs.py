@@ -11,6 +11,7 @@ from speakervlad.errors import InputError, first_few
 from speakervlad.remote import is_remote, location_of, members_of, shown
 from speakervlad.sound import AUDIO_SUFFIXES
 from speakervlad.tables.manifest import load_manifest
+from speakervlad.tables.parquet import read_texts
 from speakervlad.texts import read_text
 
 
@@ -48,6 +49,19 @@ def from_manifest(path: Path, root: Path | None = None) -> Recordings:
     manifest = load_manifest(path, root, ("path",))
     rows = range(len(manifest))
     return Recordings(list(manifest.utterance_ids), [manifest.path(row) for row in rows])
+
+
+def from_parquet(path: Path, root: Path | None = None) -> Recordings:
+    """Every row of a Parquet file with a column ``path`` and, if there is one, ``utterance_id``.
+
+    Raises:
+        InputError: no such file or column.
+    """
+    columns = read_texts(path, "path", "utterance_id")
+    paths = [
+        Path(name) if is_remote(name) else (root or path.parent) / name for name in columns["path"]
+    ]
+    return Recordings(columns.get("utterance_id", columns["path"]), paths)
 
 
 def from_folder(folder: Path) -> Recordings:

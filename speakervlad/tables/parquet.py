@@ -196,6 +196,33 @@ def write_shard(
         pyarrow.parquet.write_table(table, temporary)
 
 
+def read_texts(path: Path, needed: str, *others: str) -> dict[str, list[str]]:
+    """Columns of texts, one of which must be there.
+
+    Raises:
+        InputError: no such file, no such column, or rows without a text.
+    """
+    pyarrow = _import_pyarrow()
+    try:
+        with open_regular(path) as opened:
+            schema = pyarrow.parquet.read_schema(opened)
+            if needed not in schema.names:
+                raise InputError(f"{path}: columns {', '.join(schema.names)}: no {needed}.")
+            names = [needed, *(name for name in others if name in schema.names)]
+            found = pyarrow.parquet.read_table(opened, columns=names)
+            texts = {name: found[name].cast(pyarrow.string()).to_pylist() for name in names}
+    except InputError:
+        raise
+    # Whatever pyarrow raises on bytes that are no such file.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: no Parquet file ({reason}). Export it again.") from error
+    for name, column in texts.items():
+        if None in column or not column:
+            raise InputError(f"{path}: rows without {name}, or no rows.")
+    return texts
+
+
 def read_errors(path: Path) -> dict[str, str]:
     """Which recordings of a shard have no vector, and why.
 
