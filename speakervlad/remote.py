@@ -249,7 +249,8 @@ async def _any_client(**options: Any) -> Any:  # noqa: ANN401
 
     options.pop("loop", None)
     timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
-    return aiohttp.ClientSession(**options | {"timeout": timeout})
+    options["timeout"] = timeout
+    return aiohttp.ClientSession(**options)
 
 
 def _public_socket(address: Any) -> socket.socket:  # noqa: ANN401

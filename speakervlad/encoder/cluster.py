@@ -153,8 +153,8 @@ def embed_on_ray(
 
 
 def _run(items: list[Item], job: Job, address: str | None) -> None:
-    import ray
-    import ray.data
+    import ray  # pyright: ignore[reportMissingImports]
+    import ray.data  # pyright: ignore[reportMissingImports]
 
     started = not ray.is_initialized()
     if started:
