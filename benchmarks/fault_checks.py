@@ -21,8 +21,9 @@ def picture(value: Any) -> object:  # noqa: ANN401 - whatever a reader gives bac
         return tuple((key, picture(one)) for key, one in value.items())
     if isinstance(value, list | tuple):
         return tuple(map(picture, value))
-    if hasattr(value, "numpy"):
-        value = value.numpy()
+    as_array = getattr(value, "numpy", None)
+    if as_array is not None:
+        value = as_array()
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     return repr(value)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/python.md").read_text("utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PUBLIC = [name for name in dir(speakervlad) if not name.startswith("_")]
-PUBLIC_MODULES = {"parts", "testing", "progress"}
+PUBLIC_MODULES = {"audio", "parts", "testing", "progress"}
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 IMPORT = re.compile(r"from speakervlad import (?:\(([^)]*)\)|(.*))")
 
@@ -51,6 +51,8 @@ def test_one_idiom_reads_and_writes_files():
     assert [name for name in PUBLIC if name.startswith(("read_", "write_"))] == []
     for name in PUBLIC:
         kept = {"load", "save", "read", "write"} & vars(getattr(speakervlad, name)).keys()
+        if name == "EncoderStream":  # its state is written while it goes on, not the stream read
+            kept -= {"save"}
         assert all(
             "Deprecated" in vars(getattr(speakervlad, name))[method].__doc__ for method in kept
         ), name

@@ -73,6 +73,7 @@ RUNS = {
 # What runs in other tests, or needs what cannot be had here.
 ELSEWHERE = {
     "benchmarks/ablation.py": "ten trainings; its parts are those of tests/training",
+    "benchmarks/live.py": "conversations of an hour; its parts are tests/people and diarization",
     "benchmarks/training_stages.py": "tests/training/test_training_stages.py",
     "recipes/actions/train.py": "tests/test_vlad_recipes.py",
     "recipes/cnceleb/prepare.py": "tests/corpus/test_recipes.py",

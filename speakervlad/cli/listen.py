@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from speakervlad.cli.console import console, counted, errors, notes, shown
@@ -19,6 +19,8 @@ from speakervlad.cli.people import confirmed, open_people
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from speakervlad.audio.pipe import PipedSound
     from speakervlad.diarization.live import LiveDiarizer, Said
     from speakervlad.diarization.turns import Turns
@@ -187,6 +189,8 @@ def hear(
     Returns:
         What stopped it too early, to be raised when what was heard is safe.
     """
+    import numpy as np
+
     failure = None
     try:
         for block in until_interrupt(sound.blocks):
@@ -200,7 +204,7 @@ def hear(
     return failure
 
 
-def until_interrupt(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def until_interrupt(blocks: "Iterator[np.ndarray]") -> "Iterator[np.ndarray]":
     """The same, until Ctrl-C is pressed; pressed again, it ends the command as usual."""
     is_pressed = is_waiting = False
     usual = signal.getsignal(signal.SIGINT)
@@ -258,11 +262,11 @@ class Printer:
                 self._speaker, self._end = each.speaker, each.end
         sys.stdout.flush()
 
-    def meter(self, block: np.ndarray) -> None:
+    def meter(self, block: "np.ndarray") -> None:
         """Level, time and speaker in a line that is drawn again and again."""
         if not self._has_meter or not len(block):
             return
-        level = 20 * np.log10(max(float(np.abs(block).max()), 1e-6))
+        level = 20 * math.log10(max(float(abs(block).max()), 1e-6))
         filled = round(METER_WIDTH * min(1.0, max(0.0, 1 - level / QUIETEST_DB)))
         bar = "#" * filled + "-" * (METER_WIDTH - filled)
         stream = self._diarizer.stream

@@ -312,7 +312,6 @@ def identify(
     answers, failures = [], []
     with open_people(store, embedder) as people:
         people.threshold(fpir)
-        width = max(len(str(path)) for path in files)
         for path in track(files, "identifying", len(files)):
             try:
                 recording = Recording(path, channel=channel, speech_only=speech_only)
@@ -322,7 +321,7 @@ def identify(
                 errors.print(f"error: {error}")
                 continue
             answers.append(answer)
-            print_answer(path, answer, as_json=as_json, width=width)
+            print_answer(path, answer, as_json=as_json)
     if answers and not as_json:
         notes.print(
             f"a name from a cosine of {answers[-1].threshold:.2f} on: that gives {fpir:.1%} of "
@@ -406,8 +405,8 @@ def describe_person(name: str, new: int, person: "Person") -> str:
     return f"{name}: {added} added, {len(person.recordings)} in all, {seconds:.1f} s{apart}"
 
 
-def print_answer(path: Path, answer: "Identification", *, as_json: bool, width: int = 0) -> None:
-    """One line for one recording, its name padded to a width, or one JSON object."""
+def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None:
+    """One line for one recording, or one JSON object."""
     mixture = answer.mixture
     if as_json:
         values = answer._asdict() | {
@@ -423,6 +422,6 @@ def print_answer(path: Path, answer: "Identification", *, as_json: bool, width: 
         for each in answer.candidates
     )
     name = answer.name or "unknown"
-    console.print(f"{path!s:{width}}  {name:12}  [{people}; from {answer.threshold:.2f} on]")
+    console.print(f"{path}  {name}  [{people}; from {answer.threshold:.2f} on]")
     if mixture is not None:
         errors.print(f"{path}: {mixture.words}: `diarize --store` names each of them")

@@ -196,10 +196,10 @@ def _parsed(message: str | bytes, what: str) -> dict[str, Any]:
 
 
 def _rate_of(value: object) -> int:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not MIN_RATE <= value <= MAX_RATE:
+    rate = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not MIN_RATE <= rate <= MAX_RATE:
         raise Refusal(f"rate: a number from {MIN_RATE} to {MAX_RATE}.")
-    return round(value)
+    return round(rate)
 
 
 async def _close(socket: WebSocket, reason: object, code: int) -> None:

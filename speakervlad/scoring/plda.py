@@ -183,7 +183,7 @@ def save_plda(path: str | Path, model: Plda) -> None:
     """
     arrays = {name: value for name, value in vars(model).items() if isinstance(value, np.ndarray)}
     with atomic_path(path) as temporary:
-        np.savez(temporary, kind="plda", encoder=model.encoder or "", **arrays)
+        np.savez(temporary, kind="plda", encoder=model.encoder or "", allow_pickle=False, **arrays)
 
 
 def load_plda(path: str | Path) -> Plda:

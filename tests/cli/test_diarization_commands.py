@@ -203,9 +203,10 @@ def test_the_suffix_of_the_output_says_the_form(run, recordings, capsys):
     forms = ("rttm", "srt", "vtt", "csv", "json", "txt")
     for form in forms:
         assert run("diarize", "a.wav", "--out", f"found/a.{form}") == 0
-    read = [load_turns(f"found/a.{form}")["a"].turns for form in forms]
-    assert all(turns == read[0] for turns in read)
-    assert read[0][0].speaker == "speaker_1"
+    for form in forms:
+        (turn,) = load_turns(f"found/a.{form}")["a"].turns
+        assert turn.speaker == "speaker_1"
+        assert (turn.start, turn.end) == pytest.approx((0.5, 3.5), abs=0.3)
     assert "WEBVTT" in Path("found/a.vtt").read_text()
     assert run("diarize", "a.wav", "silence.wav", "--out", "both.rttm") == 0
     assert list(load_turns("both.rttm")) == ["a"]

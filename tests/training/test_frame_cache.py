@@ -71,7 +71,7 @@ def test_long_recordings_are_computed_in_pieces(open_frames, source, own_manifes
     save_manifest(own_manifest, replace(manifest, num_samples=lengths))
     encoder, config = load_encoder_folder(source)
     save_encoder(source, encoder, config.__class__(**{**vars(config), "piece_seconds": 2.0}), {})
-    cache = open_frames()
+    cache = open_frames("encoder.piece_seconds=2.0")
     pieces = cache.frames.pieces(int(lengths[0]))
     assert [(piece.start, piece.stop) for piece in pieces][:1] == [(0, 32000)]
     assert pieces[1].start == 32000
@@ -298,7 +298,7 @@ def test_resnets_with_rows_have_their_frames_too(frozen, own_manifest, tmp_path,
     assert encoder.trunk.num_rows > 1
     assert frames.dim == encoder.trunk.channels * encoder.trunk.num_rows
     waveform = np.random.default_rng(0).standard_normal(20000).astype(np.float32)
-    compute = frame_maker._torch_trunk(encoder.eval(), "float32")
+    compute = frame_maker.torch_trunk(encoder.eval(), "float32")
     found = frame_maker.compute_frames(frames, compute, [waveform])[0]
     assert found is not None
     assert found.shape == (frames.count(20000), frames.dim)
