@@ -12,21 +12,14 @@ import numpy as np
 import pytest
 
 from speakervlad import Recording, remote
-from speakervlad.cli import main
 from speakervlad.corpus.inputs import from_archive, from_list, from_manifest, from_parquet
 from speakervlad.errors import InputError
 from speakervlad.tables.interchange import load_embeddings
 
 
 @pytest.fixture
-def run(monkeypatch):
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["speakervlad", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return stopped.value.code or 0
-
-    yield call
+def run(run):
+    yield run
     remote.allow_private(False)
 
 

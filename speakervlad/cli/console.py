@@ -75,6 +75,17 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
+def clock(seconds: float, digits: int, *, hours: bool = True) -> str:
+    """``0:01:02.3``; without ``hours``, ``1:02.3`` where there are none."""
+    scale = 10**digits
+    minutes, rest = divmod(round(seconds * scale), 60 * scale)
+    whole, minutes = divmod(minutes, 60)
+    shown_seconds = f"{rest / scale:0{3 + digits}.{digits}f}"
+    return (
+        f"{whole}:{minutes:02}:{shown_seconds}" if hours or whole else f"{minutes}:{shown_seconds}"
+    )
+
+
 def asked(question: str) -> bool:
     """Whether somebody at the terminal says yes; no by default, and at the end of input."""
     errors.print(f"{question} [y/N] ", end="")

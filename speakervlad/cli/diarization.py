@@ -19,7 +19,6 @@ from speakervlad.cli.options import (
     PrecisionOption,
 )
 from speakervlad.cli.people import NamesOption, StoreOption, encoder_and_names
-from speakervlad.cli.turns_output import Output
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,6 +86,7 @@ def diarize(
     Example: speakervlad diarize meeting.wav --out meeting.srt
     """
     from speakervlad.audio.recording import Recording
+    from speakervlad.cli.turns_output import Output
     from speakervlad.diarization.diarize import diarize as find_turns
 
     if speakers is not None and (min_speakers, max_speakers) != (1, 20):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speakervlad.cli.console import console, counted, errors, notes, shown
+from speakervlad.cli.console import clock, console, counted, errors, notes, shown
 from speakervlad.cli.options import DEFAULT_ENCODER, BackendOption, EncoderOption
 from speakervlad.cli.people import confirmed, open_people
 from speakervlad.errors import InputError
@@ -257,7 +257,7 @@ class Printer:
             if each.corrects or not goes_on:
                 self.clear()
                 note = "  (correction)" if each.corrects else ""
-                console.print(f"{clock(each.start)}  {each.speaker}{note}")
+                console.print(f"{clock(each.start, 1)}  {each.speaker}{note}")
             if not each.corrects or each.end >= self._end:
                 self._speaker, self._end = each.speaker, each.end
         sys.stdout.flush()
@@ -270,7 +270,7 @@ class Printer:
         filled = round(METER_WIDTH * min(1.0, max(0.0, 1 - level / QUIETEST_DB)))
         bar = "#" * filled + "-" * (METER_WIDTH - filled)
         stream = self._diarizer.stream
-        line = f"[{bar}] {clock(stream.seconds)}  {shown(self._speaker or '')[:40]}"
+        line = f"[{bar}] {clock(stream.seconds, 1)}  {shown(self._speaker or '')[:40]}"
         sys.stderr.write(f"\r{line}\x1b[K")
         sys.stderr.flush()
 
@@ -296,13 +296,6 @@ class Printer:
 
     def _print(self, line: dict) -> None:
         typer.echo(json.dumps(line, ensure_ascii=False))
-
-
-def clock(seconds: float) -> str:
-    """``0:01:02.3``."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}"
 
 
 def enrol(

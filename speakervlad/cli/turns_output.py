@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from speakervlad.cli.console import console, counted, notes
+from speakervlad.cli.console import clock, console, counted, notes
 from speakervlad.diarization.turns import FORMS, Turns, save_turns
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import STANDARD_OUTPUT, check_writable
@@ -89,7 +89,7 @@ class Output:
         elif self.forms == [TABLE]:
             print_table(path, turns)
         elif self.forms == ["json"]:
-            console.print(json.dumps(json.loads(turns.to_json()), ensure_ascii=False))
+            console.print(json.dumps(turns.to_dict(), ensure_ascii=False))
         else:
             sys.stdout.write(FORMS[self.forms[0]].write(turns))
 
@@ -104,7 +104,7 @@ def print_table(path: Path, turns: Turns) -> None:
     """A line for each turn: begin, end, seconds and speaker."""
     console.print(f"{path}: {describe(turns)}")
     for turn in turns.turns:
-        begin, end = (_minutes(second) for second in (turn.start, turn.end))
+        begin, end = (clock(each, 2, hours=False) for each in (turn.start, turn.end))
         console.print(f"{begin:>10}  {end:>10}  {turn.seconds:7.2f} s  {turn.speaker}")
 
 
@@ -114,15 +114,6 @@ def describe(turns: Turns) -> str:
         return f"nobody speaks in {turns.seconds:.1f} s"
     said = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in turns.speakers.items())
     return f"{counted(len(turns), 'turn')} in {turns.seconds:.1f} s: {said}"
-
-
-def _minutes(seconds: float) -> str:
-    """``1:02:03.45``; hours where there are any."""
-    hundredths = round(seconds * 100)
-    minutes, rest = divmod(hundredths, 6000)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{rest // 100:02}.{rest % 100:02}"
-    return f"{hours}:{minutes:02}:{clock}" if hours else f"{minutes}:{clock}"
 
 
 def _check_names(files: list[Path]) -> None:

@@ -159,8 +159,8 @@ class Turns:
             writer.writerow((self.recording, f"{start:.3f}", f"{end:.3f}", speaker))
         return table.getvalue()
 
-    def to_json(self) -> str:
-        """Recording, duration, seconds of every speaker, and turns."""
+    def to_dict(self) -> dict[str, Any]:
+        """Recording, duration, seconds of every speaker, and turns, as JSON has them."""
         speakers = [
             {"name": name, "seconds": round(seconds, 3)} for name, seconds in self.speakers.items()
         ]
@@ -169,7 +169,11 @@ class Turns:
             for start, end, speaker in self.turns
         ]
         whole = {"recording": self.recording, "seconds": self.seconds, "speakers": speakers}
-        return json.dumps(whole | {"turns": turns}, indent=1, ensure_ascii=False) + "\n"
+        return whole | {"turns": turns}
+
+    def to_json(self) -> str:
+        """What ``to_dict`` gives, as text."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
 
 
 def without_spaces(name: str) -> str:

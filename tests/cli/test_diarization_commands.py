@@ -203,10 +203,12 @@ def test_the_suffix_of_the_output_says_the_form(run, recordings, capsys):
     forms = ("rttm", "srt", "vtt", "csv", "json", "txt")
     for form in forms:
         assert run("diarize", "a.wav", "--out", f"found/a.{form}") == 0
-    for form in forms:
-        (turn,) = load_turns(f"found/a.{form}")["a"].turns
-        assert turn.speaker == "speaker_1"
-        assert (turn.start, turn.end) == pytest.approx((0.5, 3.5), abs=0.3)
+    read = [load_turns(f"found/a.{form}")["a"].turns for form in forms]
+    first = read[0][0]
+    assert first.speaker == "speaker_1"
+    for (turn,) in read:
+        assert turn.speaker == first.speaker
+        assert turn[:2] == pytest.approx(first[:2], abs=1e-6)
     assert "WEBVTT" in Path("found/a.vtt").read_text()
     assert run("diarize", "a.wav", "silence.wav", "--out", "both.rttm") == 0
     assert list(load_turns("both.rttm")) == ["a"]

@@ -137,21 +137,8 @@ def test_in_the_real_sherpa_onnx(exported, tmp_path):
     assert manager.num_speakers == 10
 
 
-def test_the_command(run_command, folder, tmp_path, capsys):
-    assert run_command("export", folder, tmp_path / "e.onnx", "--as", "sherpa-onnx") == 0
+def test_the_command(run, folder, tmp_path, capsys):
+    assert run("export", folder, tmp_path / "e.onnx", "--as", "sherpa-onnx") == 0
     assert "cosine of" in capsys.readouterr().err
-    assert run_command("export", folder, tmp_path / "e.onnx", "--as", "x", "--int8", folder) == 2
+    assert run("export", folder, tmp_path / "e.onnx", "--as", "x", "--int8", folder) == 2
     assert "--int8 goes without --as" in capsys.readouterr().err
-
-
-@pytest.fixture
-def run_command(monkeypatch):
-    from speakervlad.cli import main
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["speakervlad", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return stopped.value.code or 0
-
-    return call
