@@ -1,6 +1,8 @@
 """Small files that go wrong elsewhere, through every door; they lie beside the checkout."""
 
 import logging
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +143,105 @@ def test_verify_says_the_same(shared_cases, name, monkeypatch, capsys, caplog):
     else:
         assert stopped.value.code in (None, 0, 1)
         assert "decision" in capsys.readouterr().out
+
+
+# Files of which something is told, or that are left out, by the words; of the rest nothing is said.
+TOLD = {name: right[1] for name, right in RIGHT.items() if isinstance(right, tuple) and right[1]}
+CANCEL = "its channels cancel each other"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """``run("speech", ...)``: exit code, standard output and standard error of a command."""
+    from speakervlad.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        monkeypatch.setattr("sys.argv", ["speakervlad", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        shown = capsys.readouterr()
+        return stopped.value.code or 0, shown.out, shown.err
+
+    return call
+
+
+@pytest.fixture
+def cases(shared_cases, tmp_path):
+    """A copy of the files, of which nothing has been told yet in this process."""
+    return Path(shutil.copytree(shared_cases, tmp_path / "cases"))
+
+
+SMALL = ("--encoder", "small")
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out"),
+    [
+        (("speech",), ["float16bit.wav"]),
+        (("diarize", "--out", "turns", *SMALL), ["float16bit.wav"]),
+        (("embed", "--out", "E.npz", *SMALL), [*BAD, "antiphase.flac"]),
+        (("people", "add", "Kim", "--yes", "--store", "people.db", *SMALL), None),
+    ],
+)
+def test_commands_of_many_files_say_the_same(cases, run, words, left_out):
+    """Everybody's recordings at once: none stops another, and what is told is told of its file."""
+    names = [*GOOD, *BAD, "antiphase.flac", "two_voices.opus"]
+    if left_out is None:  # people are enrolled as a whole or not at all
+        code, _, told = run(*words, *(cases / name for name in names))
+        assert code == 2
+        assert "float16bit.wav: there is no decoder for its codec" in told
+        names = [name for name in GOOD if name != "q60.wav"]
+        code, _, told = run(*words, *(cases / name for name in names))
+        assert code == 0
+    else:
+        code, _, told = run(*words, *(cases / name for name in names), "--max-bad", "100%")
+        assert code == 0
+        assert f"antiphase.flac: {CANCEL}" in told or "antiphase.flac: silent" in told
+        for name in left_out:
+            assert f"{name}: " in told
+    assert "Traceback" not in told
+    for name, remark in TOLD.items():
+        if name in names and not (words[0] == "embed" and name == "q60.wav"):
+            (line,) = (line for line in told.splitlines() if f"{name}: " in line)
+            assert remark in line
+    silent = set(names) - {*TOLD, *(left_out or []), "antiphase.flac", "two_voices.opus", *BAD}
+    telephone = "no energy above 4 kHz"
+    for name in silent:
+        lines = [line for line in told.splitlines() if f"{name}: " in line]
+        assert all(telephone in line or "far apart" in line for line in lines)
+
+
+def test_identify_goes_on_after_what_it_cannot_hear(cases, run):
+    from speakervlad import examples
+
+    store = ("--store", "people.db", *SMALL)
+    assert run("people", "add", "Sam", examples()["sam-1"], *store)[0] == 0
+    refused = {"antiphase.flac": CANCEL, "q60.wav": "very quiet"}
+    refused |= {name: str(RIGHT[name]) for name in BAD}
+    heard = [*(name for name in GOOD if name != "q60.wav"), "two_voices.opus"]
+    code, out, told = run("identify", *(cases / name for name in (*refused, *heard)), *store)
+    assert code == 2
+    assert "Traceback" not in told
+    for name, reason in refused.items():
+        assert any(f"{name}: " in line and reason in line for line in told.splitlines())
+        assert name not in out
+    for name in heard:
+        (line,) = (
+            (line for line in (out + told).splitlines() if "two voices" in line)
+            if (name == "two_voices.opus")
+            else (line for line in out.splitlines() if name in line)
+        )
+        assert name in line
+
+
+@pytest.mark.parametrize("name", ["gsm.wav", "f32x7.wav", "float16bit.wav", "const.wav"])
+def test_explain_says_the_same(cases, run, name):
+    code, _, told = run("explain", cases / name, "--out", "a.png", *SMALL)
+    assert (code == 0) == (name in GOOD)
+    assert "Traceback" not in told
+    assert (TOLD.get(name, "") if name in GOOD else RIGHT[name]) in told
 
 
 def test_every_case_has_its_right_value(shared_cases):
