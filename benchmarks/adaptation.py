@@ -20,9 +20,6 @@ from speakervlad.tables.manifest import Manifest, load_manifest
 from speakervlad.training.adapt import ALONE, Fitting, adaptation
 from speakervlad.training.frame_cache import open_cache
 
-# Pairs of fewer speakers tell little.
-FEWEST_JUDGED = 15
-
 
 def main() -> None:
     """Run the command line."""
@@ -30,6 +27,7 @@ def main() -> None:
     parser.add_argument("manifests", type=Path, nargs="+")
     parser.add_argument("--encoder", default="default")
     parser.add_argument("--speakers", type=int, nargs="+", default=[10, 30])
+    parser.add_argument("--judged", type=int, default=15, help="fewest others that are judged")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--frames", type=Path, help="kept here; a temporary folder by default")
@@ -41,7 +39,7 @@ def main() -> None:
             manifest = load_manifest(path)
             fitting = fitting_of(manifest, arguments.encoder, frames, arguments.steps)
             for count in arguments.speakers:
-                if len(manifest.speaker_names) >= count + FEWEST_JUDGED:
+                if len(manifest.speaker_names) >= count + arguments.judged:
                     found = [errors(fitting, manifest, count, n) for n in range(arguments.draws)]
                     print(line(path.stem, count, len(manifest.speaker_names) - count, found))
 

@@ -50,8 +50,7 @@ class Material:
     def __init__(self, noise: Path, rooms: Path | None = None) -> None:
         manifest = load_manifest(noise)
         is_speech = manifest.speakers == "speech"
-        self.noise = _source(manifest.select(np.flatnonzero(~is_speech)))
-        self.babble = _source(manifest.select(np.flatnonzero(is_speech)))
+        self.noise, self.babble = (_source(manifest, rows) for rows in (~is_speech, is_speech))
         self.rooms = (
             None
             if rooms is None
@@ -59,9 +58,11 @@ class Material:
         )
 
 
-def _source(manifest: Manifest) -> NoiseSource | None:
+def _source(manifest: Manifest, rows: np.ndarray) -> NoiseSource | None:
+    if not rows.any():
+        return None
     ratios = dict.fromkeys(("noise", "music", "speech"), (0.0, 0.0))
-    return NoiseSource(manifest, ratios, BABBLE_VOICES) if len(manifest) else None
+    return NoiseSource(manifest.select(np.flatnonzero(rows)), ratios, BABBLE_VOICES)
 
 
 def drawn_from(source: NoiseSource | None, rng: Generator, num_samples: int) -> np.ndarray:
