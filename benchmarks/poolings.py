@@ -1,8 +1,8 @@
 """What every pooling layer is worth on one frozen trunk: trained on the same cached frames.
 
     python benchmarks/poolings.py conf/default_encoder.yaml LIST.trials ... --dev dev.csv
-        --noise noise.csv --out runs/poolings [--seeds 0 1 2] [--rows REGEX] [--print]
-        [--set KEY=VALUE ...]
+        --noise noise.csv --out runs/poolings [--seeds 0 1 2] [--rows REGEX]
+        [--print] [--plot OUT.svg] [--set KEY=VALUE ...]
 
 Every row is a training run of its own by the config, with the row's pooling. A row that is *begun*
 starts where the trunk's own pooling is (``init_projection``); one that stands *alone* starts with a
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from conditions import Lists, Material, heard
 
 from speakervlad.config import Config, load_config
+from speakervlad.figures import COLOURS, new_figure, save_figure
 from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import (
@@ -41,7 +42,12 @@ from speakervlad.training.frame_cache import open_cache, start_embeddings, trunk
 from speakervlad.training.frame_maker import compute_frames, embed_frames, torch_trunk
 from speakervlad.training.run import check_config, train
 
-KINDS = ("clean", "babble", "inside")
+TITLES = {
+    "clean": "as recorded",
+    "babble": "babble, 5 dB",
+    "inside": "2 s of noise inside",
+}
+KINDS = tuple(TITLES)
 BATCH = 256
 
 
@@ -132,6 +138,7 @@ def main() -> None:
     parser.add_argument("--rows", default="", help="only those that this expression finds")
     parser.add_argument("--set", nargs="+", default=[], help="KEY=VALUE of the config")
     parser.add_argument("--print", action="store_true", help="the table of what is there")
+    parser.add_argument("--plot", type=Path, help="an SVG of what is there")
     arguments = parser.parse_args()
     results = Results(arguments.out / "results.json")
     if not arguments.print:
@@ -141,6 +148,8 @@ def main() -> None:
         bench.open()
         fill(results, bench, arguments.seeds, arguments.rows)
     print(markdown(results.known))
+    if arguments.plot is not None:
+        draw(results.known, arguments.plot)
 
 
 def fill(results: "Results", bench: "Bench", seeds: list[int], wanted: str) -> None:
@@ -281,6 +290,26 @@ def cell(seeds: dict[str, dict], kind: str) -> str:
     means = [float(np.mean(list(found[kind].values()))) for found in seeds.values()]
     span = f" ({min(means):.2f}-{max(means):.2f})" if len(means) > 1 else ""
     return f"{np.mean(means):.2f}{span}"
+
+
+def draw(known: dict[str, dict[str, dict]], path: Path) -> None:
+    """Every row and seed as a dot, a panel for every condition; begun and alone apart."""
+    names = [name for name in (*reversed(ROWS), ITSELF) if name in known]
+    figure = new_figure(10, 0.27 * len(names) + 1.2)
+    panels = figure.subplots(1, len(KINDS), sharey=True)
+    for kind, axes in zip(KINDS, panels, strict=True):
+        for place, name in enumerate(names):
+            means = [np.mean(list(found[kind].values())) for found in known[name].values()]
+            colour = "0.3" if name == ITSELF else COLOURS[1 if "begun" in name else 0]
+            axes.plot(means, [place] * len(means), "o", ms=4, color=colour, alpha=0.7)
+            axes.plot(np.mean(means), place, "|", ms=11, mew=2, color=colour)
+        axes.set(title=TITLES[kind], xlabel="EER, %", ylim=(-0.6, len(names) - 0.4))
+        itself = np.mean(list(known[ITSELF]["0"][kind].values()))
+        axes.axvline(itself, color="0.3", lw=0.8, ls=":")
+        axes.grid(axis="y", color="0.92")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yticks(range(len(names)), names, fontsize=8)
+    save_figure(figure, path)
 
 
 def _trained(config: Config) -> Path:
