@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """What every actor must know.
+    """What every worker must know.
 
     Attributes:
         out: folder of the shards, on a file system that all nodes share.
@@ -54,38 +55,39 @@ class Job:
     private: bool = False
 
 
-class SliceWorker:
-    """An actor: loads the encoder once, and makes a shard of every slice.
-
-    Args:
-        job: what to do.
+def make_shards(batch: Mapping[str, Any], job: Job) -> Mapping[str, Any]:
+    """Make the shards of some slices, given as JSON; returns their numbers.
 
     Raises:
-        InputError: the encoder here has other weights.
+        InputError: the encoder here has other weights, or a shard cannot be written.
     """
+    encoder, numbers = encoder_here(job), []
+    for text in batch["slice"]:
+        item = json.loads(str(text))
+        path = Path(job.out) / shard_name(item["number"])
+        if not path.is_file():
+            write_slice(encoder, job, item, path)
+        numbers.append(item["number"])
+    return {"number": np.array(numbers)}
 
-    def __init__(self, job: Job) -> None:
-        # One core: what is computed on several has other last bits.
-        os.environ["LOCAL_WORLD_SIZE"] = str(os.cpu_count() or 1)
-        allow_private(job.private)
-        self.job = job
-        self.encoder = load_encoder(job.encoder, device="cpu", backend=job.backend)
-        if self.encoder.fingerprint != job.fingerprint:
-            raise InputError(
-                f"{job.encoder}: has other weights on the node {os.uname().nodename} than where "
-                "the command was given. Copy the encoder there."
-            )
 
-    def __call__(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Make the shards of some slices, given as JSON; returns their numbers."""
-        numbers = []
-        for text in batch["slice"]:
-            item = json.loads(str(text))
-            path = Path(self.job.out) / shard_name(item["number"])
-            if not path.is_file():
-                write_slice(self.encoder, self.job, item, path)
-            numbers.append(item["number"])
-        return {"number": np.array(numbers)}
+@lru_cache(maxsize=1)
+def encoder_here(job: Job) -> Encoder:
+    """The encoder of a worker, which loads it once and keeps it for all of its slices.
+
+    Raises:
+        InputError: it has other weights here.
+    """
+    # One core: what is computed on several has other last bits.
+    os.environ["LOCAL_WORLD_SIZE"] = str(os.cpu_count() or 1)
+    allow_private(job.private)
+    encoder = load_encoder(job.encoder, device="cpu", backend=job.backend)
+    if encoder.fingerprint != job.fingerprint:
+        raise InputError(
+            f"{job.encoder}: has other weights on the node {os.uname().nodename} than where "
+            "the command was given. Copy the encoder there."
+        )
+    return encoder
 
 
 def write_slice(encoder: Encoder, job: Job, item: Item, path: Path) -> None:
@@ -153,6 +155,8 @@ def embed_on_ray(
 
 
 def _run(items: list[Item], job: Job, address: str | None) -> None:
+    # Ray tells its maker of its use otherwise.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray  # pyright: ignore[reportMissingImports]
     import ray.data  # pyright: ignore[reportMissingImports]
 
@@ -166,14 +170,11 @@ def _run(items: list[Item], job: Job, address: str | None) -> None:
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         texts = [{"slice": json.dumps(item)} for item in items]
-        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        # A block for each slice, so that a node that is lost costs one slice an actor.
+        # A block for each slice, so that a node that is lost costs one slice a core. Tasks, not
+        # actors: those of a lost node go to any free core, while what an actor had begun waits for
+        # it to start again, for which it finds no core where other actors hold them all.
         data = ray.data.from_items(texts, override_num_blocks=len(texts)).map_batches(
-            SliceWorker,
-            fn_constructor_args=(job,),
-            batch_size=1,
-            num_cpus=1,
-            concurrency=(1, min(cores, len(texts))),
+            make_shards, fn_kwargs={"job": job}, batch_size=1, num_cpus=1, max_retries=-1
         )
         for _ in track(data.iter_rows(), "embedding", len(texts)):
             pass

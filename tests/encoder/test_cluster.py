@@ -9,7 +9,7 @@ import pytest
 from speakervlad import load_encoder
 from speakervlad.corpus.inputs import Recordings
 from speakervlad.encoder import cluster
-from speakervlad.encoder.cluster import Job, SliceWorker, embed_on_ray, shard_name, slices_of
+from speakervlad.encoder.cluster import Job, embed_on_ray, make_shards, shard_name, slices_of
 from speakervlad.errors import InputError
 from speakervlad.tables.interchange import load_embeddings
 from speakervlad.tables.parquet import read_errors
@@ -33,9 +33,8 @@ def job(save_tiny_encoder, tmp_path, monkeypatch):
 
 
 def in_process(items, job, address):
-    worker = SliceWorker(job)
     for item in items:
-        worker({"slice": [json.dumps(item)]})
+        make_shards({"slice": [json.dumps(item)]}, job)
 
 
 def check(recordings, job):
