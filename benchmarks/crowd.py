@@ -5,8 +5,8 @@
 
 People are drawn from the mean and covariance of an encoder's cohort, their recordings around them
 so that the cosine to their person is 0.6 in the median. The store must be empty. Thresholds are
-those of `identify`, from the encoder's own cohort; `--strangers E.npz` are embeddings of real people
-who are asked for as well.
+those of `identify`, from the encoder's own cohort; `--strangers E.npz` are embeddings of real
+people who are asked for as well.
 """
 
 import argparse
@@ -121,7 +121,9 @@ def thresholds(store: SqlStore, encoder: Encoder) -> dict[float, float]:
     return {rate: matcher.threshold(rate) for rate in RATES}
 
 
-def measure(store: SqlStore, people: np.ndarray, asked: dict[str, np.ndarray], encoder: Encoder):
+def measure(
+    store: SqlStore, people: np.ndarray, asked: dict[str, np.ndarray], encoder: Encoder
+) -> dict[str, object]:
     """Time, recall and rates of recordings by kind; those of enrolled people are `own`."""
     clock = Clock(store)
     began = clock.read()

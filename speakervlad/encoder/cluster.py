@@ -7,6 +7,7 @@ core, so that the vectors are those of one process, bit for bit on processors of
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +23,7 @@ from speakervlad.errors import InputError
 from speakervlad.extras import require
 from speakervlad.files import atomic_path
 from speakervlad.progress import track
-from speakervlad.remote import allow_private
+from speakervlad.remote import CONNECT_SECONDS, allow_private
 from speakervlad.tables.parquet import read_errors, write_shard
 from speakervlad.texts import parse_json
 
@@ -162,6 +163,7 @@ def _run(items: list[Item], job: Job, address: str | None) -> None:
 
     started = not ray.is_initialized()
     if started:
+        _check_address(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="warning")
         except Exception as error:  # connections, versions, time limits: many classes
@@ -174,7 +176,7 @@ def _run(items: list[Item], job: Job, address: str | None) -> None:
         # actors: those of a lost node go to any free core, while what an actor had begun waits for
         # it to start again, for which it finds no core where other actors hold them all.
         data = ray.data.from_items(texts, override_num_blocks=len(texts)).map_batches(
-            make_shards, fn_kwargs={"job": job}, batch_size=1, num_cpus=1, max_retries=-1
+            make_shards, fn_kwargs={"job": job}, batch_size=1, num_cpus=1
         )
         for _ in track(data.iter_rows(), "embedding", len(texts)):
             pass
@@ -189,6 +191,22 @@ def _run(items: list[Item], job: Job, address: str | None) -> None:
     finally:
         if started:
             ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Whether anything answers there: Ray tries for many minutes otherwise.
+
+    Raises:
+        InputError: nothing does.
+    """
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():  # `auto`, or none
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--address {address}: no Ray cluster there ({reason}).") from error
 
 
 def _check_run(out: Path, job: Job, items: list[Item], rows: int) -> None:

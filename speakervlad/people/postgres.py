@@ -308,9 +308,8 @@ class PostgresStore(SqlStore):
 def _indexed_search(dim: int) -> str:
     """As ``SEARCH``, among the voices that the index gives."""
     half = f"halfvec({dim})"
-    return SEARCH.replace(
-        "FROM voices", f"FROM (SELECT * FROM voices ORDER BY vector::{half} <#> ?::{half} LIMIT ?) n"
-    )
+    near = f"(SELECT * FROM voices ORDER BY vector::{half} <#> ?::{half} LIMIT ?) near"
+    return SEARCH.replace("FROM voices", f"FROM {near}")
 
 
 def _binary_rows(first: int, vectors: np.ndarray) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Slices, shards, and a Ray cluster of which a node is killed."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -116,8 +117,10 @@ def test_a_cluster_of_two_nodes_one_of_which_is_killed(recordings, job, monkeypa
     check(recordings, job)
 
 
-@pytest.mark.slow
-def test_a_cluster_that_is_not_there(recordings, job):
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999", "auto"])
+def test_a_cluster_that_is_not_there(recordings, job, address):
     pytest.importorskip("ray", reason="needs the extra ray")
+    began = time.monotonic()
     with pytest.raises(InputError, match="no Ray cluster there"):
-        embed_on_ray(recordings, job, address="127.0.0.1:1", rows=3)
+        embed_on_ray(recordings, job, address=address, rows=3)
+    assert time.monotonic() - began < 60
