@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import sherpa_onnx
+import sherpa_onnx  # pyright: ignore[reportMissingImports]
 
-from speakervlad import Recording, load_encoder
+from speakervlad import load_encoder
+from speakervlad.audio.spans import load_audio
 from speakervlad.encoder.elsewhere import PLATFORMS, export_for, scale_for
 from speakervlad.encoder.foreign import ForeignBackend
 from speakervlad.encoder.location import find_encoder
@@ -80,7 +81,7 @@ def main() -> None:
         for name in given.lists:
             trials = load_trials(name)
             names = trials.names.tolist()
-            waves = [Recording((given.root or name.parent) / each).whole for each in names]
+            waves = [load_audio((given.root or name.parent) / each) for each in names]
             tables = {
                 way: Embeddings(np.asarray(names), np.stack([embed(wave) for wave in waves]))
                 for way, embed in ways.items()

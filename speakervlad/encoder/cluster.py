@@ -6,6 +6,7 @@ core, so that the vectors are those of one process, bit for bit on processors of
 
 import hashlib
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -147,7 +148,11 @@ def embed_on_ray(
     _check_run(out, job, items, rows)
     waiting = [each for each in items if not (out / shard_name(each["number"])).is_file()]
     if waiting:
-        _run(waiting, job, address)
+        try:
+            _run(waiting, job, address)
+        except InputError:
+            _leave_nothing(out)
+            raise
     return {
         name: reason
         for item in items
@@ -165,12 +170,13 @@ def _run(items: list[Item], job: Job, address: str | None) -> None:
     if started:
         _check_address(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="warning")
+            ray.init(address=address, log_to_driver=False, logging_level="error")
         except Exception as error:  # connections, versions, time limits: many classes
             reason = str(error).strip().partition("\n")[0][:200]
             raise InputError(f"--address {address}: no Ray cluster there ({reason}).") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         texts = [{"slice": json.dumps(item)} for item in items]
         # A block for each slice, so that a node that is lost costs one slice a core. Tasks, not
         # actors: those of a lost node go to any free core, while what an actor had begun waits for
@@ -209,6 +215,13 @@ def _check_address(address: str | None) -> None:
         raise InputError(f"--address {address}: no Ray cluster there ({reason}).") from error
 
 
+def _leave_nothing(out: Path) -> None:
+    """Remove the folder of a run that has no shard yet."""
+    if out.is_dir() and [path.name for path in out.iterdir()] == [RUN_NAME]:
+        (out / RUN_NAME).unlink()
+        out.rmdir()
+
+
 def _check_run(out: Path, job: Job, items: list[Item], rows: int) -> None:
     """Remember what the shards are of; refuse a folder of other recordings or options.
 
@@ -237,6 +250,8 @@ def _check_run(out: Path, job: Job, items: list[Item], rows: int) -> None:
                 "--out, or remove that folder."
             )
         return
+    if out.is_file():
+        raise InputError(f"{out}: is a file. --engine ray writes a folder of shards.")
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: holds something else than shards. Choose another --out.")
     with atomic_path(path) as temporary:

@@ -73,6 +73,14 @@ def test_shards_are_the_embeddings_of_one_process(recordings, job, monkeypatch):
         embed_on_ray(recordings, job, rows=3)
 
 
+def test_a_file_is_no_folder_of_shards(recordings, job):
+    pytest.importorskip("ray", reason="needs the extra ray")
+    Path(job.out).write_text("mine")
+    with pytest.raises(InputError, match="out: is a file"):
+        embed_on_ray(recordings, job, rows=3)
+    assert Path(job.out).read_text() == "mine"
+
+
 def test_a_missing_shard_is_made_alone(recordings, job, monkeypatch):
     pytest.importorskip("ray", reason="needs the extra ray")
     monkeypatch.setattr(cluster, "_run", in_process)
@@ -124,3 +132,4 @@ def test_a_cluster_that_is_not_there(recordings, job, address):
     with pytest.raises(InputError, match="no Ray cluster there"):
         embed_on_ray(recordings, job, address=address, rows=3)
     assert time.monotonic() - began < 60
+    assert not Path(job.out).exists()
