@@ -39,7 +39,7 @@ class SqlStore(ABC):
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
 
     @abstractmethod
     def run(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
