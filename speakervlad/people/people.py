@@ -135,7 +135,7 @@ class PeopleStore:
         *,
         create: bool = True,
     ) -> None:
-        self.store = open_store(where, create=create)
+        self.store: SqlStore = open_store(where, create=create)
         self._encoder = encoder
 
     def __enter__(self) -> Self:
