@@ -113,6 +113,12 @@ def shown(url: str) -> str:
     return "::".join(parts)
 
 
+def called(path: Path) -> str:
+    """A path as users know it: URLs with both slashes, and without what is secret in them."""
+    url = location_of(path)
+    return str(path) if url is None else shown(url)
+
+
 def is_archive(name: str | Path) -> bool:
     """Whether a file is named as tar files are."""
     return str(name).lower().split("?")[0].endswith(ARCHIVES)
