@@ -222,8 +222,10 @@ def _reason(error: BaseException) -> str:
         return "access denied; are there credentials for it"
     if isinstance(error, TimeoutError):
         return f"no answer within {READ_SECONDS} s"
-    reason = getattr(error, "strerror", None)
-    return f"no connection: {reason}" if reason else type(error).__name__
+    kind, reason = type(error).__name__, getattr(error, "strerror", None)
+    if "Connect" in kind:
+        return f"no connection: {reason}" if reason else "no connection"
+    return reason or kind
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any, LiteralString, cast
 import numpy as np
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
 
 from speakervlad.errors import InputError
 from speakervlad.people.address import Address
@@ -52,6 +53,8 @@ SEARCH_WIDTH = 400
 # The first pgvector with halfvec, in which the index is half as large.
 LEAST_PGVECTOR = (0, 7)
 INDEX = "voices_near"
+# States that no connection is in between two transactions.
+STUCK = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
 
 # Rows that are sent at once.
 COPY_ROWS = 1000
@@ -311,6 +314,9 @@ class PostgresStore(SqlStore):
         except psycopg.Error as error:
             reason = self._address.without_secrets(" ".join(str(error).split()))
             connection = getattr(self, "_connection", None)
+            if connection is not None and connection.info.transaction_status in STUCK:
+                # Lost amid statements that were sent together, which libpq does not call closed.
+                connection.close()
             if connection is not None and connection.closed:
                 reason += (
                     ". The connection was lost, and what was under way was rolled back: nothing "
