@@ -43,12 +43,14 @@ MIGRATIONS = (
     """,
     "CREATE INDEX people_revision ON people (revision);",
 )
-# From so many voices on an index finds them: a scan of 10,000 took 8 ms of processor time, a search
-# of the index 14 ms at 100,000.
-INDEXED_FROM = 20_000
-# Of the index: neighbours of a voice, and how many are looked at when one is added.
-NEIGHBOURS, BUILD_WIDTH = 16, 128
-# Voices that the index is asked for: their cosines are then computed in full precision.
+# From so many voices on an index finds them: a scan of 100,000 takes 52 ms of the processor, a
+# search of their index 38 ms (benchmarks/RESULTS.md).
+INDEXED_FROM = 100_000
+# Of the index: neighbours of a voice, and how many are looked at when one is added. With 16 and 128
+# it missed the right person of 6 recordings in 2,500, with these of none in 1,500.
+NEIGHBOURS, BUILD_WIDTH = 32, 160
+# Voices that the index is asked for, 1,000 at most: their cosines are then computed in full
+# precision.
 SEARCH_WIDTH = 400
 # The first pgvector with halfvec, in which the index is half as large.
 LEAST_PGVECTOR = (0, 7)
@@ -134,15 +136,17 @@ class PostgresStore(SqlStore):
         """See ``SqlStore``."""
         found = []
         header = self.header()
-        indexed = header.num_voices >= INDEXED_FROM and self._indexed(header.dim)
+        # The index is asked for no more than so many.
+        pays = header.num_voices >= INDEXED_FROM and count <= SEARCH_WIDTH
+        indexed = pays and self._indexed(header.dim)
         with self.transaction(write=False):
             self._check_voices()
             if indexed:
-                self.run(f"SET LOCAL hnsw.ef_search = {max(SEARCH_WIDTH, count)}")
+                self.run(f"SET LOCAL hnsw.ef_search = {SEARCH_WIDTH}")
             statement = _indexed_search(header.dim) if indexed else SEARCH
             for query in vectors:
                 text = self.encode_vector(query)
-                near = (text, max(SEARCH_WIDTH, count)) if indexed else ()
+                near = (text, SEARCH_WIDTH) if indexed else ()
                 rows = self.run(statement, (text, *near, count))
                 voices = [(name, self.decode_vector(text)) for name, text in rows]
                 found.append([Match(name, float(query @ each), each) for name, each in voices])

@@ -145,6 +145,9 @@ def test_a_crowd_is_found_by_the_index_with_exact_scores(where, rng, monkeypatch
     right = [nearest_of(vectors, names, query) for query in queries]
     hits = [matches[0].name == name for matches, (name, _) in zip(found, right, strict=True)]
     assert np.mean(hits) >= 0.995
+    # More than the index can be asked for are compared one by one.
+    (many,) = store.nearest(queries[:1], 1500)
+    assert (len(many), many[0].name) == (1500, right[0][0])
     for matches, (name, cosine) in zip(found, right, strict=True):
         if matches[0].name == name:
             assert matches[0].cosine == pytest.approx(cosine, abs=1e-6)
