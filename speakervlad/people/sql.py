@@ -39,7 +39,7 @@ class SqlStore(ABC):
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         # Of voices, and the revision that they were counted at: of a million that takes a while.
         self._counted = -1, 0
 
