@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # What was said of the last so many seconds may be corrected.
 CORRECTED_SECONDS = OPEN / SAMPLE_RATE
 # So much speech that is like nobody so far makes a speaker. Seconds.
-NEW_SECONDS = 1.5
+NEW_SECONDS = 2.0
 # Of a speaker of whom less is certain, what is not certain counts too.
 LITTLE = 3.0
 # A speaker without a name is looked up in the store whenever so much more was said, in all.
