@@ -153,7 +153,15 @@ class Named(NamedTuple):
     heard: float
 
     def plus(self, other: "Named") -> "Named":
-        return Named(*(one + two for one, two in zip(self, other, strict=True)))
+        return Named(
+            self.delays + other.delays,
+            self.wrong + other.wrong,
+            self.answers + other.answers,
+            self.unknown + other.unknown,
+            self.strangers + other.strangers,
+            self.busy + other.busy,
+            self.heard + other.heard,
+        )
 
 
 def enrol_some(people: PeopleStore, path: Path, reference: Turns) -> None:
