@@ -79,7 +79,9 @@ from .tables.manifest import Manifest as Manifest
 from .tables.manifest import load_manifest as load_manifest
 from .tables.manifest import save_manifest as save_manifest
 from .training.run import train as train
+from .verification.rules import Rule as Rule
 from .verification.rules import Verification as Verification
+from .verification.thresholds import Thresholds as Thresholds
 from .verification.verifier import Verifier as Verifier
 
 __version__: str

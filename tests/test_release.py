@@ -53,3 +53,28 @@ def test_the_workflow_runs_what_decides():
     commands = [step.get("run", "") for step in jobs["ci"]["steps"]]
     assert "bash .ci/run" in commands
     assert any(".ci/lowest.py" in step.get("run", "") for step in jobs["lowest"]["steps"])
+
+
+def test_a_public_type_that_is_not_known_is_told(load_script):
+    script = load_script(".ci/public_types.py")
+    public = script.public_names()
+    assert "speakervlad.encoder.encoder.Encoder" in public
+    assert "speakervlad.models.trunk.Trunk" in public
+    symbols = [
+        symbol("speakervlad.encoder.encoder.Encoder.verify", is_known=False),
+        symbol("speakervlad.testing.check_loss", is_ambiguous=True),
+        symbol("speakervlad.encoder.encoder.Encoder.embed"),
+        symbol("speakervlad.encoder.encoder.Encoders", is_known=False),
+        symbol("speakervlad.cli.verify.verify", is_known=False),
+    ]
+    first, second = script.unknown(symbols, public)
+    assert first == "speakervlad.encoder.encoder.Encoder.verify: no return type"
+    assert second.startswith("speakervlad.testing.check_loss")
+    assert "python .ci/public_types.py" in (ROOT / ".ci/run").read_text("utf-8").splitlines()
+
+
+def symbol(name, *, is_known=True, is_ambiguous=False):
+    """What pyright says of one."""
+    diagnostics = [] if is_known else [{"message": "no\n  return type"}]
+    return {"name": name, "isTypeKnown": is_known, "isTypeAmbiguous": is_ambiguous,
+            "diagnostics": diagnostics}  # fmt: skip

@@ -83,7 +83,7 @@ def test_a_tutorial_runs_and_prints_what_it_shows(path, folder):
 
 
 def test_there_are_tutorials_with_outputs():
-    assert len(TUTORIALS) >= 5
+    assert len(TUTORIALS) >= 6
     for path in TUTORIALS:
         shown = [shown for _, _, shown in blocks(path.read_text("utf-8")) if shown]
         assert shown, path.name

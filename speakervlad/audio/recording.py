@@ -80,10 +80,10 @@ class Recording:
     ) -> None:
         if isinstance(audio, Recording):
             raise InputError(f"{audio.name}: is a Recording, whose options are given to itself.")
-        self.path = Path(audio) if isinstance(audio, str | Path) else None
+        self.path: Path | None = Path(audio) if isinstance(audio, str | Path) else None
         self._url = location_of(audio)
         usual = str(audio) if self._url is None else shown(self._url)
-        self.name = name or (usual if self.path is not None else "audio")
+        self.name: str = name or (usual if self.path is not None else "audio")
         self.channel = channel
         self.speech_only = speech_only
         self.sample_rate = sample_rate

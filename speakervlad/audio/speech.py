@@ -48,7 +48,8 @@ class SpeechFinder:
         self._waiting = np.zeros(0, np.float32)
         self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
         self._hidden = self._cell = np.zeros(STATE, np.float32)
-        self.num_samples = self._num_frames = 0
+        self.num_samples: int = 0
+        self._num_frames = 0
         # First and last frame and one of the speech that has not ended yet.
         self._begin: int | None = None
         self._end = 0

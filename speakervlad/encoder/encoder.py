@@ -21,7 +21,14 @@ from speakervlad.progress import track
 from speakervlad.sound import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from speakervlad import Verifier
+    from speakervlad import (
+        Calibration,
+        OperatingPoint,
+        Rule,
+        Thresholds,
+        Verification,
+        Verifier,
+    )
 
 
 # Seconds of the shortest recording whose sums may be merged. Sums of pieces of one recording give a
@@ -57,7 +64,7 @@ class Encoder:
 
     def __init__(self, backend: Backend, folder: Path | None = None) -> None:
         self.backend = backend
-        self.frames = FrameEncoder(backend.ends, backend.describe)
+        self.frames: FrameEncoder = FrameEncoder(backend.ends, backend.describe)
         self.folder = folder
 
     @property
@@ -285,37 +292,66 @@ class Encoder:
 
         return speakervlad.Verifier(self)
 
-    # The types of these are inferred, so that a whole signature is shown where they are called.
-
     @property
-    def thresholds(self):  # noqa: ANN201
+    def thresholds(self) -> "Thresholds | None":
         """See ``Verifier.thresholds``."""
         return self.verifier.thresholds
 
     @property
-    def calibration(self):  # noqa: ANN201
+    def calibration(self) -> "Calibration | None":
         """See ``Verifier.calibration``."""
         return self.verifier.calibration
 
-    @property
-    def threshold(self):  # noqa: ANN201
+    def threshold(self, far: float | None = None) -> float:
         """See ``Verifier.threshold``."""
-        return self.verifier.threshold
+        return self.verifier.threshold(far)
 
-    @property
-    def rule(self):  # noqa: ANN201
+    def rule(
+        self,
+        *,
+        threshold: float | None = None,
+        far: float | None = None,
+        point: "OperatingPoint | None" = None,
+        calibration: "Calibration | None" = None,
+    ) -> "Rule":
         """See ``Verifier.rule``."""
-        return self.verifier.rule
+        return self.verifier.rule(
+            threshold=threshold, far=far, point=point, calibration=calibration
+        )
 
-    @property
-    def verify(self):  # noqa: ANN201
+    @takes_old_options
+    def verify(
+        self,
+        one: AudioLike,
+        other: AudioLike,
+        *,
+        threshold: float | None = None,
+        far: float | None = None,
+        point: "OperatingPoint | None" = None,
+        calibration: "Calibration | None" = None,
+        any_sound: bool = False,
+    ) -> "Verification":
         """See ``Verifier.verify``."""
-        return self.verifier.verify
+        return self.verifier.verify(
+            one,
+            other,
+            threshold=threshold,
+            far=far,
+            point=point,
+            calibration=calibration,
+            any_sound=any_sound,
+        )
 
-    @property
-    def verify_pairs(self):  # noqa: ANN201
+    @takes_old_options
+    def verify_pairs(
+        self,
+        pairs: Sequence[tuple[AudioLike, AudioLike]],
+        rule: "Rule | None" = None,
+        *,
+        any_sound: bool = False,
+    ) -> "Iterator[Verification | InputError]":
         """See ``Verifier.verify_pairs``."""
-        return self.verifier.verify_pairs
+        return self.verifier.verify_pairs(pairs, rule, any_sound=any_sound)
 
 
 def load_encoder(

@@ -274,7 +274,7 @@ class FrameEncoder:
     def __init__(self, ends: Ends, describe: Describe) -> None:
         self.ends = ends
         self.describe = describe
-        self.chunk_frames = ends.grid.frames_of(CHUNK_SECONDS)
+        self.chunk_frames: int = ends.grid.frames_of(CHUNK_SECONDS)
 
     def embed(self, wave: Wave) -> np.ndarray:
         """Unit vector (dim,) of a whole recording."""

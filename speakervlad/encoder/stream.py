@@ -63,7 +63,7 @@ class EncoderStream:
         # in the recording.
         self._places = np.zeros((0, 2), np.int64)
         self._known: tuple[int, np.ndarray] | None = None
-        self.has_ended = False
+        self.has_ended: bool = False
 
     @property
     def sample_rate(self) -> int:

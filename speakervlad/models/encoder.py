@@ -21,7 +21,7 @@ class ColumnDescriptors(nn.Module):
     def __init__(self, channels: int, num_rows: int, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.linear = nn.Conv2d(channels, dim, (num_rows, 1))
+        self.linear: nn.Conv2d = nn.Conv2d(channels, dim, (num_rows, 1))
 
     def forward(self, feature_map: FeatureMap) -> Float[Tensor, "batch dim frame"]:
         return F.relu(self.linear(feature_map)).squeeze(2)
@@ -52,9 +52,9 @@ class EmbeddingLayer(nn.Module):
     def __init__(self, in_dim: int, dim: int, *, relu: bool, batch_norm: bool = False) -> None:
         super().__init__()
         self.dim = dim
-        self.linear = nn.Linear(in_dim, dim)
+        self.linear: nn.Linear = nn.Linear(in_dim, dim)
         self.relu = relu
-        self.norm = nn.BatchNorm1d(dim, affine=False) if batch_norm else nn.Identity()
+        self.norm: nn.Module = nn.BatchNorm1d(dim, affine=False) if batch_norm else nn.Identity()
 
     def forward(self, pooled: Float[Tensor, "batch in_dim"]) -> Float[Tensor, "batch dim"]:
         embedding = self.linear(pooled)

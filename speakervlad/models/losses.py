@@ -77,7 +77,9 @@ class Softmax(Classifier):
 
     def __init__(self, dim: int, num_speakers: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(num_speakers, dim)))
+        self.weight: nn.Parameter = nn.Parameter(
+            nn.init.orthogonal_(torch.empty(num_speakers, dim))
+        )
 
     def forward(self, embeddings: Vectors, speakers: Speakers) -> Loss:
         logits = at_least_float32(F.linear(embeddings, self.weight))
@@ -110,7 +112,9 @@ class MarginSoftmax(Classifier):
         self.scale = scale
         self.margin = margin
         self.margin_warmup_steps = margin_warmup_steps
-        self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(num_speakers, dim)))
+        self.weight: nn.Parameter = nn.Parameter(
+            nn.init.orthogonal_(torch.empty(num_speakers, dim))
+        )
         # What the schedule has reached. A changing float would make torch.compile compile again.
         self.register_buffer("margin_now", torch.tensor(float(margin)), persistent=False)
         self.margin_now: Tensor
@@ -248,10 +252,10 @@ class SubcentreAAMSoftmax(AAMSoftmax):
         super().__init__(
             dim, num_speakers, scale=scale, margin=margin, margin_warmup_steps=margin_warmup_steps
         )
-        self.hardest = min(hardest, num_speakers - 1)
-        self.hardest_ratio = hardest_margin / margin if margin else 0.0
+        self.hardest: int = min(hardest, num_speakers - 1)
+        self.hardest_ratio: float = hardest_margin / margin if margin else 0.0
         centers = nn.init.orthogonal_(torch.empty(num_speakers * num_centers, dim))
-        self.weight = nn.Parameter(centers.view(num_speakers, num_centers, dim))
+        self.weight: nn.Parameter = nn.Parameter(centers.view(num_speakers, num_centers, dim))
 
     def cosines(self, embeddings: Vectors) -> Logits:
         centers = F.normalize(at_least_float32(self.weight), dim=2)
@@ -322,7 +326,8 @@ class WeaklySupervisedRankingLoss(nn.Module):
         super().__init__()
         Range(at_least=0).check("margin", margin)
         Range(at_least=1).check("hardest", 1 if hardest is None else hardest)
-        self.margin, self.hardest = margin, hardest
+        self.margin: float = margin
+        self.hardest: int | None = hardest
 
     def forward(
         self,

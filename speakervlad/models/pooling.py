@@ -108,7 +108,7 @@ class GlobalAveragePooling(Pooling):
 
     def __init__(self, dim: int, guide_dim: int | None = None) -> None:
         super().__init__(dim)
-        self.out_dim = dim
+        self.out_dim: int = dim
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         return self.positions(frames).mean(dim=2)
@@ -136,7 +136,7 @@ class StatisticsPooling(Pooling):
         variance_floor: VarianceFloor = VARIANCE_FLOOR,
     ) -> None:
         super().__init__(dim)
-        self.out_dim = 2 * dim
+        self.out_dim: int = 2 * dim
         self.unbiased = unbiased
         self.variance_floor = variance_floor
 
@@ -179,11 +179,11 @@ class GhostStatisticsPooling(Pooling):
         variance_floor: VarianceFloor = VARIANCE_FLOOR,
     ) -> None:
         super().__init__(dim)
-        self.out_dim = 2 * dim
+        self.out_dim: int = 2 * dim
         self.num_ghosts = num_ghosts
         self.unbiased = unbiased
         self.variance_floor = variance_floor
-        self.assignment = nn.Conv1d(dim, 1 + num_ghosts, 1)
+        self.assignment: nn.Conv1d = nn.Conv1d(dim, 1 + num_ghosts, 1)
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         with torch.autocast(frames.device.type, enabled=False):
@@ -291,12 +291,12 @@ class AttentiveStatisticsPooling(Pooling):
         variance_floor: VarianceFloor = VARIANCE_FLOOR,
     ) -> None:
         super().__init__(dim)
-        self.out_dim = 2 * dim
+        self.out_dim: int = 2 * dim
         self.unbiased = unbiased
         self.whole = context
         self.variance_floor = variance_floor
-        self.context = StatisticsPooling(dim, variance_floor=variance_floor)
-        self.attention = nn.Sequential(
+        self.context: StatisticsPooling = StatisticsPooling(dim, variance_floor=variance_floor)
+        self.attention: nn.Sequential = nn.Sequential(
             nn.Conv1d(3 * dim if context else dim, attention_dim, 1),
             nn.ReLU(),
             nn.BatchNorm1d(attention_dim),
@@ -386,12 +386,14 @@ class NetVLAD(Pooling):
         self.intra_norm = intra_norm
         self.vector_norm = vector_norm
         self.second_order = second_order
-        self.out_dim = num_clusters * dim * (1 + second_order)
-        self.guided = guide_dim is not None and assignment == "trunk"
+        self.out_dim: int = num_clusters * dim * (1 + second_order)
+        self.guided: bool = guide_dim is not None and assignment == "trunk"
         looked_at = guide_dim if guide_dim is not None and self.guided else dim
-        self.assignment = nn.Conv1d(looked_at, num_clusters + num_ghosts, 1)
-        self.centers = nn.Parameter(nn.init.orthogonal_(torch.empty(num_clusters, dim)))
-        self.starts_from_frames = not self.guided
+        self.assignment: nn.Conv1d = nn.Conv1d(looked_at, num_clusters + num_ghosts, 1)
+        self.centers: nn.Parameter = nn.Parameter(
+            nn.init.orthogonal_(torch.empty(num_clusters, dim))
+        )
+        self.starts_from_frames: bool = not self.guided
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         residuals = self.residual_sums(frames, guide)
@@ -587,8 +589,8 @@ class SuperVLAD(Pooling):
         super().__init__(dim)
         self.num_clusters = num_clusters
         self.num_ghosts = num_ghosts
-        self.out_dim = num_clusters * dim
-        self.assignment = nn.Conv1d(dim, num_clusters + num_ghosts, 1)
+        self.out_dim: int = num_clusters * dim
+        self.assignment: nn.Conv1d = nn.Conv1d(dim, num_clusters + num_ghosts, 1)
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         with torch.autocast(frames.device.type, enabled=False):
@@ -644,10 +646,10 @@ class SideBySide(Pooling):
         super().__init__(dim)
         self.of_frames = POOLINGS[frames.kind](guide_dim or dim, **frames.options)
         self.of_descriptors = POOLINGS[descriptors.kind](dim, guide_dim, **descriptors.options)
-        self.out_dim = self.of_frames.out_dim + self.of_descriptors.out_dim
+        self.out_dim: int = self.of_frames.out_dim + self.of_descriptors.out_dim
         self.whole = self.of_frames.whole or self.of_descriptors.whole
         layers = (self.of_frames, self.of_descriptors)
-        self.starts_from_frames = any(layer.starts_from_frames for layer in layers)
+        self.starts_from_frames: bool = any(layer.starts_from_frames for layer in layers)
 
     def forward(self, frames: Frames, guide: Tensor | None = None) -> Pooled:
         own = frames if guide is None else guide
