@@ -130,7 +130,7 @@ def names(folder: Folder, encoder: str = "default", limit: int = 1000) -> None:
         for path in paths:
             total = total.plus(named(people, path, references[path.stem], known))
             print(f"{path.stem}: {len(total.delays)} turns so far", flush=True)
-    middle, late = np.percentile(total.delays, [50, 95])
+    middle, late = np.percentile(total.delays, [50, 95], method="higher")
     never = sum(map(math.isinf, total.delays))
     print(
         f"{len(known)} people; {len(total.delays)} turns of 2 s and more of them: named within "
