@@ -16,7 +16,6 @@ import soundfile
 from fault_readers import RATE, tiny_encoder, voice
 from fault_state import load_state, note, save_state, show
 
-
 # What a store without people holds, and a folder without a store.
 NOBODY = "nobody"
 
