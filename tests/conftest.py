@@ -183,6 +183,19 @@ def full_disk() -> Callable[..., AbstractContextManager[None]]:
     return limit
 
 
+@pytest.fixture(scope="session")
+def in_pieces():
+    """``in_pieces(listener, samples, size)``: all that it says of samples that come bit by bit."""
+
+    def heard(listener, samples, size=1600):
+        said = []
+        for start in range(0, len(samples), size):
+            said += listener.add(samples[start : start + size])
+        return said + listener.finish()
+
+    return heard
+
+
 @pytest.fixture
 def run(monkeypatch, tmp_path_factory):
     """Run the command line here, without the user's own people; returns the exit code."""
