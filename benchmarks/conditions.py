@@ -32,7 +32,7 @@ from speakervlad.training.effects import (
     store,
     telephone,
 )
-from speakervlad.training.sources import NoiseSource, RoomSource
+from speakervlad.training.sources import KINDS, NoiseSource, RoomSource
 
 SNR_DB, QUIET_DBFS, INSIDE_SECONDS, ROOM_SECONDS = 5.0, -46.0, 2.0, 0.5
 PITCHES = (0.8, 0.87, 1.15, 1.25)
@@ -61,7 +61,7 @@ class Material:
 def _source(manifest: Manifest, rows: np.ndarray) -> NoiseSource | None:
     if not rows.any():
         return None
-    ratios = dict.fromkeys(("noise", "music", "speech"), (0.0, 0.0))
+    ratios: dict[str, tuple[float, ...]] = dict.fromkeys(KINDS, (0.0, 0.0))
     return NoiseSource(manifest.select(np.flatnonzero(rows)), ratios, BABBLE_VOICES)
 
 
