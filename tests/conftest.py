@@ -183,9 +183,30 @@ def full_disk() -> Callable[..., AbstractContextManager[None]]:
     return limit
 
 
+@pytest.fixture(scope="session")
+def open_once() -> Callable[..., object]:
+    """``open_backend``, but an encoder of the package is opened once: that takes a second."""
+    from speakervlad.encoder.location import ships
+    from speakervlad.encoder.runtimes import open_backend
+
+    opened: dict[tuple, object] = {}
+
+    def open_(path: Path, **settings: str) -> object:
+        key = (path, *sorted(settings.items()))
+        if key in opened:
+            return opened[key]
+        backend = open_backend(path, **settings)
+        if ships(path):
+            opened[key] = backend
+        return backend
+
+    return open_
+
+
 @pytest.fixture
-def run(monkeypatch, tmp_path_factory):
+def run(monkeypatch, tmp_path_factory, open_once):
     """Run the command line here, without the user's own people; returns the exit code."""
+    monkeypatch.setattr("speakervlad.encoder.encoder.open_backend", open_once)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
     monkeypatch.delenv("SPEAKERVLAD_STORE", raising=False)
 
