@@ -24,8 +24,8 @@ BATCH = 60
 CLIENTS = 6
 # Seconds until a client that has no answer hangs up its side, and until it gives up.
 PATIENCE, END = 5.0, 40.0
-# Seconds in which the server ends at Ctrl-C: what it computes it ends first.
-END_SECONDS = 300
+# Seconds in which the server ends at Ctrl-C: what it computes at that moment it ends first.
+END_SECONDS = 60
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/#token=(\S+)")
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 BUSY = 503

@@ -51,7 +51,7 @@ CPU_SECONDS = 20
 STARVED_SECONDS = 600
 MORE_BYTES = 10**9
 # Cases of all kinds in turn.
-ROUND = 2_000
+ROUND = 10_000
 
 
 class Stuck(BaseException):

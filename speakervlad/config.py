@@ -103,12 +103,13 @@ class FrameCacheConfig:
     """Frames of a frozen trunk, computed once, of which training then takes crops.
 
     Copy 0 of an utterance is as it was recorded, others have the effects of ``augment``, drawn by
-    ``(train.seed, copy, index)``; at another speed than 1 a copy is of another speaker. Frames are
-    kept as float16, 2 bytes for each of the trunk's outputs.
+    ``(seed, copy, index)``; at another speed than 1 a copy is of another speaker. Frames are kept
+    as float16, 2 bytes for each of the trunk's outputs.
 
     Attributes:
         folder: where frames are kept, to be used again; none computes every crop anew.
         copies: copies of an utterance with effects; 1.5 makes a second one of half of them.
+        seed: of the copies; ``train.seed`` is of the training that reads them.
         clean_share: probability that a crop is of copy 0, where there are others.
         longest_seconds: a copy with effects is a part of so many seconds of a longer utterance; 0
             takes all of it.
@@ -122,6 +123,7 @@ class FrameCacheConfig:
 
     folder: str | None = None
     copies: Annotated[float, Range(at_least=0, at_most=1000)] = 0.0
+    seed: Count = 0
     clean_share: Fraction = 0.5
     longest_seconds: Seconds = 0.0
     short_every: Count = 4

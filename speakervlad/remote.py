@@ -41,6 +41,8 @@ SCHEME = re.compile(r"([a-z][a-z0-9+]{1,10}):/")
 LOST_SLASH = re.compile(r"(^|::)([a-z][a-z0-9+]{1,10}):/(?!/)")
 CHANNEL = re.compile(r"(.+\.[A-Za-z0-9]{2,5}):(\d{1,4})", re.DOTALL)
 SCHEMES = ("https", "http", "s3", "tar")
+# Known by one slash, too, as a ``Path`` has it.
+OTHER_SCHEMES = ("ftp", "sftp", "ssh", "file", "gs", "gcs", "az", "abfs", "hdfs", "hf", "webdav")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 _private_allowed = False
@@ -83,7 +85,7 @@ def location_of(name: object) -> str | None:
     if found is None or Path(text).exists():
         return None
     if found[1] not in SCHEMES:
-        if not text.startswith(f"{found[1]}://"):
+        if not text.startswith(f"{found[1]}://") and found[1] not in OTHER_SCHEMES:
             return None
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         raise InputError(f"{shown(text)}: {found[1]}:// is not read. Known: {known}.")
@@ -161,12 +163,32 @@ def _tried(url: str, action: Any) -> Any:  # noqa: ANN401
     for wait in (*WAITS, None):
         try:
             return action()
-        except Exception as error:  # every service has classes of its own
+        except Exception as found:  # every service has classes of its own
+            error = _behind(found)
             if wait is None or isinstance(error, FINAL) or _status(error) in FINAL_STATUS:
                 raise _in_words(url, error, wait is None) from None
             logger.info("%s: %s; tried again in %g s", shown(url), _reason(error), wait)
             time.sleep(wait)
     raise AssertionError
+
+
+def _behind(error: Exception) -> Exception:
+    """What went wrong: fsspec calls every failure of a first request a file that is not there."""
+    refused = next((each for each in _chain(error) if isinstance(each, RefusedError)), None)
+    if refused is not None:
+        return refused
+    cause = error.__cause__
+    is_web = type(cause).__module__.startswith("aiohttp") or isinstance(cause, TimeoutError)
+    is_masked = isinstance(error, FileNotFoundError) and is_web
+    return cause if is_masked and isinstance(cause, Exception) else error
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what it was raised from."""
+    chain, seen = [error], error
+    while (seen := seen.__cause__ or seen.__context__) is not None and len(chain) < 8:
+        chain.append(seen)
+    return chain
 
 
 def _status(error: Exception) -> int | None:
@@ -183,23 +205,19 @@ def _in_words(url: str, error: Exception, is_last: bool) -> InputError:
 
 def _reason(error: BaseException) -> str:
     """Why, without the URL: it may hold credentials."""
-    chain, seen = [error], error
-    while (seen := seen.__cause__ or seen.__context__) is not None and len(chain) < 8:
-        chain.append(seen)
-    refused = next((each for each in chain if isinstance(each, RefusedError)), None)
-    if refused is not None:
-        return str(refused)
-    status = next((_status(each) for each in chain if isinstance(each, Exception)), None)
+    if isinstance(error, RefusedError):
+        return str(error)
+    status = next((_status(each) for each in _chain(error) if isinstance(each, Exception)), None)
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        return "no such file"
     if status:
         return f"the server answers {status}"
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
     if isinstance(error, PermissionError):
         return "access denied; are there credentials for it"
     if isinstance(error, TimeoutError):
         return f"no answer within {READ_SECONDS} s"
-    number = getattr(error, "strerror", None)
-    return f"{type(error).__name__}{f': {number}' if number else ''}"
+    reason = getattr(error, "strerror", None)
+    return f"no connection: {reason}" if reason else type(error).__name__
 
 
 @contextmanager

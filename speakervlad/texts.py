@@ -34,3 +34,14 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason}).") from error
+
+
+def seconds_in(text: str) -> float:
+    """A number of seconds, as files of turns have it.
+
+    Raises:
+        ValueError: it is none; nor is ``1_0``, which Python alone takes for one.
+    """
+    if "_" in text:
+        raise ValueError(f"{text!r} is no number")
+    return float(text)

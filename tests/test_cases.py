@@ -1,11 +1,15 @@
 """Small files that go wrong elsewhere, through every door; they lie beside the checkout."""
 
+import json
 import logging
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from speakervlad.audio.examples import examples
 from speakervlad.audio.recording import Recording
 from speakervlad.audio.spans import audio_info, load_audio
 from speakervlad.corpus.dataset import UtteranceDataset
@@ -141,6 +145,110 @@ def test_verify_says_the_same(shared_cases, name, monkeypatch, capsys, caplog):
     else:
         assert stopped.value.code in (None, 0, 1)
         assert "decision" in capsys.readouterr().out
+
+
+# What is told of a file that is read; of the rest nothing but that it is telephone audio.
+TOLD = {name: right[1] for name, right in RIGHT.items() if isinstance(right, tuple) and right[1]}
+CANCEL = "its channels cancel each other"
+MAY_BE_TOLD = ("no energy above 4 kHz", "far apart", "is there already")
+SMALL = ("--encoder", "small")
+
+
+@pytest.fixture
+def answer(run, capsys, monkeypatch, tmp_path):
+    """``answer("speech", ...)``: exit code, standard output and standard error of a command."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        code = run(*words)
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return code, shown.out, shown.err
+
+    return call
+
+
+@pytest.fixture
+def cases(shared_cases, tmp_path):
+    """A copy of the files, of which nothing has been told yet in this process."""
+    return Path(shutil.copytree(shared_cases, tmp_path / "cases"))
+
+
+def told_of(name, told):
+    return [line for line in told.splitlines() if f"{name}: " in line]
+
+
+def check_what_is_told(names, told):
+    for name in names:
+        lines = [line for line in told_of(name, told) if not any(w in line for w in MAY_BE_TOLD)]
+        assert len(lines) == (name in TOLD), lines
+        assert TOLD.get(name, "") in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out"),
+    [
+        (("speech",), ["float16bit.wav"]),
+        (("diarize", "--out", "turns", *SMALL), ["float16bit.wav"]),
+        (("embed", "--out", "E.npz", *SMALL), [*BAD, "antiphase.flac"]),
+    ],
+)
+def test_no_file_stops_the_others_and_what_is_told_is_told_of_its_file(
+    cases, answer, words, left_out
+):
+    paths = [cases / name for name in (*GOOD, *BAD, "antiphase.flac", "two_voices.opus")]
+    code, _, told = answer(*words, *paths, "--max-bad", "100%")
+    assert code == 0
+    (line,) = (line for line in told_of("antiphase.flac", told) if CANCEL in line)
+    assert "--channel 0" in line
+    for name in left_out:
+        assert told_of(name, told)
+    is_quiet_alone_told = words[0] != "embed"
+    check_what_is_told([name for name in GOOD if name != "q60.wav" or is_quiet_alone_told], told)
+
+
+def test_people_are_enrolled_of_what_can_be_heard(cases, answer):
+    words = ("people", "add", "Kim", "--yes", "--store", "people.db", *SMALL)
+    for name, reason in {"antiphase.flac": CANCEL, "q60.wav": "very quiet"}.items():
+        code, _, told = answer(*words, cases / "gsm.wav", cases / name)
+        assert code == 2
+        assert any(reason in line for line in told_of(name, told))
+    for name in BAD:
+        code, _, told = answer(*words, cases / name)
+        assert code == 2
+        assert RIGHT[name] in "".join(told_of(name, told))
+    heard = [name for name in GOOD if name != "q60.wav"]
+    code, _, told = answer(*words, *(cases / name for name in heard))
+    assert code == 0
+    check_what_is_told(heard, told)
+    _, out, _ = answer("people", "list", "--json", "--store", "people.db")
+    (kim,) = json.loads(out)
+    heard.remove("size0.wav")  # the samples of pipe.flac
+    assert kim["seconds"] == pytest.approx(sum(RIGHT[name][0] for name in heard), abs=0.2)
+
+
+def test_identify_goes_on_after_what_it_cannot_hear(cases, answer):
+    store = ("--store", "people.db", *SMALL)
+    assert answer("people", "add", "Sam", examples()["sam-1"], *store)[0] == 0
+    refused = {"antiphase.flac": CANCEL, "q60.wav": "very quiet"}
+    refused |= {name: RIGHT[name] for name in BAD}
+    heard = [*(name for name in GOOD if name != "q60.wav"), "two_voices.opus"]
+    code, out, told = answer("identify", *(cases / name for name in (*refused, *heard)), *store)
+    assert code == 2
+    for name, reason in refused.items():
+        assert any(reason in line for line in told_of(name, told))
+        assert name not in out
+    for name in heard:
+        assert len([line for line in out.splitlines() if name in line]) == 1
+        says_so = any("two voices" in line for line in told_of(name, told))
+        assert says_so == (name == "two_voices.opus")
+
+
+@pytest.mark.parametrize("name", ["gsm.wav", "f32x7.wav", "float16bit.wav", "const.wav"])
+def test_explain_says_the_same(cases, answer, name):
+    code, _, told = answer("explain", cases / name, "--out", "a.png", *SMALL)
+    assert (code == 0) == (name in GOOD)
+    assert (TOLD.get(name, "") if name in GOOD else RIGHT[name]) in told
 
 
 def test_every_case_has_its_right_value(shared_cases):

@@ -49,11 +49,14 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self):
-        self.answer("right", is_whole=False)
+        # "down" is down for both requests that a file is asked for by.
+        is_down = self.server.plan[:1] == ["down"]
+        self.answer(503 if is_down else "right", is_whole=False)
 
     def do_GET(self):
         plan = self.server.plan
-        self.answer(plan.pop(0) if plan else "right", is_whole=True)
+        step = plan.pop(0) if plan else "right"
+        self.answer(503 if step == "down" else step, is_whole=True)
 
     def answer(self, step, *, is_whole):
         self.server.asked.append((self.command, self.path))
@@ -131,9 +134,18 @@ def test_urls_are_told_from_paths(given, expected):
     assert remote.location_of(given) == expected
 
 
-def test_other_kinds_of_urls_are_refused():
+def test_other_kinds_of_urls_are_refused(run, encoder, tmp_path, capsys):
     with pytest.raises(InputError, match=r"ftp:// is not read\. Known: https://"):
         Recording("ftp://h/a.wav")
+    given = ("--encoder", encoder, "--out", tmp_path / "E.npz")
+    assert run("embed", "gs://bucket/a.wav", *given) == 2
+    assert "gs:// is not read" in capsys.readouterr().err
+
+
+def test_a_host_that_is_not_there():
+    pytest.importorskip("aiohttp", reason="needs the extra remote")
+    with pytest.raises(InputError, match=r"after 4 tries \(no connection: .+\)"):
+        _ = Recording("https://no-such-host.invalid/a.wav").whole
 
 
 def test_credentials_are_not_shown():
@@ -148,7 +160,7 @@ def test_a_recording_by_url_is_the_file(served, private, wav):
     assert np.array_equal(found.read(0, found.num_samples), whole.read(0, whole.num_samples))
 
 
-@pytest.mark.parametrize("plan", [[503, 500], ["cut"], [429, "cut", 503]])
+@pytest.mark.parametrize("plan", [[503, 500], ["cut"], [429, "cut", 503], ["down"] * 3])
 def test_a_server_that_fails_now_and_then(served, private, wav, plan, caplog):
     caplog.set_level(logging.INFO)
     url = served({"/a.wav": wav.read_bytes()}, plan)
@@ -159,7 +171,11 @@ def test_a_server_that_fails_now_and_then(served, private, wav, plan, caplog):
 
 @pytest.mark.parametrize(
     ("plan", "problem", "count"),
-    [([500] * 9, "after 4 tries (the server answers 500)", 4), ([403] * 9, "answers 403", 1)],
+    [
+        ([500] * 9, "after 4 tries (the server answers 500)", 4),
+        (["down"] * 9, "after 4 tries (the server answers 503)", 4),
+        ([403] * 9, "answers 403", 1),
+    ],
 )
 def test_a_server_that_fails_for_good(served, private, plan, problem, count):
     url = served({"/a.wav": b"x"}, plan)

@@ -27,6 +27,12 @@ RUNS = {
     "benchmarks/embedding.py one_core": (
         ["--parts", "one_core", "--rounds", "1", "--seconds", "1"], "GhostVLAD"),
     "benchmarks/embedding.py files": (["--parts", "files", "--files", "3"], "files/s"),
+    "benchmarks/adaptation.py": (
+        ["dev.csv", "--speakers", "3", "--judged", "3", "--draws", "1", "--steps", "2", *SMALL],
+        "| dev | 3 | 3 |"),
+    "benchmarks/conditions.py": (
+        ["dev.trials", "--dev", "dev.csv", "--noise", "noise.csv", *SMALL, "--only", "quiet",
+         "inside"], "| quiet |"),
     "benchmarks/crowd.py": (
         ["--store", "crowd.db", "--count", "50", "--queries", "5", *SMALL], Path("crowd.db")),
     "benchmarks/faults.py": (["inputs", "--count", "20", "--state", "s.json"], Path("s.json")),
@@ -74,6 +80,7 @@ RUNS = {
 ELSEWHERE = {
     "benchmarks/ablation.py": "ten trainings; its parts are those of tests/training",
     "benchmarks/live.py": "conversations of an hour; its parts are tests/people and diarization",
+    "benchmarks/poolings.py": "24 trainings; its parts are those of tests/training",
     "benchmarks/training_stages.py": "tests/training/test_training_stages.py",
     "recipes/actions/train.py": "tests/test_vlad_recipes.py",
     "recipes/cnceleb/prepare.py": "tests/corpus/test_recipes.py",

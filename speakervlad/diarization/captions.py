@@ -256,12 +256,13 @@ def _check_names(cues: list[Cue], where: str) -> None:
             raise _no_names(cue, where)
         texts.setdefault(" ".join(cue.texts), []).append(cue)
     most = len(cues) // 2 if len(cues) >= FEW_CUES else len(cues) - 1
-    if len(cues) < 3 or len(texts) <= most:
+    if len(texts) <= most:
         return
     sentences = [text for text in texts if _is_sentence(text)]
     if 2 * len(sentences) > len(texts):
         raise _no_names(texts[sentences[0]][0], where)
-    logger.warning("%s: its texts are taken for names of speakers: %s", where, first_few(texts))
+    if len(cues) >= 3:
+        logger.warning("%s: its texts are taken for names of speakers: %s", where, first_few(texts))
 
 
 def _is_sentence(text: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from speakervlad.diarization.captions import captions, cue_times, read_captions, voices
 from speakervlad.errors import InputError, did_you_mean
 from speakervlad.files import atomic_path
-from speakervlad.texts import parse_json, read_text
+from speakervlad.texts import parse_json, read_text, seconds_in
 
 RTTM_TYPES = frozenset(
     "SPEAKER LEXEME NON-LEX NON-SPEECH FILLER SEGMENT SU CB IP EDIT A/P SPKR-INFO NOSCORE NO_RT_METADATA".split()  # noqa: E501, SIM905
@@ -312,7 +312,7 @@ def _check_confidence(
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        seconds_in(text)
     except ValueError:
         return False
     return True
@@ -326,7 +326,7 @@ def _damaged(where: str, line: str, problem: str) -> InputError:
 
 
 def _number(where: str, line: str, text: str) -> float:
-    value = float(text) if _is_number(text) else math.nan
+    value = seconds_in(text) if _is_number(text) else math.nan
     if not 0 <= value < math.inf:
         raise _damaged(where, line, f"{text!r} is no number of seconds")
     return value
@@ -371,7 +371,7 @@ def _read_json(path: Path, text: str) -> dict[str, Turns]:
         ]
         seconds = whole.get("seconds")
         seconds = None if seconds is None else float(seconds)
-        recording = str(whole.get("recording", path.stem))
+        recording = str(path.stem if whole.get("recording") is None else whole["recording"])
         return {recording: Turns(recording, tuple(turns), seconds)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: holds no turns as JSON ({error!r}).") from error
@@ -398,7 +398,7 @@ def _one(path: Path, turns: list[Turn]) -> dict[str, Turns]:
 
 def _turn(where: str, line: str, start: str, end: str, speaker: str) -> Turn:
     try:
-        turn = Turn(float(start), float(end), speaker.strip())
+        turn = Turn(seconds_in(start), seconds_in(end), speaker.strip())
     except ValueError:
         turn = Turn(math.nan, math.nan, "")
     if not (0 <= turn.start < turn.end < math.inf and turn.speaker):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from speakervlad.errors import InputError
-from speakervlad.texts import read_text
+from speakervlad.texts import read_text, seconds_in
 
 UEM_FIELDS = 4
 
@@ -34,7 +34,7 @@ def load_uem(path: str | Path) -> dict[str, np.ndarray]:
 
 def _part(fields: list[str], where: str, line: str) -> tuple[float, float]:
     try:
-        start, end = map(float, fields[2:]) if len(fields) == UEM_FIELDS else (-1.0, -1.0)
+        start, end = map(seconds_in, fields[2:]) if len(fields) == UEM_FIELDS else (-1.0, -1.0)
     except ValueError:
         start = end = -1.0
     if not 0 <= start < end < float("inf"):

@@ -25,8 +25,9 @@ PIECE_SECONDS = 60.0
 MIN_SECONDS = 0.25
 KEYS = ("framework", "front_end", "piece_seconds")
 WAYS_OUT = (
-    "Say what it takes: speakervlad adopt {path} --out FOLDER, or a {yaml} beside it "
-    "(`framework: wespeaker` or `3d-speaker`, or `front_end: {{kind: kaldi_fbank, ...}}`)."
+    "Say what it takes: speakervlad adopt {path} --out FOLDER --framework wespeaker, 3d-speaker or "
+    "other; or write {yaml} beside it (`framework: wespeaker`, or "
+    "`front_end: {{kind: kaldi_fbank, ...}}`)."
 )
 
 
@@ -87,12 +88,25 @@ class Adopted:
         """
         try:
             values = parse_json(text)
-            seconds = float(values["piece_seconds"])
-            if not 2 <= seconds <= 3600:
-                raise InputError(f"piece_seconds={seconds:g}: must be 2 to 3600.")
+            seconds = checked_seconds(values["piece_seconds"])
             return cls(front_end_of(values), str(values["framework"]), seconds)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{where}: is damaged ({error}). Adopt the encoder again.") from error
+
+
+def checked_seconds(value: Any) -> float:  # noqa: ANN401 - of a file
+    """The length of a piece.
+
+    Raises:
+        InputError: no number, or out of range.
+    """
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"piece_seconds={value!r}: is no number.") from error
+    if not 2 <= seconds <= 3600:
+        raise InputError(f"piece_seconds={seconds:g}: must be 2 to 3600.")
+    return seconds
 
 
 def describe_file(path: Path, metadata: Mapping[str, str], names: tuple[str, str]) -> Adopted:
@@ -202,9 +216,9 @@ def adopt_values(values: object, where: str) -> Adopted:
     options = _options_of(values, where)
     assert isinstance(values, Mapping)
     try:
-        seconds = float(values.get("piece_seconds", PIECE_SECONDS))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: piece_seconds is no number.") from error
+        seconds = checked_seconds(values.get("piece_seconds", PIECE_SECONDS))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     framework = str(values.get("framework", "other"))
     if framework not in ("other", *FRAMEWORKS):
         raise InputError(f"{where}: framework={framework}: {did_you_mean(framework, FRAMEWORKS)}")

@@ -6,9 +6,12 @@ core, so that the vectors are those of one process, bit for bit on processors of
 
 import hashlib
 import json
+import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from speakervlad.errors import InputError
 from speakervlad.extras import require
 from speakervlad.files import atomic_path
 from speakervlad.progress import track
-from speakervlad.remote import allow_private
+from speakervlad.remote import CONNECT_SECONDS, allow_private
 from speakervlad.tables.parquet import read_errors, write_shard
 from speakervlad.texts import parse_json
 
@@ -33,7 +36,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """What every actor must know.
+    """What every worker must know.
 
     Attributes:
         out: folder of the shards, on a file system that all nodes share.
@@ -54,38 +57,39 @@ class Job:
     private: bool = False
 
 
-class SliceWorker:
-    """An actor: loads the encoder once, and makes a shard of every slice.
-
-    Args:
-        job: what to do.
+def make_shards(batch: Mapping[str, Any], job: Job) -> Mapping[str, Any]:
+    """Make the shards of some slices, given as JSON; returns their numbers.
 
     Raises:
-        InputError: the encoder here has other weights.
+        InputError: the encoder here has other weights, or a shard cannot be written.
     """
+    encoder, numbers = encoder_here(job), []
+    for text in batch["slice"]:
+        item = json.loads(str(text))
+        path = Path(job.out) / shard_name(item["number"])
+        if not path.is_file():
+            write_slice(encoder, job, item, path)
+        numbers.append(item["number"])
+    return {"number": np.array(numbers)}
 
-    def __init__(self, job: Job) -> None:
-        # One core: what is computed on several has other last bits.
-        os.environ["LOCAL_WORLD_SIZE"] = str(os.cpu_count() or 1)
-        allow_private(job.private)
-        self.job = job
-        self.encoder = load_encoder(job.encoder, device="cpu", backend=job.backend)
-        if self.encoder.fingerprint != job.fingerprint:
-            raise InputError(
-                f"{job.encoder}: has other weights on the node {os.uname().nodename} than where "
-                "the command was given. Copy the encoder there."
-            )
 
-    def __call__(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Make the shards of some slices, given as JSON; returns their numbers."""
-        numbers = []
-        for text in batch["slice"]:
-            item = json.loads(str(text))
-            path = Path(self.job.out) / shard_name(item["number"])
-            if not path.is_file():
-                write_slice(self.encoder, self.job, item, path)
-            numbers.append(item["number"])
-        return {"number": np.array(numbers)}
+@lru_cache(maxsize=1)
+def encoder_here(job: Job) -> Encoder:
+    """The encoder of a worker, which loads it once and keeps it for all of its slices.
+
+    Raises:
+        InputError: it has other weights here.
+    """
+    # One core: what is computed on several has other last bits.
+    os.environ["LOCAL_WORLD_SIZE"] = str(os.cpu_count() or 1)
+    allow_private(job.private)
+    encoder = load_encoder(job.encoder, device="cpu", backend=job.backend)
+    if encoder.fingerprint != job.fingerprint:
+        raise InputError(
+            f"{job.encoder}: has other weights on the node {os.uname().nodename} than where "
+            "the command was given. Copy the encoder there."
+        )
+    return encoder
 
 
 def write_slice(encoder: Encoder, job: Job, item: Item, path: Path) -> None:
@@ -144,7 +148,11 @@ def embed_on_ray(
     _check_run(out, job, items, rows)
     waiting = [each for each in items if not (out / shard_name(each["number"])).is_file()]
     if waiting:
-        _run(waiting, job, address)
+        try:
+            _run(waiting, job, address)
+        except InputError:
+            _leave_nothing(out)
+            raise
     return {
         name: reason
         for item in items
@@ -153,27 +161,28 @@ def embed_on_ray(
 
 
 def _run(items: list[Item], job: Job, address: str | None) -> None:
+    # Ray tells its maker of its use otherwise.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray  # pyright: ignore[reportMissingImports]
     import ray.data  # pyright: ignore[reportMissingImports]
 
     started = not ray.is_initialized()
     if started:
+        _check_address(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="warning")
+            ray.init(address=address, log_to_driver=False, logging_level="error")
         except Exception as error:  # connections, versions, time limits: many classes
             reason = str(error).strip().partition("\n")[0][:200]
             raise InputError(f"--address {address}: no Ray cluster there ({reason}).") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         texts = [{"slice": json.dumps(item)} for item in items]
-        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        # A block for each slice, so that a node that is lost costs one slice an actor.
+        # A block for each slice, so that a node that is lost costs one slice a core. Tasks, not
+        # actors: those of a lost node go to any free core, while what an actor had begun waits for
+        # it to start again, for which it finds no core where other actors hold them all.
         data = ray.data.from_items(texts, override_num_blocks=len(texts)).map_batches(
-            SliceWorker,
-            fn_constructor_args=(job,),
-            batch_size=1,
-            num_cpus=1,
-            concurrency=(1, min(cores, len(texts))),
+            make_shards, fn_kwargs={"job": job}, batch_size=1, num_cpus=1
         )
         for _ in track(data.iter_rows(), "embedding", len(texts)):
             pass
@@ -188,6 +197,29 @@ def _run(items: list[Item], job: Job, address: str | None) -> None:
     finally:
         if started:
             ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Whether anything answers there: Ray tries for many minutes otherwise.
+
+    Raises:
+        InputError: nothing does.
+    """
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():  # `auto`, or none
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--address {address}: no Ray cluster there ({reason}).") from error
+
+
+def _leave_nothing(out: Path) -> None:
+    """Remove the folder of a run that has no shard yet."""
+    if out.is_dir() and [path.name for path in out.iterdir()] == [RUN_NAME]:
+        (out / RUN_NAME).unlink()
+        out.rmdir()
 
 
 def _check_run(out: Path, job: Job, items: list[Item], rows: int) -> None:
@@ -218,6 +250,8 @@ def _check_run(out: Path, job: Job, items: list[Item], rows: int) -> None:
                 "--out, or remove that folder."
             )
         return
+    if out.is_file():
+        raise InputError(f"{out}: is a file. --engine ray writes a folder of shards.")
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: holds something else than shards. Choose another --out.")
     with atomic_path(path) as temporary:

@@ -173,8 +173,8 @@ def metadata_of(encoder: SpeakerEncoder, wanted: FrontEnd, row: Platform) -> Map
     is_unit = scale_for(wanted, row) == 1
     return {
         "framework": "3d-speaker" if is_unit else "wespeaker",
-        "language": "",
-        "url": "",
+        # sherpa-onnx ends the process where it finds none.
+        "language": "unspecified",
         "comment": "exported by speakervlad",
         "sample_rate": SAMPLE_RATE,
         "output_dim": encoder.dim,

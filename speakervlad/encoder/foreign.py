@@ -18,7 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from speakervlad.encoder.adopted import ADOPTED_NAME, Adopted, adopt_values, describe_file
+from speakervlad.encoder.adopted import (
+    ADOPTED_NAME,
+    Adopted,
+    adopt_values,
+    checked_seconds,
+    describe_file,
+)
 from speakervlad.encoder.backends import (
     FORMAT_FAMILY,
     GRAPH_NAME,
@@ -77,7 +83,7 @@ class ForeignBackend(Backend):
         if num_bins is not None and num_bins != wanted:
             raise InputError(
                 f"{path}: takes {num_bins} features a frame, and its front end gives {wanted}. "
-                f"Set num_mels to {num_bins}."
+                f"Adopt it with --num-mels {num_bins}, or write num_mels into its YAML file."
             )
         self._compute = self._session
         self.ends = _ends(self.adopted, self._probe())
@@ -210,7 +216,7 @@ def adopt_file(path: Path, out: Path, values: Mapping[str, Any]) -> str:
         front_end = from_dict(
             FrontEnd, asdict(base.front_end) | values.get("front_end", {}), "adopt"
         )
-        seconds = float(values.get("piece_seconds", base.piece_seconds))
+        seconds = checked_seconds(values.get("piece_seconds", base.piece_seconds))
         text = Adopted(front_end, base.framework, seconds).to_json()
         backend = ForeignBackend(path, Adopted.from_json(text, "adopt"))
     out.parent.mkdir(parents=True, exist_ok=True)

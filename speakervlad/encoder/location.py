@@ -1,5 +1,6 @@
 """Where encoders lie, by name or path, and what lies beside them."""
 
+import re
 from pathlib import Path
 
 # What an encoder learnt about deciding lies beside it, and travels in its exported file.
@@ -11,6 +12,9 @@ DEFAULT = "default"
 # Names stay when weights improve.
 PRETRAINED = {DEFAULT: "default", "small": "small"}
 FOLDER = Path(__file__).parent.parent / "pretrained"
+# `organisation/model` and `https:/...`, as a `Path` has it.
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?<!\.onnx)")
+ADDRESS = re.compile(r"[a-z][a-z0-9]{1,10}:/")
 
 
 def find_encoder(name: str | Path) -> Path:
@@ -28,9 +32,17 @@ def find_encoder(name: str | Path) -> Path:
     path = Path(name)
     if not path.is_dir() and not (path.is_file() and path.suffix == ".onnx"):
         reason = "is no encoder" if path.exists() else "no such encoder"
-        known = ", ".join(PRETRAINED)
-        raise InputError(f"{name}: {reason}. Name a folder, an .onnx file, or {known}.")
+        ways = f"Name a folder, an .onnx file, or {', '.join(PRETRAINED)}."
+        raise InputError(f"{name}: {reason}. {ways}{_way_from_elsewhere(path)}")
     return path
+
+
+def _way_from_elsewhere(path: Path) -> str:
+    """What to do about the name of an encoder that lies elsewhere, if it looks like one."""
+    name = path.as_posix()
+    if path.parent.is_dir() or not (ADDRESS.match(name) or HUB_NAME.fullmatch(name)):
+        return ""
+    return " Encoders are not downloaded: fetch it (`hf download`, `curl`) and name the file."
 
 
 def ships(encoder: Path) -> bool:

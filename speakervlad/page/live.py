@@ -23,6 +23,8 @@ from speakervlad.texts import parse_json
 
 logger = logging.getLogger(__name__)
 
+# Clients that have not shown the token yet; with one more, the one that waits longest is closed.
+MAX_WAITING = 16
 # For the first message; between two while somebody speaks, and when all has been heard.
 FIRST_SECONDS, QUIET_SECONDS, DONE_SECONDS = 10.0, 30.0, 900.0
 # Samples come as fast as they are spoken; so much more of them may have waited somewhere.
@@ -55,23 +57,48 @@ class Live:
         self._token = token
         self._work = work
         self._count = 0
+        self._waiting: list[asyncio.Timeout] = []
 
     async def __call__(self, socket: WebSocket) -> None:
         """One connection, from its begin to its end; whatever happens, nothing of it is left."""
         await socket.accept()
-        self._count += 1
         try:
-            if self._count > MAX_LIVE:
-                raise Refusal(f"{MAX_LIVE} listen already. Try again in a moment.", TRY_LATER)
-            await _Session(socket, self._desk, self._work).run(self._token)
+            session = _Session(socket, self._desk, self._work)
+            first = await self._admitted(session)
+            self._count += 1
+            try:
+                if self._count > MAX_LIVE:
+                    raise Refusal(f"{MAX_LIVE} listen already. Try again in a moment.", TRY_LATER)
+                await session.run(first)
+            finally:
+                self._count -= 1
         except WebSocketDisconnect:
             pass
         except (Refusal, InputError) as error:
             await _close(socket, error, getattr(error, "code", REFUSED))
         except TimeoutError:
             await _close(socket, "nothing came for a while, so listening has ended.", REFUSED)
-        finally:
-            self._count -= 1
+
+    async def _admitted(self, session: "_Session") -> dict[str, Any]:
+        """The first message, which carries the token; whoever has none keeps nobody out.
+
+        Raises:
+            Refusal: it does not.
+            TimeoutError: it does not come in time, or too many wait that came later.
+        """
+        async with asyncio.timeout(FIRST_SECONDS) as limit:
+            self._waiting.append(limit)
+            if len(self._waiting) > MAX_WAITING and not (oldest := self._waiting.pop(0)).expired():
+                oldest.reschedule(0)
+            try:
+                first = _parsed(await session.receive(), "the first message")
+            finally:
+                if limit in self._waiting:
+                    self._waiting.remove(limit)
+        given = str(first.get("token", ""))
+        if not hmac.compare_digest(given.encode(), self._token.encode()):
+            raise Refusal("the token is missing or wrong. Open the printed address.")
+        return first
 
 
 class _Session:
@@ -86,18 +113,19 @@ class _Session:
         self._num_samples = 0
         self._has_ended = False
 
-    async def run(self, token: str) -> None:
-        """Until the client goes, or does what it must not."""
-        first = _parsed(await self._receive(FIRST_SECONDS), "the first message")
-        given = str(first.get("token", ""))
-        if not hmac.compare_digest(given.encode(), token.encode()):
-            raise Refusal("the token is missing or wrong. Open the printed address.")
+    async def run(self, first: dict[str, Any]) -> None:
+        """Until the client goes, or does what it must not.
+
+        Args:
+            first: its first message.
+        """
         self._rate = _rate_of(first.get("rate"))
         self._diarizer = await self._work(partial(self._open, bool(first.get("names"))))
         self._begin = self._now()
         await self._send({"ready": True})
         while True:
-            message = await self._receive(DONE_SECONDS if self._has_ended else QUIET_SECONDS)
+            async with asyncio.timeout(DONE_SECONDS if self._has_ended else QUIET_SECONDS):
+                message = await self.receive()
             if isinstance(message, bytes):
                 await self._hear(message)
             else:
@@ -164,9 +192,14 @@ class _Session:
         self._diarizer.call(speaker, name)
         return {"enrolled": name, "speaker": speaker}
 
-    async def _receive(self, seconds: float) -> str | bytes:
-        async with asyncio.timeout(seconds):
-            message = await self._socket.receive()
+    async def receive(self) -> str | bytes:
+        """The next message, as long as it takes.
+
+        Raises:
+            WebSocketDisconnect: the client has gone.
+            Refusal: it is too long.
+        """
+        message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1000))
         found = message.get("bytes")

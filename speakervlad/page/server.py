@@ -21,6 +21,8 @@ MAX_WAITING = 100
 # For the lines and headers of a request, from the connection or from the answer before it; and for
 # the rest of a body that was refused before it was read.
 HEADER_SECONDS, REFUSED_BODY_SECONDS = 10.0, 60.0
+# From Ctrl-C until those are hung up on whose request has not come whole, or not been answered.
+LAST_SECONDS = 5.0
 
 
 class Connection(H11Protocol):
@@ -80,6 +82,18 @@ class Connection(H11Protocol):
             self._timer = None
 
 
+class _Ending(uvicorn.Server):
+    """Ends at Ctrl-C though somebody's upload stands still, or takes hours to be answered."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(LAST_SECONDS, self._hang_up)
+        await super().shutdown(sockets)
+
+    def _hang_up(self) -> None:
+        for each in list(self.server_state.connections):
+            each.transport.abort()  # pyright: ignore[reportOptionalMemberAccess]
+
+
 class Server:
     """Listens from the start, so that whoever has its address is answered once it runs.
 
@@ -112,7 +126,7 @@ class Server:
             server_header=False,
             limit_concurrency=MAX_CONNECTIONS,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Ending(config)
 
     def run(self) -> None:
         """Answer until Ctrl-C or ``stop``."""

@@ -71,7 +71,9 @@ def load_cohort(encoder: Path, fingerprint: str) -> Cohort:
     if notes.get("encoder") != fingerprint:
         raise InputError(f"{path}: is of another encoder. {MAKE}")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Cohort(fingerprint, vectors / np.maximum(lengths, 1e-6))
+    if not (lengths > 0).all():
+        raise InputError(f"{path}: no cohort, or damaged (an impostor is zero). {MAKE}")
+    return Cohort(fingerprint, vectors / lengths)
 
 
 def make_cohort(

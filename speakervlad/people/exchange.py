@@ -7,29 +7,44 @@ the frames, ``second`` where the pooling has it, ``num_frames`` int64. No audio,
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from speakervlad.errors import InputError
+from speakervlad.errors import InputError, first_few
 from speakervlad.files import atomic_path
 from speakervlad.people.records import Header, Person, Recording, check_name, check_note
 from speakervlad.texts import parse_json
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "speakervlad-people-1"
 ARRAYS = ("weight", "first", "second", "num_frames")
 
 
-def write_people(path: str | Path, header: Header, people: Sequence[Person]) -> None:
+def write_people(path: str | Path, header: Header, people: Sequence[Person]) -> int:
     """Write people, complete or not at all, readable by their owner alone.
 
+    Returns:
+        How many were written: those without recordings are left out, with a warning.
+
     Raises:
-        InputError: the file cannot be written.
+        InputError: nobody has recordings, or the file cannot be written.
     """
     from safetensors.numpy import load, save
 
+    without = [person.name for person in people if not person.recordings]
+    people = [person for person in people if person.recordings]
+    if not people:
+        raise InputError(f"{path}: nobody has recordings, so there is nothing to write.")
+    if without:
+        logger.warning(
+            "%s: left out, as they were imported as vectors: %s. Keep the table that they are of.",
+            *(path, first_few(without)),
+        )
     texts = [
         {
             "name": person.name,
@@ -48,6 +63,7 @@ def write_people(path: str | Path, header: Header, people: Sequence[Person]) -> 
     content = save(arrays, notes)
     with atomic_path(path, mode=0o600) as temporary:
         temporary.write_bytes(content)
+    return len(people)
 
 
 def read_people(path: str | Path) -> tuple[str, list[Person]]:

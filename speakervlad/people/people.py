@@ -218,9 +218,8 @@ class PeopleStore:
         if not fresh:
             return []
         vectors = np.stack([self.encoder.finish(each.sums) for each in fresh])
-        groups, voices = self._groups(person, [each.sums for each in fresh])
-        names, num_known = [each.name for each in fresh], len(person.recordings)
-        unlike = of_unlike(name, names, vectors, groups, voices, num_known)
+        num_known = len(person.recordings)
+        unlike = self._unlike(person, [each.name for each in fresh], [each.sums for each in fresh])
         matches = self.store.nearest(vectors, NEAREST)
         threshold = self._named_from() if header.num_voices else math.inf
         own = [max(each @ person.voices.T, default=-1.0) for each in vectors] if num_known else []
@@ -231,6 +230,14 @@ class PeopleStore:
             found += of_others(each.name, name, nearest, matches[row], threshold)
             found += [doubt for doubt in unlike if doubt.recording == each.name]
         return found
+
+    def _unlike(
+        self, person: Person, names: Sequence[str], sums: Sequence[PoolingSums]
+    ) -> list[Doubt]:
+        """That new recordings of a person, called by ``names``, are of another voice."""
+        vectors = np.stack([self.encoder.finish(each) for each in sums])
+        groups, voices = self._groups(person, sums)
+        return of_unlike(person.name, names, vectors, groups, voices, len(person.recordings))
 
     def enrol(
         self, name: str, heard: Sequence[Heard], *, note: str = "", again: bool = False
@@ -358,25 +365,28 @@ class PeopleStore:
     def export(self, path: str | Path) -> int:
         """Write everybody into one file, from which ``import_`` makes the same store.
 
+        People who were imported as vectors have no recordings, which the file is made of; they are
+        left out with a warning.
+
         Returns:
             How many people were written.
 
         Raises:
-            InputError: nobody is enrolled, or the file cannot be written.
+            InputError: nobody is enrolled by recordings, or the file cannot be written.
         """
         header, people = self.store.header(), self.store.people()
         if header.encoder is None:
             raise InputError(
                 f"{self.store.where}: nobody is enrolled, so there is nothing to write."
             )
-        write_people(path, header, people)
-        return len(people)
+        return write_people(path, header, people)
 
     def import_(self, path: str | Path) -> tuple[int, int]:
         """Add everybody of a file that ``export`` wrote, in one transaction.
 
         Recordings that a person of the same name has already are not added again, so that the same
-        file may be imported twice.
+        file may be imported twice. Others of the same name that are of another voice are added with
+        a warning: there may be two people of that name.
 
         Returns:
             How many people have new recordings, and how many recordings those are.
@@ -404,6 +414,11 @@ class PeopleStore:
                 have = {recording.digest for recording in old.recordings}
                 new = [each for each in person.recordings if each.digest not in have]
                 if new:
+                    if old.recordings:
+                        of_them = replace(old, recordings=tuple(new))
+                        ids = [each.digest[:ID_LENGTH] for each in new]
+                        for doubt in self._unlike(old, ids, self._sums(of_them)):
+                            logger.warning("%s", doubt)
                     recordings = (*old.recordings, *new)
                     merged.append(self._grouped(replace(old, recordings=recordings)))
                     counts.append(len(new))

@@ -52,10 +52,13 @@ SEARCH_WIDTH = 400
 LEAST_PGVECTOR = (0, 7)
 INDEX = "voices_near"
 
-# By name, exactly.
+# Rows that are sent at once.
+COPY_ROWS = 1000
+
+# By name, exactly; names are looked up of those found alone.
 SEARCH = (
-    "SELECT p.name, v.vector::text FROM voices v JOIN people p ON p.id = v.person "
-    "ORDER BY v.vector <#> ?::vector LIMIT ?"
+    "SELECT p.name, v.vector::text FROM (SELECT person, vector, vector <#> ?::vector AS far "
+    "FROM voices ORDER BY far LIMIT ?) v JOIN people p ON p.id = v.person ORDER BY v.far"
 )
 
 # Our tables that are no plain tables, or that a trigger or a rule answers for.
@@ -136,7 +139,7 @@ class PostgresStore(SqlStore):
             for query in vectors:
                 text = self.encode_vector(query)
                 near = (text, max(SEARCH_WIDTH, count)) if indexed else ()
-                rows = self.run(statement, (*near, text, count))
+                rows = self.run(statement, (text, *near, count))
                 voices = [(name, self.decode_vector(text)) for name, text in rows]
                 found.append([Match(name, float(query @ each), each) for name, each in voices])
         return found
@@ -170,14 +173,18 @@ class PostgresStore(SqlStore):
             header = self._begin_load(encoder)
             revision = header.revision + 1
             first = self.run("SELECT COALESCE(MAX(id), 0) FROM people")[0][0] + 1
+            if len(names) > header.num_voices:
+                # Built anew, by the next search, in less time than so many take one by one.
+                self.run(f"DROP INDEX IF EXISTS {INDEX}")
             columns = "people (id, name, revision) FROM STDIN"
             with self._connection.cursor() as cursor:
                 with cursor.copy(f"COPY {columns}") as copy:
                     for row, name in enumerate(names, first):
                         copy.write_row((row, name, revision))
-                with cursor.copy("COPY voices (person, number, vector) FROM STDIN") as copy:
-                    for row, vector in enumerate(vectors, first):
-                        copy.write_row((row, 0, self.encode_vector(vector)))
+                columns = "voices (person, number, vector) FROM STDIN (FORMAT BINARY)"
+                with cursor.copy(f"COPY {columns}") as copy:
+                    for piece in _binary_rows(first, vectors):
+                        copy.write(piece)
                 cursor.execute(
                     "SELECT setval(pg_get_serial_sequence('people', 'id'), "
                     "(SELECT MAX(id) FROM people))"
@@ -301,11 +308,27 @@ class PostgresStore(SqlStore):
 def _indexed_search(dim: int) -> str:
     """As ``SEARCH``, among the voices that the index gives."""
     half = f"halfvec({dim})"
-    return (
-        "SELECT p.name, v.vector::text FROM (SELECT person, vector FROM voices "
-        f"ORDER BY vector::{half} <#> ?::{half} LIMIT ?) v JOIN people p ON p.id = v.person "
-        "ORDER BY v.vector <#> ?::vector LIMIT ?"
+    near = f"(SELECT * FROM voices ORDER BY vector::{half} <#> ?::{half} LIMIT ?) near"
+    return SEARCH.replace("FROM voices", f"FROM {near}")
+
+
+def _binary_rows(first: int, vectors: np.ndarray) -> Iterator[bytes]:
+    """Rows of ``voices`` in COPY's binary format, of people with numbers from ``first`` on."""
+    dim = vectors.shape[1]
+    fields = (
+        *(("fields", ">i2"), ("person_bytes", ">i4"), ("person", ">i8")),
+        *(("number_bytes", ">i4"), ("number", ">i4"), ("vector_bytes", ">i4")),
+        *(("dim", ">i2"), ("unused", ">i2"), ("vector", ">f4", (dim,))),
     )
+    yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+    for at in range(0, len(vectors), COPY_ROWS):
+        piece = vectors[at : at + COPY_ROWS]
+        rows = np.zeros(len(piece), np.dtype(list(fields)))
+        rows["fields"], rows["person_bytes"], rows["number_bytes"] = 3, 8, 4
+        rows["person"] = np.arange(first + at, first + at + len(piece))
+        rows["vector_bytes"], rows["dim"], rows["vector"] = 4 + 4 * dim, dim, piece
+        yield rows.tobytes()
+    yield b"\xff\xff"
 
 
 def _in_psycopg(statement: str) -> LiteralString:

@@ -40,6 +40,8 @@ class SqlStore(ABC):
     def __init__(self, where: str) -> None:
         self.where = where
         self.lock: threading.RLock = threading.RLock()
+        # Of voices, and the revision that they were counted at: of a million that takes a while.
+        self._counted = -1, 0
 
     @abstractmethod
     def run(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -217,13 +219,16 @@ class SqlStore(ABC):
 
     def _header(self) -> Header:
         notes = dict(self.run("SELECT name, value FROM notes"))
-        (count,) = self.run("SELECT COUNT(*) FROM voices")[0]
         try:
             dim, revision, removed = (
                 int(notes.get(name, 0)) for name in ("dim", "revision", "removed")
             )
         except ValueError as error:
             raise InputError(f"{self.where}: its notes are damaged ({error}).") from error
+        counted, count = self._counted
+        if counted != revision:
+            (count,) = self.run("SELECT COUNT(*) FROM voices")[0]
+            self._counted = revision, count
         encoder, encoder_name = notes.get("encoder"), notes.get("encoder_name", "")
         return Header(encoder, encoder_name, dim, revision, count, removed)
 

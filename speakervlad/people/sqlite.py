@@ -81,6 +81,8 @@ class SqliteStore(SqlStore):
         self._gallery = Gallery()
         self._seen = -1
         _ensure_file(path, create)
+        # SQLite's log lies beside the file itself, not beside a link to it.
+        path = path.resolve()
         with self._naming():
             writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
             self._connection = _connect(path, writable=writable)

@@ -123,7 +123,7 @@ def adapt(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as place:
         config = adaptation(folder, Path(frames or Path(place) / "frames"), steps, seed)
-        fitting = _Fitting(config, open_cache(config, manifest, ALONE))
+        fitting = Fitting(config, open_cache(config, manifest, ALONE))
         folds = split_speakers(manifest, seed)
         judged = [fitting.judge(rows) for rows in track(folds, "fitting and judging", len(folds))]
         learns = len(folds) == 1
@@ -234,7 +234,7 @@ class _Judged:
         return self.sides[:, 0] == self.sides[:, 1]
 
 
-class _Fitting:
+class Fitting:
     """Heads on the frames of some utterances.
 
     Args:

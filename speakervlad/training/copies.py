@@ -1,6 +1,6 @@
 """Copies of recordings for a frame cache: what is cut, at which pitch and speed, and its effects.
 
-All of it is drawn by ``(train.seed, copy, index)``. Copy 0 is the recording as it is.
+All of it is drawn by ``(data.frame_cache.seed, copy, index)``. Copy 0 is the recording as it is.
 """
 
 import math
@@ -101,14 +101,12 @@ class Copies:
     Attributes:
         manifest: the utterances.
         augment: the effects.
-        cache: how many copies, and what part of a recording is in them.
-        seed: of all draws.
+        cache: how many copies, what part of a recording is in them, and the seed of all draws.
     """
 
     manifest: Manifest
     augment: AugmentConfig
     cache: FrameCacheConfig
-    seed: int
 
     @property
     def count(self) -> int:
@@ -120,7 +118,7 @@ class Copies:
         share = self.cache.copies - (number - 1)
         if number == 0 or share >= 1:
             return True
-        return stream_of(self.seed, (number, row), "copy").random() < share
+        return stream_of(self.cache.seed, (number, row), "copy").random() < share
 
     def plan(self, number: int, row: int) -> Copy:
         """The copy of this number; no audio is read."""
@@ -129,15 +127,15 @@ class Copies:
             return Copy(0, length, 1.0, 0, length)
         place = (number, row)
         start, stop = self._part(length, place)
-        pitch = draw_pitch(stream_of(self.seed, place, "pitch"), self.augment)
+        pitch = draw_pitch(stream_of(self.cache.seed, place, "pitch"), self.augment)
         speeds = self.augment.speeds
-        speed = int(stream_of(self.seed, place, "speed").integers(len(speeds)))
+        speed = int(stream_of(self.cache.seed, place, "speed").integers(len(speeds)))
         heard = int((stop - start) / pitch)
         return Copy(start, stop, pitch, speed, max(1, int(heard / speeds[speed])))
 
     def _part(self, length: int, place: tuple[int, int]) -> tuple[int, int]:
         """Which samples of so many are heard."""
-        cache, rng = self.cache, np.random.default_rng((self.seed, *place))
+        cache, rng = self.cache, np.random.default_rng((self.cache.seed, *place))
         seconds = cache.longest_seconds
         if cache.short_every and sum(place) % cache.short_every == 0:
             shortest, longest = cache.short_seconds
@@ -171,7 +169,7 @@ class Copies:
         if effects and copy.pitch != 1:
             sound = change_pitch(sound, copy.pitch, int(len(sound) / copy.pitch))
         if effects:
-            codec = draw_codec(stream_of(self.seed, place, "codec"), self.augment)
+            codec = draw_codec(stream_of(self.cache.seed, place, "codec"), self.augment)
             sound = sound if codec is None else transcode(sound, *codec)
         sound = self._at_its_speed(sound, copy.speed)
         return self._with_effects(sound, place) if effects else sound
@@ -189,7 +187,7 @@ class Copies:
         noise, rooms = self._sources
         material = Material(self.augment, noise, rooms, len(sound))
         for name, effect in EFFECTS.items():
-            values = effect.draw(stream_of(self.seed, place, name), material)
+            values = effect.draw(stream_of(self.cache.seed, place, name), material)
             if values is not None:
                 drawn = (torch.from_numpy(np.asarray(value, np.float32))[None] for value in values)
                 waveforms = effect.apply(waveforms, *drawn)

@@ -148,7 +148,7 @@ def open_cache(config: Config, manifest: Manifest, world: World) -> FrameCache:
     folder = Path(config.data.frame_cache.folder)
     encoder, _ = load_encoder_folder(config.init_from)
     frames = trunk_frames(_as_trained(config))
-    copies = Copies(manifest, config.augment, config.data.frame_cache, config.train.seed)
+    copies = Copies(manifest, config.augment, config.data.frame_cache)
     counts, speeds = _survey(copies, frames)
     files = tuple(FrameFile.of(folder, n, own, frames.dim) for n, own in enumerate(counts))
     busy = f"{folder}: another process computes frames here. Wait for it, or name another folder."
@@ -271,7 +271,7 @@ def _effects_key(config: Config, frames_key: Mapping[str, Any]) -> dict[str, Any
     assert config.init_from is not None
     return {
         **frames_key,
-        "seed": config.train.seed,
+        "seed": cache.seed,
         "longest_seconds": cache.longest_seconds,
         "short_every": cache.short_every,
         "short_seconds": list(cache.short_seconds),

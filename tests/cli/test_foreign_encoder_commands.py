@@ -123,3 +123,28 @@ def test_explain_says_that_it_needs_frames(run, folder, capsys):
     assert run("explain", "clips/alex-1.opus", "--encoder", "net.onnx", "--out", "x.png") == 2
     assert "one vector a recording, and no frames" in capsys.readouterr().err
     assert not (folder / "x.png").exists()
+
+
+def test_what_is_wrong_with_a_network_is_said(run, folder, others, capsys):
+    others.export_like(others.Residual(), folder / "odd.onnx", ("x", "y"))
+    for options, problem in (
+        (("--piece-seconds", 0), "piece_seconds=0: must be 2 to 3600."),
+        (("--framework", "wespeaker", "--piece-seconds", 1), "adopt: piece_seconds=1: must be"),
+        (("--framework", "wespaker"), "Did you mean 'wespeaker'"),
+        (("--framework", "wespeaker", "--num-mels", 40), "Adopt it with --num-mels 80"),
+    ):
+        name = "net.onnx" if "--framework" not in options else "odd.onnx"
+        assert run("adopt", name, "--out", "made", *options) == 2
+        assert problem in " ".join(capsys.readouterr().err.split())
+    assert not (folder / "made").exists()
+
+
+@pytest.mark.parametrize("name", ["someone/ecapa", "https://host/net.onnx", "hf://someone/ecapa"])
+def test_encoders_of_elsewhere_are_not_downloaded(run, folder, name, capsys):
+    assert run("embed", "clips", "--encoder", name, "--out", "E.npz") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no such encoder" in said
+    assert "Encoders are not downloaded: fetch it" in said
+    assert run("embed", "clips", "--encoder", "clips/none.onnx", "--out", "E.npz") == 2
+    assert "not downloaded" not in capsys.readouterr().err
+    assert not (folder / "E.npz").exists()

@@ -78,6 +78,13 @@ def test_a_text_without_a_speaker_is_named(texts, words, tmp_path):
         read(tmp_path, SRT.format(*texts))
 
 
+@pytest.mark.parametrize("texts", [("Good morning.", "And to you."), ("I have seen it.",)])
+def test_two_sentences_are_no_names(texts, tmp_path):
+    cues = (f"00:00:0{n},000 --> 00:00:0{n + 1},000\n{text}\n" for n, text in enumerate(texts))
+    with pytest.raises(InputError, match=f"'{texts[0]}' is what was said, not who"):
+        read(tmp_path, "\n".join(cues))
+
+
 def test_texts_that_may_be_names_or_not_are_told(tmp_path, caplog):
     assert len(read(tmp_path, SRT.format("Hello there", "How are you", "Fine"))) == 3
     assert "a.srt: its texts are taken for names of speakers: Hello there" in caplog.text

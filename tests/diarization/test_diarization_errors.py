@@ -198,7 +198,17 @@ def test_a_uem_says_which_recordings_count(caplog, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["a 1 0", "my a 1 0 5", "a 1 5 5", "a 1 nan 5", "a 1 0 inf", "a 1 x 5", "a 1 -1 5"]
+    "line",
+    [
+        "a 1 0",
+        "my a 1 0 5",
+        "a 1 5 5",
+        "a 1 nan 5",
+        "a 1 0 inf",
+        "a 1 x 5",
+        "a 1 -1 5",
+        "a 1 0 1_0",
+    ],
 )
 def test_a_damaged_line_of_a_uem_is_named(line, tmp_path):
     (tmp_path / "a.uem").write_text(f"a 1 0 5\n{line}\n")

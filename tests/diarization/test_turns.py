@@ -56,6 +56,7 @@ def test_rttm_of_others_is_read(tmp_path):
         "SPEAKER talk 7 1 0 1.5 <NA> <NA> x",
         "SPKR-INFO my talk 1 <NA> <NA> <NA> unknown Ada Lovelace <NA> <NA>",
         "SPEAKER a 1 nan 1.5 <NA> <NA> x <NA> <NA>",
+        "SPEAKER a 1 1_0 1.5 <NA> <NA> x <NA> <NA>",
         "SPEAKER a 1 0 inf <NA> <NA> x <NA> <NA>",
         "SPEKER a 1 0 1 <NA> <NA> x <NA> <NA>",
         "0.0 1.0 x",
@@ -88,6 +89,7 @@ def test_numbered_speakers_with_a_space_are_not_taken_for_one(rest, tmp_path):
         ("a.json", '{"turns": [{"start": 0, "end": 1, "speaker": null}]}'),
         ("a.txt", "0.0\t1.0\tx\n1.0\tx\n"),
         ("a.txt", "0.0\t1.0\tx\n2.0\t1.0\tx\n"),
+        ("a.txt", "0.0\t1_0\tx\n"),
         ("a.srt", "00:00:00,000 --> 00:00:soon\nx\n"),
         ("a.json", "[1]"),
         ("a.json", '{"turns": [{"start": 2, "end": 1, "speaker": "x"}]}'),
@@ -99,6 +101,11 @@ def test_other_damaged_files_are_named(name, text, tmp_path):
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=name):
         load_turns(tmp_path / name)
+
+
+def test_turns_without_a_recording_are_of_their_files(tmp_path):
+    (tmp_path / "call.json").write_text('{"recording": null, "turns": []}')
+    assert list(load_turns(tmp_path / "call.json")) == ["call"]
 
 
 def test_a_folder_is_all_files_of_its_first_form(tmp_path):

@@ -1,6 +1,7 @@
 """Slices, shards, and a Ray cluster of which a node is killed."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from speakervlad import load_encoder
 from speakervlad.corpus.inputs import Recordings
 from speakervlad.encoder import cluster
-from speakervlad.encoder.cluster import Job, SliceWorker, embed_on_ray, shard_name, slices_of
+from speakervlad.encoder.cluster import Job, embed_on_ray, make_shards, shard_name, slices_of
 from speakervlad.errors import InputError
 from speakervlad.tables.interchange import load_embeddings
 from speakervlad.tables.parquet import read_errors
@@ -33,9 +34,8 @@ def job(save_tiny_encoder, tmp_path, monkeypatch):
 
 
 def in_process(items, job, address):
-    worker = SliceWorker(job)
     for item in items:
-        worker({"slice": [json.dumps(item)]})
+        make_shards({"slice": [json.dumps(item)]}, job)
 
 
 def check(recordings, job):
@@ -71,6 +71,14 @@ def test_shards_are_the_embeddings_of_one_process(recordings, job, monkeypatch):
     (Path(job.out) / shard_name(2)).write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"00000002\.parquet: no shard"):
         embed_on_ray(recordings, job, rows=3)
+
+
+def test_a_file_is_no_folder_of_shards(recordings, job):
+    pytest.importorskip("ray", reason="needs the extra ray")
+    Path(job.out).write_text("mine")
+    with pytest.raises(InputError, match="out: is a file"):
+        embed_on_ray(recordings, job, rows=3)
+    assert Path(job.out).read_text() == "mine"
 
 
 def test_a_missing_shard_is_made_alone(recordings, job, monkeypatch):
@@ -117,8 +125,11 @@ def test_a_cluster_of_two_nodes_one_of_which_is_killed(recordings, job, monkeypa
     check(recordings, job)
 
 
-@pytest.mark.slow
-def test_a_cluster_that_is_not_there(recordings, job):
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999", "auto"])
+def test_a_cluster_that_is_not_there(recordings, job, address):
     pytest.importorskip("ray", reason="needs the extra ray")
+    began = time.monotonic()
     with pytest.raises(InputError, match="no Ray cluster there"):
-        embed_on_ray(recordings, job, address="127.0.0.1:1", rows=3)
+        embed_on_ray(recordings, job, address=address, rows=3)
+    assert time.monotonic() - began < 60
+    assert not Path(job.out).exists()

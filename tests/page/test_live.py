@@ -1,9 +1,11 @@
 """The page's live route, without a browser."""
 
 import json
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from speakervlad import examples, load_audio
@@ -132,6 +134,16 @@ def test_a_flood_ends_it_and_nobody_else_suffers(client, monkeypatch):
         assert other.receive_json()["seconds"] == pytest.approx(0.1)
 
 
+def test_who_shows_no_token_keeps_nobody_out(app, monkeypatch):
+    monkeypatch.setattr("speakervlad.page.live.MAX_WAITING", 2)
+    with TestClient(app, "http://127.0.0.1:8765") as client, ExitStack() as stack:
+        idle = [stack.enter_context(opened(client)) for _ in range(MAX_LIVE + 1)]
+        for each in idle[:-2]:
+            assert "nothing came" in each.receive_json()["error"]
+        with opened(client) as socket:
+            assert begin(socket) == {"ready": True}
+
+
 def test_silence_on_the_line_ends_it(client, monkeypatch):
     monkeypatch.setattr("speakervlad.page.live.QUIET_SECONDS", 0.2)
     with opened(client) as socket:
@@ -140,13 +152,11 @@ def test_silence_on_the_line_ends_it(client, monkeypatch):
 
 
 def test_at_most_eight_listen_at_a_time(client):
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
-        sockets = [stack.enter_context(opened(client)) for _ in range(MAX_LIVE)]
-        assert begin(sockets[0]) == {"ready": True}
+        for _ in range(MAX_LIVE):
+            assert begin(stack.enter_context(opened(client))) == {"ready": True}
         with opened(client) as one_more:
-            assert "listen already" in one_more.receive_json()["error"]
+            assert "listen already" in begin(one_more)["error"]
     with opened(client) as socket:
         assert begin(socket) == {"ready": True}
 

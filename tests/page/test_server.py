@@ -88,6 +88,22 @@ def test_idle_connections_shut_nobody_out(running, connect, data):
     assert get(running).status_code == 200
 
 
+def test_it_ends_though_an_upload_stands_still(desk, temporary, monkeypatch):
+    monkeypatch.setattr(module, "LAST_SECONDS", 0.5)
+    server = Server(desk, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    base, _, token = server.address.partition("/#token=")
+    assert get((base, token)).status_code == 200
+    with socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2])), 10) as held:
+        held.sendall(upload(token, 10_000_000, PART))
+        time.sleep(0.5)
+        server.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+        assert is_closed(held, 5)
+
+
 def test_headers_that_trickle_in_are_not_waited_for(running, connect):
     slow = connect(b"GET / HTTP/1.1\r\n")
     began = time.monotonic()

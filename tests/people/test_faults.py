@@ -203,6 +203,14 @@ def test_changes_in_the_log_of_a_read_only_store_are_read_or_refused(read_only, 
         _, pipe = in_child(as_nobody, read_only, encoder, names_of)
         answer = pipe.recv()
         assert any(each in answer for each in expected), answer
+        # By a link from elsewhere, beside which no log lies, the same.
+        with tempfile.TemporaryDirectory() as elsewhere:
+            Path(elsewhere).chmod(0o755)
+            link = Path(elsewhere) / "link.db"
+            link.symlink_to(read_only)
+            _, pipe = in_child(as_nobody, link, encoder, names_of)
+            answer = pipe.recv()
+        assert any(each in answer for each in expected), answer
         folder.chmod(0o755)
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from speakervlad.errors import InputError
 from speakervlad.people.people import PeopleStore
+from speakervlad.tables.embeddings import Embeddings
+from speakervlad.tables.interchange import save_embeddings
 
 
 def merged(encoder, *heard):
@@ -88,6 +90,41 @@ def test_export_and_import_give_the_same_store(store, tmp_path, encoder, hear):
             assert [each.sums for each in ours] == [each.sums for each in theirs]
             assert [each.note for each in ours] == [each.note for each in theirs]
         assert other.import_(out) == (0, 0)
+
+
+def test_another_voice_of_the_same_name_is_imported_with_a_warning(
+    path, tmp_path, encoder, hear, caplog, monkeypatch
+):
+    bob = float(merged(encoder, hear(2)) @ merged(encoder, hear(2, 1)))
+    monkeypatch.setattr(PeopleStore, "apart", bob - 0.01)
+    out = tmp_path / "people.safetensors"
+    with PeopleStore(tmp_path / "other.db", encoder) as other:
+        other.enrol("Ada", [hear(1)])
+        other.enrol("Bob", [hear(2, 1)])
+        other.export(out)
+    with PeopleStore(path, encoder) as people:
+        people.enrol("Ada", [hear(0)])
+        people.enrol("Bob", [hear(2)])
+        assert people.import_(out) == (2, 2)
+    (warning,) = (each.getMessage() for each in caplog.records)
+    assert warning.startswith(f"{hear(1).digest[:12]}: is unlike the other recordings of Ada (cos")
+
+
+def test_who_has_no_recordings_is_not_exported_in_silence(path, tmp_path, encoder, hear, caplog):
+    out, table = tmp_path / "people.safetensors", tmp_path / "P.npz"
+    save_embeddings(table, Embeddings(["p"], np.eye(1, encoder.dim), encoder.fingerprint))
+    with PeopleStore(path, encoder) as people:
+        people.import_(table)
+        with pytest.raises(InputError, match="nobody has recordings"):
+            people.export(out)
+        people.enrol("Ada", [hear(0)])
+        assert people.export(out) == 1
+        assert "left out, as they were imported as vectors: p." in caplog.text
+        people.forget(["Ada", "p"])
+        with pytest.raises(InputError, match="nobody has recordings"):
+            people.export(tmp_path / "none.safetensors")
+    with PeopleStore(tmp_path / "other.db", encoder) as other:
+        assert other.import_(out) == (1, 1)
 
 
 def test_one_recording_of_several_is_removed_and_the_voices_made_anew(store, encoder, hear):

@@ -114,14 +114,14 @@ def test_speakers_are_kept_apart_whole(tmp_path):
 
 def test_a_worse_encoder_is_not_written_unless_asked(ready, tmp_path, monkeypatch):
     manifest = voices(tmp_path / "mine", 12)
-    fit = module._Fitting.fit
+    fit = module.Fitting.fit
 
     def spoil(self, rows):
         encoder = fit(self, rows)
         encoder.projection.linear.weight.data.normal_()
         return encoder
 
-    monkeypatch.setattr(module._Fitting, "fit", spoil)
+    monkeypatch.setattr(module.Fitting, "fit", spoil)
     monkeypatch.setattr(module.Adapted, "is_worse", True)
     out = tmp_path / "adapted"
     found = adapt(manifest, out, encoder=ready, steps=1)
