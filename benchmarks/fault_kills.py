@@ -23,7 +23,7 @@ class Command(NamedTuple):
     Attributes:
         words: of the command line.
         store: a file of people that is there at the start.
-        gone: of what it removes; no file may hold them in the end.
+        gone: parts of what it removes; no file may hold one in the end.
     """
 
     words: list[str]
@@ -76,11 +76,8 @@ def commands(source: Path) -> dict[str, Command]:
     wav, encoder = str(source / "wav"), ["--encoder", str(source / "encoder")]
     one, two = source / "one.db", source / "two.db"
     store = [*encoder, "--store", "people.db"]
-    removed = blobs(two, "Bob")
-    recordings = blobs(two, "Ada")[:1]
-    (digest,) = _rows(
-        two, "SELECT digest FROM recordings WHERE sums = ?", (recordings[0],)
-    )[0]  # fmt: skip
+    ada, bob = blobs(two, "Ada"), blobs(two, "Bob")
+    ((digest,),) = _rows(two, "SELECT digest FROM recordings WHERE sums = ?", ada[:1])
     return {
         "convert-audio": Command(["convert-audio", wav, "flac", "--workers", "0"]),
         "pack": Command(["pack", str(source / "m.csv"), "packed", "--workers", "0"]),
@@ -90,9 +87,11 @@ def commands(source: Path) -> dict[str, Command]:
         "people add": Command(["people", "add", "Ada", wav, "--yes", *store]),
         "people add again": Command(["people", "add", "Ada", f"{wav}/s0", "--yes", *store], two),
         "people rename": Command(["people", "rename", "Ada", "Ava", "--store", "people.db"], two),
-        "people forget": Command(["people", "forget", "Bob", *store], two, removed),
+        "people forget": Command(["people", "forget", "Bob", *store], two, parts_of(bob, ada)),
         "people forget --recording": Command(
-            ["people", "forget", "Ada", "--recording", digest, *store], two, recordings
+            ["people", "forget", "Ada", "--recording", digest, *store],
+            two,
+            parts_of(ada[:1], ada[1:] + bob),
         ),
         "people import": Command(
             ["people", "import", str(source / "people.safetensors"), *store], one
@@ -252,11 +251,18 @@ def store_in(folder: Path) -> object:
     return stored(path) if path.is_file() and path.stat().st_size else "no tables"
 
 
-def traces(folder: Path, gone: tuple[bytes, ...]) -> list[str]:
-    """Files that hold what was removed, or a part of it."""
+def parts_of(gone: tuple[bytes, ...], kept: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Parts of what is removed, of 64 bytes, that nothing holds which is kept: not its header."""
     parts = {blob[start : start + 64] for blob in gone for start in range(0, len(blob) - 64, 64)}
+    found = tuple(sorted(part for part in parts if not any(part in blob for blob in kept)))
+    assert found, "nothing tells the removed from the kept"
+    return found
+
+
+def traces(folder: Path, gone: tuple[bytes, ...]) -> list[str]:
+    """Files that hold a part of what was removed."""
     contents = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return [path.name for path, content in contents.items() if any(p in content for p in parts)]
+    return [path.name for path, content in contents.items() if any(p in content for p in gone)]
 
 
 def kill_one(

@@ -1,30 +1,44 @@
-"""Live: error rate beside that of whole recordings, delay of labels, corrections, time, memory.
+"""Live: error rate beside that of whole recordings, delays, corrections, time, memory.
 
-    python benchmarks/live.py conversations DIR [--encoder small] [--limit 7]
+    python benchmarks/live.py conversations DIR [--encoder small] [--limit 7] [--no-whole]
+    python benchmarks/live.py names DIR [--encoder small] [--limit 7]
     python benchmarks/live.py streams DIR [--encoder small] [--count 50] [--seconds 60]
     python benchmarks/live.py memory DIR [--encoder small] [--hours 4]
 
 DIR holds WAV files and ``reference.rttm``, as ``recipes/diarization/simulate.py`` writes them.
-``conversations`` plays them in pieces of 0.1 s and diarizes them whole; ``streams`` hears so many
-at once, as fast as it can, with a thread for each core; ``memory`` prints the resident set of one
-stream that never ends. Times are of the processor, one core where ``taskset -c 0`` is before it.
+``conversations`` plays them in pieces of 0.1 s and diarizes them whole; ``names`` enrols two of
+three speakers of each by what they say alone in its first half, and listens to the second, with the
+people of all conversations in one store; ``streams`` hears so many at once, as fast as it can, with
+a thread for each core; ``memory`` prints the resident set of one stream that never ends. Times are
+of the processor, one core where ``taskset -c 0`` is before it.
 """
 
+import math
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
 
-from speakervlad import diarization_errors, diarize, diarize_live, load_audio, load_turns
+from speakervlad import (
+    PeopleStore,
+    diarization_errors,
+    diarize,
+    diarize_live,
+    load_audio,
+    load_turns,
+)
+from speakervlad.audio.recording import Recording
 from speakervlad.diarization.der import DiarizationErrors
 from speakervlad.diarization.turns import Turns
 from speakervlad.encoder.backends import available_cores
 from speakervlad.encoder.encoder import Encoder, load_encoder
+from speakervlad.encoder.hops import HOP
 from speakervlad.sound import SAMPLE_RATE
 
 PIECE = SAMPLE_RATE // 10
@@ -53,7 +67,8 @@ def played(encoder: Encoder, samples: np.ndarray, reference: Turns) -> Played:
     for at in range(0, len(samples), PIECE):
         for said in diarizer.add(samples[at : at + PIECE]):
             labels, corrections = labels + 1, corrections + said.corrects
-            labelled.append((said.start, said.end, (at + PIECE) / SAMPLE_RATE))
+            if said.speaker:
+                labelled.append((said.start, said.end, (at + PIECE) / SAMPLE_RATE))
     diarizer.finish()
     seconds = time.process_time() - began
     turns = diarizer.turns(reference.recording)
@@ -71,27 +86,146 @@ def delays_of(reference: Turns, labelled: list[tuple[float, float, float]]) -> l
 
 
 @app.command()
-def conversations(folder: Folder, encoder: str = "default", limit: int = 1000) -> None:
+def conversations(
+    folder: Folder, encoder: str = "default", limit: int = 1000, whole: bool = True
+) -> None:
     """Live against whole recordings."""
     loaded, references = load_encoder(encoder), load_turns(folder / "reference.rttm")
-    live, whole, alone = DiarizationErrors(), DiarizationErrors(), DiarizationErrors()
+    live, offline = DiarizationErrors(), DiarizationErrors()
     delays, labels, corrections, busy, heard = [], 0, 0, 0.0, 0.0
     for path in sorted(folder.glob("*.wav"))[:limit]:
         reference, samples = references[path.stem], load_audio(path)
         one = played(loaded, samples, reference)
         live += diarization_errors(reference, one.turns)
-        whole += diarization_errors(reference, diarize(path, encoder=loaded))
-        alone += diarization_errors(reference, diarize(path, encoder=loaded, overlap=False))
+        if whole:
+            offline += diarization_errors(reference, diarize(path, encoder=loaded))
         delays += one.delays
         labels, corrections = labels + one.labels, corrections + one.corrections
         busy, heard = busy + one.seconds, heard + len(samples) / SAMPLE_RATE
-        print(f"{path.stem}: {one.seconds:.1f} s for {len(samples) / SAMPLE_RATE:.1f}", flush=True)
-    for name, errors in {"live": live, "whole": whole, "whole, one at a time": alone}.items():
+        print(
+            f"{path.stem}: {one.seconds:.1f} s for {len(samples) / SAMPLE_RATE:.1f}; DER so far "
+            f"{live.der:.1%}",
+            flush=True,
+        )
+    for name, errors in ({"live": live} | ({"whole": offline} if whole else {})).items():
         missed, alarm, confusion = errors.rates
         print(f"{name}: DER {errors.der:.1%} ({missed:.1%}, {alarm:.1%}, {confusion:.1%})")
     middle, late = np.percentile(delays, [50, 95])
     print(f"delay of {len(delays)} turns: median {middle:.2f} s, 95 % {late:.2f} s")
     print(f"{corrections} corrections of {labels} labels; real-time factor {busy / heard:.3f}")
+
+
+@app.command()
+def names(folder: Folder, encoder: str = "default", limit: int = 1000) -> None:
+    """How soon known people are named, in seconds since their turns began."""
+    loaded, references = load_encoder(encoder), load_turns(folder / "reference.rttm")
+    paths = sorted(folder.glob("*.wav"))[:limit]
+    with TemporaryDirectory() as temporary, PeopleStore(Path(temporary) / "p.db", loaded) as people:
+        for path in paths:
+            enrol_some(people, path, references[path.stem])
+        known = {person.name for person in people.people()}
+        total = Named([], 0, 0, 0, 0, 0.0, 0.0)
+        for path in paths:
+            total = total.plus(named(people, path, references[path.stem], known))
+            print(f"{path.stem}: {len(total.delays)} turns so far", flush=True)
+    middle, late = np.percentile(total.delays, [50, 95])
+    never = sum(map(math.isinf, total.delays))
+    print(
+        f"{len(known)} people; {len(total.delays)} turns of 2 s and more of them: named within "
+        f"{middle:.2f} s in the median, {late:.2f} s in 95 %; {never} never"
+    )
+    print(
+        f"{total.wrong} of {total.answers} names wrong (one speaks for 1.5 s already); strangers "
+        f"unknown at some time in {total.unknown} of {total.strangers} turns; real-time factor "
+        f"{total.busy / total.heard:.3f}"
+    )
+
+
+class Named(NamedTuple):
+    """What came of some conversations: delays, infinite for never; counts; seconds."""
+
+    delays: list[float]
+    wrong: int
+    answers: int
+    unknown: int
+    strangers: int
+    busy: float
+    heard: float
+
+    def plus(self, other: "Named") -> "Named":
+        return Named(
+            self.delays + other.delays,
+            self.wrong + other.wrong,
+            self.answers + other.answers,
+            self.unknown + other.unknown,
+            self.strangers + other.strangers,
+            self.busy + other.busy,
+            self.heard + other.heard,
+        )
+
+
+def enrol_some(people: PeopleStore, path: Path, reference: Turns) -> None:
+    """Enrol two of three of those who say 5 s alone in the first half, by 15 s at most."""
+    samples, count = load_audio(path), 0
+    half = len(samples) / SAMPLE_RATE / 2
+    for speaker in reference.speakers:
+        parts = [samples[slice(*span)] for span in alone(reference, speaker, half)]
+        said = np.concatenate([np.zeros(0, np.float32), *parts])[: 15 * SAMPLE_RATE]
+        if len(said) >= 5 * SAMPLE_RATE:
+            if count % 3 < 2:
+                people.add(f"{path.stem} {speaker}", [Recording(said)])
+            count += 1
+
+
+def alone(reference: Turns, speaker: str, until: float) -> list[tuple[int, int]]:
+    """Samples from and to which somebody speaks alone, half a second at least each time."""
+    found = []
+    for turn in reference.turns:
+        if turn.speaker != speaker or turn.start >= until:
+            continue
+        others = [
+            each
+            for each in reference.turns
+            if each.speaker != speaker and each.start < turn.end and each.end > turn.start
+        ]
+        begin = max([turn.start, *(each.end for each in others if each.start <= turn.start)])
+        later = [each.start for each in others if each.start > turn.start]
+        end = min([turn.end, until, *later])
+        if end - begin > 0.5:
+            found.append((round(begin * SAMPLE_RATE), round(end * SAMPLE_RATE)))
+    return found
+
+
+def named(people: PeopleStore, path: Path, reference: Turns, known: set[str]) -> Named:
+    """Listen to a conversation; its second half counts."""
+    samples, listener = load_audio(path), people.listen()
+    began, answers = time.process_time(), []
+    for at in range(0, len(samples), PIECE):
+        answers += listener.add(samples[at : at + PIECE])
+    busy, half = time.process_time() - began, len(samples) / SAMPLE_RATE / 2
+    delays, wrong, count, unknown, strangers = [], 0, 0, 0, 0
+    ends = [0.0, *(each.end for each in answers)]
+    for before, each in zip(ends, answers, strict=False):
+        middle = max(before, each.end - HOP / 2)
+        speaking = [turn for turn in reference.turns if turn.start <= middle < turn.end]
+        if (
+            each.name
+            and each.end > half
+            and len(speaking) == 1
+            and middle > speaking[0].start + 1.5
+        ):
+            count, wrong = count + 1, wrong + (each.name != f"{path.stem} {speaking[0].speaker}")
+    for turn in reference.turns:
+        if turn.seconds < LONG_TURN or turn.start < half:
+            continue
+        name = f"{path.stem} {turn.speaker}"
+        inside = [each for each in answers if turn.start < each.end <= turn.end + HOP]
+        if name in known:
+            ends = [each.end for each in inside if each.name == name]
+            delays.append(min(ends) - turn.start if ends else math.inf)
+        else:
+            strangers, unknown = strangers + 1, unknown + any(each.name is None for each in inside)
+    return Named(delays, wrong, count, unknown, strangers, busy, len(samples) / SAMPLE_RATE)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 from .audio.examples import copy_examples as copy_examples
 from .audio.examples import examples as examples
+from .audio.pipe import decode_samples as decode_samples
 from .audio.recording import Recording as Recording
 from .audio.recording import speech as speech
 from .audio.spans import load_audio as load_audio

@@ -113,6 +113,12 @@ def shown(url: str) -> str:
     return "::".join(parts)
 
 
+def called(path: Path) -> str:
+    """A path as users know it: URLs with both slashes, and without what is secret in them."""
+    url = location_of(path)
+    return str(path) if url is None else shown(url)
+
+
 def is_archive(name: str | Path) -> bool:
     """Whether a file is named as tar files are."""
     return str(name).lower().split("?")[0].endswith(ARCHIVES)
@@ -216,8 +222,10 @@ def _reason(error: BaseException) -> str:
         return "access denied; are there credentials for it"
     if isinstance(error, TimeoutError):
         return f"no answer within {READ_SECONDS} s"
-    reason = getattr(error, "strerror", None)
-    return f"no connection: {reason}" if reason else type(error).__name__
+    kind, reason = type(error).__name__, getattr(error, "strerror", None)
+    if "Connect" in kind:
+        return f"no connection: {reason}" if reason else "no connection"
+    return reason or kind
 
 
 @contextmanager

@@ -203,6 +203,19 @@ def open_once() -> Callable[..., object]:
     return open_
 
 
+@pytest.fixture(scope="session")
+def in_pieces():
+    """``in_pieces(listener, samples, size)``: all that it says of samples that come bit by bit."""
+
+    def heard(listener, samples, size=1600):
+        said = []
+        for start in range(0, len(samples), size):
+            said += listener.add(samples[start : start + size])
+        return said + listener.finish()
+
+    return heard
+
+
 @pytest.fixture
 def run(monkeypatch, tmp_path_factory, open_once):
     """Run the command line here, without the user's own people; returns the exit code."""

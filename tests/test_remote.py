@@ -345,6 +345,16 @@ def test_embed_takes_urls_lists_and_archives(run, served, encoder, wav, tmp_path
     assert "--allow-private" in capsys.readouterr().err
 
 
+def test_answers_name_urls_without_what_is_secret(run, served, wav, tmp_path, capsys):
+    url = f"{served({'/a.wav': wav.read_bytes()})}/a.wav"
+    for options in ((), ("--json",), ("--rttm",), ("--labels",)):
+        assert run("--allow-private", "speech", f"{url}?token=very.secret", *options) == 0
+        said = capsys.readouterr()
+        assert "secret" not in said.out + said.err
+        if options in ((), ("--json",)):
+            assert url in said.out
+
+
 @pytest.fixture
 def bucket(monkeypatch, wav):
     """An S3 server of moto with a bucket; boto3's client of it."""

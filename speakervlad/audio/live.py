@@ -125,12 +125,13 @@ class LiveSpeech:
     Attributes:
         finder: what finds it.
         resampler: what comes before that.
+        newest: float32 samples at 16 kHz, speech or not, that were certain with the last call.
     """
 
     def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
         self.resampler = Resampler(sample_rate)
         self.finder = SpeechFinder()
-        self._kept = np.zeros(0, np.float32)
+        self._kept = self.newest = np.zeros(0, np.float32)
         # First sample that is kept, and that behind the last that was handed out.
         self._begin = self._given = 0
 
@@ -183,6 +184,7 @@ class LiveSpeech:
             raise ValueError("samples that do not fit their number")
 
     def _hear(self, samples: np.ndarray) -> list[Spoken]:
+        self.newest = samples
         self._kept = np.concatenate([self._kept, samples])
         spans = self.finder.add(samples)
         if self.finder.going_on is not None:

@@ -6,11 +6,11 @@ Interspeech 2023), made into ONNX by ``recipes/segmentation``; it lies in ``pyan
 licence. Who is speaker 0, 1 or 2 holds within a window only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -91,9 +91,7 @@ class LocalSpeakerFinder:
         # First sample of what waits, and first frame of the next window.
         self._begin = self._next = 0
         self._starts: list[int] = []
-        # Of each window: classes, and probabilities of speech and of overlap.
-        self._classes: list[np.ndarray] = []
-        self._probabilities: list[np.ndarray] = []
+        self._windows: list[Heard] = []
 
     def add(self, samples: np.ndarray) -> None:
         """Hear float32 samples (samples,) at 16 kHz."""
@@ -115,32 +113,55 @@ class LocalSpeakerFinder:
         last = max(0, count - WINDOW_FRAMES)
         if count and (not self._starts or self._starts[-1] < last):
             self._hear(last)
-        return LocalSpeakers(
-            self.num_samples,
-            np.array(self._starts, int),
-            np.array(self._classes, np.uint8).reshape(-1, WINDOW_FRAMES),
-            *self._means(count),
-        )
-
-    def _means(self, count: int) -> np.ndarray:
-        """float32 (2, frames): probabilities of speech and of overlap, means over windows."""
-        total, heard = np.zeros((2, count), np.float32), np.zeros(count, np.float32)
-        for start, probabilities in zip(self._starts, self._probabilities, strict=True):
-            part = slice(start, start + WINDOW_FRAMES)
-            kept = len(heard[part])
-            total[:, part] += probabilities[:, :kept]
-            heard[part] += 1
-        return total / heard
+        return merged(self.num_samples, count, np.array(self._starts, int), self._windows)
 
     def _hear(self, start: int) -> None:
         begin = start * FRAME_SAMPLES - self._begin
         window = self._waiting[begin : begin + WINDOW_SAMPLES]
-        scores = window_scores(np.pad(window, (0, WINDOW_SAMPLES - len(window))))
-        probabilities = np.exp(scores.T)
         self._starts.append(start)
-        self._classes.append(scores.argmax(axis=1).astype(np.uint8))
-        two = probabilities[FIRST_PAIR:].sum(axis=0)
-        self._probabilities.append(np.stack([1 - probabilities[0], two]).astype(np.float16))
+        self._windows.append(hear_window(np.pad(window, (0, WINDOW_SAMPLES - len(window)))))
+
+
+class Heard(NamedTuple):
+    """A window.
+
+    Attributes:
+        classes: uint8 (frames,), rows of ``POWERSET``.
+        probabilities: float16 (2, frames), that somebody speaks, and that two do.
+    """
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+
+
+def hear_window(samples: np.ndarray) -> Heard:
+    """What the network says of a window of float32 samples (160000,)."""
+    scores = window_scores(samples)
+    probabilities = np.exp(scores.T)
+    two = probabilities[FIRST_PAIR:].sum(axis=0)
+    heard = np.stack([1 - probabilities[0], two]).astype(np.float16)
+    return Heard(scores.argmax(axis=1).astype(np.uint8), heard)
+
+
+def merged(
+    num_samples: int, num_frames: int, starts: np.ndarray, windows: Sequence[Heard]
+) -> LocalSpeakers:
+    """What windows say together: the means of their probabilities, 0 where there is none.
+
+    Args:
+        num_samples: that the frames are of, at 16 kHz.
+        num_frames: how many there are.
+        starts: (windows,) first frame of each window.
+        windows: what was heard in them.
+    """
+    total = np.zeros((2, num_frames), np.float32)
+    heard = np.zeros(num_frames, np.float32)
+    for start, (_, probabilities) in zip(starts.tolist(), windows, strict=True):
+        part = slice(start, start + WINDOW_FRAMES)
+        total[:, part] += probabilities[:, : len(heard[part])]
+        heard[part] += 1
+    classes = np.array([each.classes for each in windows], np.uint8).reshape(-1, WINDOW_FRAMES)
+    return LocalSpeakers(num_samples, starts, classes, *(total / np.maximum(heard, 1)))
 
 
 def local_speakers(blocks: Iterable[np.ndarray]) -> LocalSpeakers:

@@ -67,6 +67,30 @@ ENCODINGS = {
     "mulaw": Encoding(1, _law(_mu_law())),
     "alaw": Encoding(1, _law(_a_law())),
 }
+
+
+def decode_samples(data: bytes, encoding: str) -> np.ndarray:
+    """Raw samples as float32 (samples,) in [-1, 1].
+
+    Args:
+        data: whole samples, little endian.
+        encoding: ``s16``, ``s24``, ``s32``, ``f32``, ``u8``, or ``mulaw`` and ``alaw`` of
+            ITU-T G.711.
+
+    Raises:
+        InputError: an unknown encoding, or half a sample.
+    """
+    if encoding not in ENCODINGS:
+        raise InputError(f"encoding {encoding!r}: {did_you_mean(encoding, ENCODINGS)}")
+    found = ENCODINGS[encoding]
+    if len(data) % found.num_bytes:
+        raise InputError(
+            f"{len(data)} bytes of {encoding}: a sample has {found.num_bytes}. Keep the rest for "
+            "the next call."
+        )
+    return found.decode(data)
+
+
 # Of a WAV header: format and bits of a sample.
 _OF_WAV = {
     (PCM, 8): "u8",

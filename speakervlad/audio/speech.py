@@ -6,6 +6,7 @@ beginning, in blocks of one size, so how its samples arrive changes nothing, and
 is found in the file.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
@@ -23,6 +24,8 @@ CONTEXT_SAMPLES = 64
 # Of a block, 0.26 s: what a stream waits for. As fast as longer ones.
 BLOCK_FRAMES = 8
 STATE = (1, 1, 128)
+# Probabilities that are kept, 20 s.
+RECENT_FRAMES = 625
 
 # Speech begins with a frame of at least the first probability and goes on with at least the second.
 BEGIN, GO_ON = 0.5, 0.35
@@ -42,6 +45,7 @@ class SpeechFinder:
 
     Attributes:
         num_samples: how many have arrived.
+        recent: probabilities of speech in the last frames.
     """
 
     def __init__(self) -> None:
@@ -53,6 +57,7 @@ class SpeechFinder:
         # First and last frame and one of the speech that has not ended yet.
         self._begin: int | None = None
         self._end = 0
+        self.recent: deque[float] = deque(maxlen=RECENT_FRAMES)
 
     def add(self, samples: np.ndarray) -> list[Span]:
         """Hear float32 samples (samples,) at 16 kHz.
@@ -78,6 +83,11 @@ class SpeechFinder:
     def going_on(self) -> Span | None:
         """The speech that has not ended, up to where it is certain; None where there is none."""
         return None if self._begin is None else self._span(self._begin)
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames have a probability."""
+        return self._num_frames
 
     @property
     def needed_from(self) -> int:
@@ -135,6 +145,7 @@ class SpeechFinder:
                 elif frame + 1 - self._end >= PAUSE_FRAMES:
                     yield from self._close()
         self._num_frames += len(probabilities)
+        self.recent.extend(probabilities)
 
     def _close(self) -> Iterator[Span]:
         begin, self._begin = self._begin, None

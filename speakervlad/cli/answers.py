@@ -11,6 +11,7 @@ from speakervlad.cli.console import describe, errors
 from speakervlad.cli.options import parse_fraction
 from speakervlad.errors import InputError
 from speakervlad.progress import track
+from speakervlad.remote import called
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -48,7 +49,7 @@ def answers(
             failures[path] = _of_recording(path, error)
         else:
             yield path, found
-    listed.write([BadFile(str(path), str(error)) for path, error in failures.items()])
+    listed.write([BadFile(called(path), str(error)) for path, error in failures.items()])
     _judge(list(failures.values()), len(paths), tolerated)
 
 
@@ -70,4 +71,4 @@ def _of_recording(path: Path, error: Exception) -> InputError:
         traceback.print_exception(error)
     kind = type(error).__name__
     words = describe(error) or kind
-    return InputError(f"{path}: {words} ({kind}; --debug before the command says where)")
+    return InputError(f"{called(path)}: {words} ({kind}; --debug before the command says where)")

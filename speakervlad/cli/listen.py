@@ -246,13 +246,15 @@ class Printer:
         """A line for every change of speaker; as JSON, for everything."""
         for each in said:
             if self._as_json:
-                self._print(
-                    {"event": "speech", "start": round(each.start, 3), "end": round(each.end, 3),
-                     "speaker": each.speaker, "corrects": each.corrects}
-                )  # fmt: skip
+                line = {"event": "speech", "start": round(each.start, 3),
+                        "end": round(each.end, 3), "speaker": each.speaker,
+                        "corrects": each.corrects}  # fmt: skip
+                self._print(line if each.also is None else line | {"also": each.also})
                 continue
             from speakervlad.diarization.live import PAUSE
 
+            if each.speaker is None or (each.corrects and each.end - each.start < PAUSE):
+                continue  # boundaries that moved a little
             goes_on = each.speaker == self._speaker and each.start <= self._end + 4 * PAUSE
             if each.corrects or not goes_on:
                 self.clear()

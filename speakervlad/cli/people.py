@@ -22,6 +22,7 @@ from speakervlad.cli.options import (
 )
 from speakervlad.errors import InputError
 from speakervlad.progress import track
+from speakervlad.remote import called
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -246,7 +247,8 @@ def import_people(
     with open_people(store, encoder, create=True) as people:
         num_people, num_recordings = people.import_(file)
     people_there = counted(num_people, "person", "people")
-    notes.print(f"{counted(num_recordings, 'new recording')} of {people_there}")
+    new = f"{counted(num_recordings, 'new recording')} of " if num_recordings else ""
+    notes.print(f"{new}{people_there}")
 
 
 def cohort(
@@ -412,7 +414,7 @@ def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None
     mixture = answer.mixture
     if as_json:
         values = answer._asdict() | {
-            "file": str(path),
+            "file": called(path),
             "candidates": [each._asdict() for each in answer.candidates],
             "mixture": None if mixture is None else asdict(mixture),
         }
@@ -424,6 +426,6 @@ def print_answer(path: Path, answer: "Identification", *, as_json: bool) -> None
         for each in answer.candidates
     )
     name = answer.name or "unknown"
-    console.print(f"{path}  {name}  [{people}; from {answer.threshold:.2f} on]")
+    console.print(f"{called(path)}  {name}  [{people}; from {answer.threshold:.2f} on]")
     if mixture is not None:
-        errors.print(f"{path}: {mixture.words}: `diarize --store` names each of them")
+        errors.print(f"{called(path)}: {mixture.words}: `diarize --store` names each of them")

@@ -11,6 +11,7 @@ from speakervlad.cli.answers import answers
 from speakervlad.cli.console import console
 from speakervlad.cli.options import BadListPath, ChannelOption, MaxBad
 from speakervlad.errors import InputError
+from speakervlad.remote import called
 
 if TYPE_CHECKING:
     from speakervlad.audio.speech import Speech
@@ -49,7 +50,9 @@ def speech(
 
 def print_text(path: Path, found: "Speech") -> None:
     """A line for the file, and one for each segment."""
-    console.print(f"{path}: {found.spoken_seconds:.2f} s of speech in {found.seconds:.2f} s")
+    console.print(
+        f"{called(path)}: {found.spoken_seconds:.2f} s of speech in {found.seconds:.2f} s"
+    )
     for begin, end in found.segments:
         console.print(f"{begin:10.3f} {end:10.3f}")
 
@@ -59,13 +62,13 @@ def print_turns(form: str, path: Path, found: "Speech") -> None:
     from speakervlad.diarization.turns import FORMS, Turn, Turns
 
     turns = tuple(Turn(begin, end, "speech") for begin, end in found.segments.tolist())
-    typer.echo(FORMS[form].write(Turns(path.stem, turns, found.seconds)), nl=False)
+    typer.echo(FORMS[form].write(Turns(Path(called(path)).stem, turns, found.seconds)), nl=False)
 
 
 def print_json(path: Path, found: "Speech") -> None:
     """All of it in one line."""
     line = {
-        "file": str(path),
+        "file": called(path),
         "seconds": found.seconds,
         "speech": found.spoken_seconds,
         "segments": found.segments.tolist(),

@@ -10,6 +10,7 @@ from speakervlad.cli.console import clock, console, counted, notes
 from speakervlad.diarization.turns import FORMS, Turns, save_turns
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import STANDARD_OUTPUT, check_writable
+from speakervlad.remote import called
 
 TABLE = "table"
 
@@ -81,11 +82,11 @@ class Output:
         if self.is_folder:
             assert self.out is not None
             for form in self.forms:
-                save_turns(self.out / f"{path.stem}{FORMS[form].suffix}", turns, form)
-            console.print(f"{path}: {describe(turns)}")
+                save_turns(self.out / f"{Path(called(path)).stem}{FORMS[form].suffix}", turns, form)
+            console.print(f"{called(path)}: {describe(turns)}")
         elif self.out is not None:
             self._taken.append(turns)
-            notes.print(f"{path}: {describe(turns)}")
+            notes.print(f"{called(path)}: {describe(turns)}")
         elif self.forms == [TABLE]:
             print_table(path, turns)
         elif self.forms == ["json"]:
@@ -102,7 +103,7 @@ class Output:
 
 def print_table(path: Path, turns: Turns) -> None:
     """A line for each turn: begin, end, seconds and speaker."""
-    console.print(f"{path}: {describe(turns)}")
+    console.print(f"{called(path)}: {describe(turns)}")
     for turn in turns.turns:
         begin, end = (clock(each, 2, hours=False) for each in (turn.start, turn.end))
         console.print(f"{begin:>10}  {end:>10}  {turn.seconds:7.2f} s  {turn.speaker}")
@@ -124,7 +125,7 @@ def _check_names(files: list[Path]) -> None:
     """
     by_stem: dict[str, list[str]] = {}
     for path in files:
-        by_stem.setdefault(path.stem, []).append(str(path))
+        by_stem.setdefault(Path(called(path)).stem, []).append(called(path))
     for stem, paths in by_stem.items():
         if len(paths) > 1:
             raise InputError(

@@ -1,26 +1,29 @@
 """Who speaks when, while they speak: turns with numbers that stay, and names of a store.
 
-Every half second of speech has the vector of a window around it (``Hops``). The best sequence of
-speakers of the last five seconds is found anew with each (Viterbi, as offline), so that what was
-said of these may be corrected; what is older stays. Speech that is like nobody so far makes a
-speaker of its own once there is enough of it.
+Every 1.25 s the last five seconds are judged anew, as a recording is: the same detectors, cells and
+sequence of speakers, with the speakers who are known by then. So what was said of these seconds may
+be corrected; what is older stays. Speech that is like nobody so far makes a speaker of its own once
+there is enough of it.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from speakervlad.audio.samples import Samples
+from speakervlad.diarization.cells import Plan
+from speakervlad.diarization.clustering import Limits
 from speakervlad.diarization.diarize import known_by
-from speakervlad.diarization.resegmentation import best_path
-from speakervlad.diarization.speakers import HALF_KNOWN, Known, strangers
+from speakervlad.diarization.judging import Judged, Voice, grouped, together
+from speakervlad.diarization.overlap import second_speakers
+from speakervlad.diarization.speakers import Known, strangers
+from speakervlad.diarization.ticks import OPEN, REGION, STEP, Tick, Ticks
 from speakervlad.diarization.turns import Turn, Turns
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.frames import FrameEncoder
-from speakervlad.encoder.hops import APART, HOP, Hop, Hops
 from speakervlad.encoder.stream import EncoderStream
 from speakervlad.errors import InputError
 from speakervlad.models.sums import PoolingSums
@@ -30,14 +33,11 @@ if TYPE_CHECKING:
     from speakervlad.people.people import PeopleStore
 
 # What was said of the last so many seconds may be corrected.
-CORRECTED_SECONDS = 5.0
-# What a cosine is worth, and what a change of speaker costs, within speech and behind a pause.
-SHARPNESS, CHANGE, CHANGE_AT_PAUSE = 8.0, 1.6, 0.8
-# Speech is of somebody new below this cosine to everybody so far, for so many hops in a row.
-NEW_BELOW, NEW_HOPS = 0.5, 4
-# Speech that seemed to be of somebody new is of the nearest speaker from this cosine on, and two
-# speakers are one.
-SAME_FROM, ALIKE = 0.6, 0.78
+CORRECTED_SECONDS = OPEN / SAMPLE_RATE
+# So much speech that is like nobody so far makes a speaker. Seconds.
+NEW_SECONDS = 2.0
+# Of a speaker of whom less is certain, what is not certain counts too.
+LITTLE = 3.0
 # A speaker without a name is looked up in the store whenever so much more was said, in all.
 ASKED_AGAIN = 2.0
 MOST_SPEAKERS = 20
@@ -50,70 +50,78 @@ class Said(NamedTuple):
 
     Attributes:
         start: when it begins.
-        end: when it ends; a hop later it may go on.
-        speaker: ``speaker 1`` ... or a name of the store.
+        end: when it ends; later it may go on.
+        speaker: ``speaker 1`` ... or a name of the store; None for nobody after all.
         corrects: whether it takes the place of what was said of these seconds before.
+        also: who speaks at the same time, if anybody.
     """
 
     start: float
     end: float
-    speaker: str
+    speaker: str | None
     corrects: bool
+    also: str | None = None
 
 
-@dataclass
 class _Speaker:
-    """Somebody who spoke: what of it is certain, as a row of sums, and how many seconds.
+    """Somebody who spoke.
 
     Attributes:
         number: from 1 on, for those without a name.
+        voice: what is certain of it, sums and seconds.
         name: of the store.
-        sums: (numbers,), see ``PoolingSums.row``.
-        seconds: of speech in them.
-        asked: of speech when the store was asked last.
+        asked: seconds of speech when the store was asked last.
     """
 
-    number: int
-    sums: np.ndarray
-    seconds: float = 0.0
-    name: str | None = None
-    asked: float = 0.0
+    def __init__(self, number: int, numbers: int) -> None:
+        self.number = number
+        self.voice: Voice = np.zeros(numbers), 0.0
+        self.name: str | None = None
+        self.asked = 0.0
 
     @property
     def label(self) -> str:
         return self.name or f"speaker {self.number}"
 
 
-@dataclass
-class _Recent:
-    """A hop of the last seconds, whose speaker may still change.
+class _Piece(NamedTuple):
+    """A cell, in samples, and its speakers; with a voice where one speaks alone and clearly."""
 
-    Attributes:
-        hop: what was heard.
-        row: its share of the sums: each second is in as many windows.
-        said: who was said to speak.
-        speaker: who seems to speak by now; None for somebody new.
-    """
-
-    hop: Hop
+    begin: int
+    end: int
+    doubled: bool
+    voice: Voice | None
     row: np.ndarray
-    said: str | None = None
-    speaker: _Speaker | None = field(default=None, repr=False)
+    speaker: _Speaker | None
+    second: _Speaker | None
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.begin) / SAMPLE_RATE
+
+
+class _Run(NamedTuple):
+    """Samples, and who is said to speak from one to the other."""
+
+    begin: int
+    end: int
+    speaker: str
+    also: str | None
 
 
 class LiveDiarizer:
     """Tells who speaks while it hears; how the samples were cut changes nothing.
 
-    Its memory grows with the turns alone. One speaker speaks at a time.
+    Its memory grows with the turns alone. Two speak at once at most.
 
     Args:
         frames: makes the vectors.
-        stream: takes the samples.
+        stream: takes the samples, from its beginning on.
         known: who of some vectors is known by what name.
         max_speakers: how many there are at most.
 
     Attributes:
-        seconds: how much has arrived.
+        stream: of all speech, whoever speaks.
     """
 
     def __init__(
@@ -123,22 +131,22 @@ class LiveDiarizer:
         known: Known = strangers,
         max_speakers: int = MOST_SPEAKERS,
     ) -> None:
-        self._hops = Hops(frames, stream)
+        self.stream = stream
+        self._ticks = Ticks(frames, stream)
         self._frames = frames
         self._known = known
         self._most = max_speakers
         self._speakers: list[_Speaker] = []
         self._count = 0
-        self._recent: deque[_Recent] = deque()
+        # Cells that may still change, those of some seconds before them, and who spoke last.
+        self._open: list[_Piece] = []
+        self._past: deque[_Piece] = deque()
         self._last: _Speaker | None = None
-        # Sums of any window, which say what the numbers of a row are.
+        # What was said of the seconds that may still change.
+        self._said: list[_Run] = []
+        # Sums of any cells, which say what the numbers of a row are.
         self._pattern: PoolingSums | None = None
         self._done: list[tuple[Turn, _Speaker]] = []
-
-    @property
-    def stream(self) -> EncoderStream:
-        """Of all speech, whoever speaks."""
-        return self._hops.stream
 
     def add(self, samples: Samples) -> list[Said]:
         """Hear samples, see ``EncoderStream.add``.
@@ -149,12 +157,15 @@ class LiveDiarizer:
         Raises:
             InputError: as ``EncoderStream.add``.
         """
-        return [said for hop in self._hops.add(samples) for said in self.hear(hop)]
+        return [said for tick in self._ticks.add(samples) for said in self.hear(tick)]
 
     def finish(self) -> list[Said]:
         """What is left when the recording ends."""
-        said = [each for hop in self._hops.finish() for each in self.hear(hop)]
-        said += self._settle(every=True)
+        said = [each for tick in self._ticks.finish() for each in self.hear(tick)]
+        if self._open:
+            self._open = [self._certain(each) for each in self._open]
+            said += self._say(self._open[0].begin)
+            self._settle(self._open[-1].end)
         return said
 
     def turns(self, recording: str = "live") -> Turns:
@@ -163,28 +174,30 @@ class LiveDiarizer:
         Args:
             recording: its name.
         """
-        recent = [(each.hop, each.speaker) for each in self._recent if each.speaker is not None]
-        done = [turn._replace(speaker=speaker.label) for turn, speaker in self._done]
-        done += [Turn(hop.start, hop.end, speaker.label) for hop, speaker in recent]
-        rounded = (Turn(round(start, 3), round(end, 3), name) for start, end, name in done)
+        found = [turn._replace(speaker=speaker.label) for turn, speaker in self._done]
+        found += [
+            Turn(each.begin / SAMPLE_RATE, each.end / SAMPLE_RATE, speaker.label)
+            for each in self._open
+            for speaker in (each.speaker, each.second)
+            if speaker is not None
+        ]
+        rounded = (Turn(round(start, 3), round(end, 3), name) for start, end, name in found)
         return Turns(recording, tuple(rounded), self.stream.seconds).joined(PAUSE)
 
     def heard_of(self, speaker: str) -> tuple[PoolingSums, float]:
-        """What somebody said so far, to be enrolled: sums of windows, and seconds of speech.
+        """What somebody said alone so far, to be enrolled: sums, and seconds of speech.
 
         Args:
             speaker: as it is called by now.
 
         Raises:
-            InputError: nobody is called so.
+            InputError: nobody is called so, or never spoke alone.
         """
         found = self._called(speaker)
-        rows, seconds = found.sums.copy(), found.seconds
-        for each in self._recent:
-            if each.speaker is found:
-                rows, seconds = rows + each.row, seconds + each.hop.seconds / APART
-        assert self._pattern is not None
-        return self._pattern.of_row(rows), seconds
+        row, seconds = together([found.voice, *self._open_voices(found)])
+        if not seconds or self._pattern is None:
+            raise InputError(f"{speaker}: never spoke alone.")
+        return self._pattern.of_row(row), seconds
 
     def call(self, speaker: str, name: str) -> None:
         """Give somebody a name, from the beginning on.
@@ -194,160 +207,213 @@ class LiveDiarizer:
         """
         self._called(speaker).name = name
 
+    def hear(self, tick: Tick) -> list[Said]:
+        """What one more tick tells."""
+        self._pattern = tick.sums or self._pattern
+        self._settle(tick.begin)
+        if len(tick.plan):
+            judged = Judged.of(tick, self._finish)
+            labels = self._assigned(judged)
+            pieces = self._pieces(judged, labels, self._seconds(tick, labels))
+            # What will be too old with the next tick is of somebody in any case.
+            soon = tick.begin + STEP
+            self._open = [self._certain(each) if each.begin < soon else each for each in pieces]
+        else:
+            self._open = []
+        self._name()
+        return self._say(tick.begin)
+
     def _called(self, speaker: str) -> _Speaker:
-        found = next((each for each in self._speakers if each.label == speaker), None)
+        known = [*self._speakers, *(speaker for _, speaker in self._done)]
+        found = next((each for each in known if each.label == speaker), None)
         if found is None:
             raise InputError(f"{speaker}: nobody of that name spoke.")
         return found
 
-    def hear(self, hop: Hop) -> list[Said]:
-        """What one more hop tells."""
-        self._pattern = hop.sums
-        self._recent.append(_Recent(hop, hop.sums.row() / APART))
-        said = self._settle()
-        self._decide()
-        return said + self._say()
-
-    def _settle(self, *, every: bool = False) -> list[Said]:
+    def _settle(self, until: int) -> None:
         """What is too old to be corrected becomes part of its speaker."""
-        said = []
-        latest = self._recent[-1].hop.end if self._recent else 0.0
-        while self._recent and (every or self._recent[0].hop.start < latest - CORRECTED_SECONDS):
-            if self._recent[0].speaker is None:
-                self._add_speaker([self._recent[0]])
-                said += self._say()
-            each = self._recent.popleft()
-            speaker = each.speaker
-            assert speaker is not None
-            speaker.sums = speaker.sums + each.row
-            speaker.seconds += each.hop.seconds / APART
-            self._last = speaker
-            self._keep(each.hop, speaker)
-        return said
+        kept = []
+        for each in self._open:
+            if each.begin >= until:
+                kept.append(each)
+                continue
+            if each.speaker is not None and each.voice and each.begin + each.end < 2 * until:
+                each.speaker.voice = together([each.speaker.voice, each.voice])
+            if each.end > until:
+                kept.append(each._replace(begin=until))
+            piece = each._replace(end=min(each.end, until))
+            self._last = piece.speaker
+            self._past.append(piece)
+            for speaker in (piece.speaker, piece.second):
+                if speaker is not None:
+                    self._keep(piece, speaker)
+        self._open = kept
+        while self._past and self._past[0].end < until - REGION:
+            self._past.popleft()
 
-    def _keep(self, hop: Hop, speaker: _Speaker) -> None:
-        if self._done and self._done[-1][1] is speaker:
-            last = self._done[-1][0]
-            if hop.start <= last.end + PAUSE:
-                self._done[-1] = last._replace(end=hop.end), speaker
+    def _certain(self, piece: _Piece) -> _Piece:
+        """With a speaker in any case: whom it is nearest to, whose voice it does not change."""
+        if piece.speaker is not None:
+            return piece
+        if not self._speakers:
+            return piece._replace(speaker=self._new(len(piece.row)))
+        near = self._vectors() @ self._finish(piece.row[None])[0]
+        return piece._replace(speaker=self._speakers[int(near.argmax())], voice=None)
+
+    def _keep(self, piece: _Piece, speaker: _Speaker) -> None:
+        """Add a cell to the turns that stay."""
+        start, end = piece.begin / SAMPLE_RATE, piece.end / SAMPLE_RATE
+        for place in range(len(self._done) - 1, max(-1, len(self._done) - 4), -1):
+            last, of = self._done[place]
+            if of is speaker and start <= last.end + PAUSE:
+                self._done[place] = last._replace(end=max(end, last.end)), speaker
                 return
-        self._done.append((Turn(hop.start, hop.end, ""), speaker))
+        self._done.append((Turn(start, end, ""), speaker))
 
-    def _decide(self) -> None:
-        """The speakers of the last seconds, and somebody new where they are like nobody."""
-        self._assign()
-        run = self._unknown_run()
-        if len(run) >= NEW_HOPS:
-            self._add_speaker(run)
-            self._name_and_join()
-            self._assign()
-        else:
-            self._name_and_join()
+    def _assigned(self, judged: Judged) -> np.ndarray:
+        """(cells,) the place of each cell's speaker, behind the last for nobody so far."""
+        known = {each: self._voice(each) for each in self._speakers}
+        self._speakers = [each for each in self._speakers if known[each][1] > 0]
+        voices = [known[each] for each in self._speakers] + judged.samples()
+        if not voices:
+            return np.zeros(len(judged.plan), int)
+        groups = grouped(voices, len(self._speakers), self._finish)
+        merged = [together([voices[place] for place in group]) for group in groups]
+        count = len(self._speakers)
+        fresh = [each for each in merged[count:] if each[1] >= NEW_SECONDS]
+        fresh = fresh[: max(0, self._most - count)]
+        others = [] if count + len(fresh) >= self._most else merged[count:]
+        others = [each for each in others if each[1] < NEW_SECONDS]
+        for row, _ in fresh:
+            self._new(len(row))
+        last = self._speakers.index(self._last) if self._last in self._speakers else None
+        labels = judged.best([*merged[:count], *fresh, *others], last, self._finish)
+        return np.minimum(labels, len(self._speakers))
 
-    def _assign(self) -> None:
-        """The best sequence of speakers, and of nobody so far."""
-        recent = list(self._recent)
-        vectors, seconds = self._speaker_vectors()
-        agreement = np.full((len(recent), len(vectors) + 1), NEW_BELOW)
-        if len(self._speakers) >= self._most:
-            agreement[:, -1] = -1.0
-        for row, each in enumerate(recent):
-            behind = recent[row + 1].hop if row + 1 < len(recent) else each.hop
-            around = each.hop if behind.begins else behind
-            expected = _expected(around.seconds) * _expected(seconds)
-            agreement[row, :-1] = vectors @ around.vector / expected
-        costs = np.array([CHANGE_AT_PAUSE if each.hop.begins else CHANGE for each in recent])
-        scores = SHARPNESS * agreement
-        if self._last in self._speakers:
-            others = np.arange(scores.shape[1]) != self._speakers.index(self._last)
-            scores[0, others] -= costs[0]
-        for each, state in zip(recent, best_path(scores, costs).tolist(), strict=True):
-            each.speaker = self._speakers[state] if state < len(self._speakers) else None
+    def _new(self, numbers: int) -> _Speaker:
+        self._count += 1
+        self._speakers.append(_Speaker(self._count, numbers))
+        return self._speakers[-1]
 
-    def _unknown_run(self) -> list[_Recent]:
-        """The last hops in a row that are of nobody so far."""
-        runs: list[list[_Recent]] = [[]]
-        for each in self._recent:
-            if each.speaker is None:
-                runs[-1].append(each)
-            elif runs[-1]:
-                runs.append([])
-        return next((run for run in reversed(runs) if run), [])
+    def _pieces(self, judged: Judged, labels: np.ndarray, seconds: np.ndarray) -> list[_Piece]:
+        people = [*self._speakers, None]
+        plan = judged.plan
+        return [
+            _Piece(
+                begin,
+                end,
+                bool(plan.doubled[cell]),
+                (judged.rows[cell], (end - begin) / SAMPLE_RATE) if judged.alone[cell] else None,
+                judged.rows[cell],
+                people[labels[cell]],
+                people[seconds[cell]],
+            )
+            for cell, (begin, end) in enumerate(plan.bounds.tolist())
+        ]
 
-    def _add_speaker(self, run: list[_Recent]) -> None:
-        """A speaker of some hops: somebody new, or whom they are nearest to after all."""
-        # The window of the first of them reaches into what was before.
-        inner = run[1:] if len(run) > 1 and not run[0].hop.begins else run
-        row = np.sum([each.row for each in inner], axis=0)
-        seconds = sum(each.hop.seconds for each in inner) / APART
-        vectors, known = self._speaker_vectors()
-        vector = self._finish(row[None])[0]
-        cosines = vectors @ vector / (_expected(known) * _expected(max(seconds, HOP)))
-        is_full = len(self._speakers) >= self._most
-        if len(cosines) and (cosines.max() >= SAME_FROM or is_full or len(run) < NEW_HOPS):
-            speaker = self._speakers[int(cosines.argmax())]
-        else:
-            self._count += 1
-            speaker = _Speaker(self._count, np.zeros_like(row))
-            self._speakers.append(speaker)
-        for each in run:
-            each.speaker = speaker
+    def _seconds(self, tick: Tick, labels: np.ndarray) -> np.ndarray:
+        """(cells,) who else speaks where two do, behind the last for nobody."""
+        nobody = len(self._speakers)
+        places = {speaker: place for place, speaker in enumerate(self._speakers)}
+        past = [each for each in self._past if each.end > tick.origin]
+        bounds = np.array([[each.begin, each.end] for each in past], int).reshape(-1, 2)
+        plan = Plan(
+            np.concatenate([bounds, tick.plan.bounds]) - tick.origin,
+            np.concatenate([np.full(len(past), -1), tick.plan.segments]),
+            np.array([*(each.doubled for each in past), *tick.plan.doubled], bool),
+            np.concatenate([np.zeros(len(past)), tick.plan.changes]),
+            np.ones(len(past) + len(labels), bool),
+        )
+        known = [places.get(each.speaker, nobody) if each.speaker else nobody for each in past]
+        every = np.array([*known, *labels], int)
+        if len(np.unique(every)) < 2:
+            return np.full(len(labels), nobody)
+        second = second_speakers(tick.talk, plan, every, Limits())[len(past) :]
+        return np.where((second < 0) | (labels == nobody), nobody, second)
 
-    def _name_and_join(self) -> None:
-        """Names from the store; speakers of one name, or of one voice, are one."""
-        vectors, seconds = self._speaker_vectors()
-        for row, speaker in enumerate(self._speakers):
-            if speaker.name is None and seconds[row] >= speaker.asked + ASKED_AGAIN:
-                speaker.asked = seconds[row]
-                speaker.name = self._known(vectors[row][None])[0]
-        cosines = vectors @ vectors.T / np.outer(_expected(seconds), _expected(seconds))
-        for later in range(len(self._speakers) - 1, 0, -1):
-            for first in range(later):
-                one, other = self._speakers[first], self._speakers[later]
-                named = one.name is not None and other.name is not None
-                if one.name == other.name if named else cosines[first, later] >= ALIKE:
-                    self._join(one, other)
-                    return
+    def _name(self) -> None:
+        """Names from the store; speakers of one name are one."""
+        for speaker in self._speakers:
+            voice = self._voice(speaker)
+            if speaker.name is None and voice[1] >= speaker.asked + ASKED_AGAIN:
+                speaker.asked = voice[1]
+                speaker.name = self._known(self._finish(voice[0][None]))[0]
+        named: dict[str, _Speaker] = {}
+        for speaker in list(self._speakers):
+            if speaker.name is not None and named.setdefault(speaker.name, speaker) is not speaker:
+                self._join(named[speaker.name], speaker)
 
     def _join(self, one: _Speaker, other: _Speaker) -> None:
         """Two speakers are the first of them, from now on."""
-        one.sums, one.seconds = one.sums + other.sums, one.seconds + other.seconds
-        one.name = one.name or other.name
+        one.voice = together([one.voice, other.voice])
         self._speakers.remove(other)
-        for each in self._recent:
-            each.speaker = one if each.speaker is other else each.speaker
+        swapped = {other: one}
+        for pieces in (self._open, self._past):
+            for place, each in enumerate(pieces):
+                first = swapped.get(each.speaker, each.speaker) if each.speaker else None
+                second = swapped.get(each.second, each.second) if each.second else None
+                second = None if second is first else second
+                pieces[place] = each._replace(speaker=first, second=second)
         self._last = one if self._last is other else self._last
 
-    def _say(self) -> list[Said]:
-        """What is new since it was said last."""
-        said = []
-        for each in self._recent:
-            if each.speaker is not None and each.said != each.speaker.label:
-                label = each.speaker.label
-                said.append(Said(each.hop.start, each.hop.end, label, each.said is not None))
-                each.said = label
+    def _say(self, begin: int) -> list[Said]:
+        """What differs from what was said before of the seconds from a sample on."""
+        now = _runs(self._open)
+        before, self._said = [run for run in self._said if run.end > begin], now
+        edges = {begin} | {edge for run in [*now, *before] for edge in run[:2] if edge > begin}
+        said: list[Said] = []
+        for start, end in pairwise(sorted(edges)):
+            who, was = _at(now, start), _at(before, start)
+            if who == was:
+                continue
+            name, also = who or (None, None)
+            each = Said(start / SAMPLE_RATE, end / SAMPLE_RATE, name, was is not None, also)
+            if said and said[-1].end == each.start and said[-1][2:] == each[2:]:
+                said[-1] = said[-1]._replace(end=each.end)
+            else:
+                said.append(each)
         return said
 
-    def _speaker_vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        """float32 (speakers, dim) and (speakers,) seconds, with the hops of the last seconds."""
-        if not self._speakers:
-            return np.zeros((0, self._frames.ends.dim), np.float32), np.zeros(0)
-        rows = np.stack([speaker.sums for speaker in self._speakers])
-        seconds = np.array([speaker.seconds for speaker in self._speakers])
-        places = {id(speaker): row for row, speaker in enumerate(self._speakers)}
-        for each in self._recent:
-            row = places.get(id(each.speaker))
-            if row is not None:
-                rows[row] += each.row
-                seconds[row] += each.hop.seconds / APART
-        return self._finish(rows), np.maximum(seconds, HOP)
+    def _voice(self, speaker: _Speaker) -> Voice:
+        """What somebody said; of a new one, what it was taken for a tick ago too."""
+        if speaker.voice[1] >= LITTLE:
+            return speaker.voice
+        return together([speaker.voice, *self._open_voices(speaker)])
+
+    def _open_voices(self, speaker: _Speaker) -> list[Voice]:
+        return [each.voice for each in self._open if each.voice and each.speaker is speaker]
+
+    def _vectors(self) -> np.ndarray:
+        """float32 (speakers, dim)."""
+        return self._finish(np.stack([self._voice(each)[0] for each in self._speakers]))
 
     def _finish(self, rows: np.ndarray) -> np.ndarray:
+        """float32 unit vectors (rows, dim) of rows of sums; zeros of rows without frames."""
         found = np.zeros((len(rows), self._frames.ends.dim), np.float32)
         heard = rows[:, 0] > 0
         if heard.any() and self._pattern is not None:
             found[heard] = self._frames.finish(self._pattern.of_rows(rows[heard]))
         return found
+
+
+def _runs(pieces: list[_Piece]) -> list[_Run]:
+    """Pieces of the same speakers that touch, as one."""
+    found: list[_Run] = []
+    for each in pieces:
+        if each.speaker is None:
+            continue
+        also = None if each.second is None else each.second.label
+        run = _Run(each.begin, each.end, each.speaker.label, also)
+        if found and found[-1][1:] == (run.begin, run.speaker, run.also):
+            found[-1] = found[-1]._replace(end=run.end)
+        else:
+            found.append(run)
+    return found
+
+
+def _at(runs: list[_Run], sample: int) -> tuple[str, str | None] | None:
+    """Who speaks at a sample."""
+    return next((run[2:] for run in runs if run.begin <= sample < run.end), None)
 
 
 def diarize_live(
@@ -377,9 +443,3 @@ def diarize_live(
         store.threshold(fpir)  # not in the middle of it, if something is wrong with the store
         known = partial(known_by, store, fpir)
     return LiveDiarizer(encoder.frames, encoder.stream(sample_rate), known, max_speakers)
-
-
-def _expected(seconds: np.ndarray | float) -> np.ndarray:
-    """The cosine of two vectors of one speaker, as far as one of so much speech lowers it."""
-    known = np.asarray(seconds, np.float64)
-    return np.sqrt(known / (known + HALF_KNOWN))

@@ -142,8 +142,8 @@ def joined(
     sums, seconds = cells.speaker_sums(labels), spoken(cells, labels)
     while len(sums) > limits.least:
         vectors = cells.finish(sums)
-        expected = _expected(vectors, seconds)
-        cosines = _by_name(expected @ expected.T, known(vectors))
+        longer = expected(vectors, seconds)
+        cosines = _by_name(longer @ longer.T, known(vectors))
         one, other = np.unravel_index(cosines.argmax(), cosines.shape)
         is_one = cosines[one, other] >= alike
         if not is_one and (len(sums) <= limits.most or np.isneginf(cosines[one, other])):
@@ -179,8 +179,8 @@ def halved(
         half[labels != label] = -1
         seconds = spoken(cells, half)
         if len(seconds) == 2 and seconds.min() >= LEAST_HALF:
-            expected = _expected(cells.speaker_vectors(half), seconds)
-            if expected[0] @ expected[1] < TWO_VOICES:
+            halves = expected(cells.speaker_vectors(half), seconds)
+            if halves[0] @ halves[1] < TWO_VOICES:
                 found[half == 1], count = count, count + 1
     return found
 
@@ -209,7 +209,7 @@ def _owners(windows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where(enough, counts.argmax(axis=1), -1)
 
 
-def _expected(vectors: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+def expected(vectors: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Vectors (speakers, dim), as long as products of them need to be what all speech would give.
 
     The less somebody says, the lower are the cosines of a vector, with the same speaker too.

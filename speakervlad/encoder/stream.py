@@ -131,6 +131,16 @@ class EncoderStream:
             raise InputError("stream: has ended. Begin another with encoder.stream().")
 
     @property
+    def newest(self) -> np.ndarray:
+        """float32 samples at 16 kHz that the last call added, speech or not."""
+        return self._speech.newest
+
+    def speech_heard(self) -> tuple[np.ndarray, int]:
+        """Probabilities of speech in the last frames (frames,), and the number of the first."""
+        recent = np.array(self._speech.finder.recent, np.float32)
+        return recent, self._speech.finder.num_frames - len(recent)
+
+    @property
     def num_spoken(self) -> int:
         """Samples of speech at 16 kHz, as far as that is certain."""
         return self._num_spoken

@@ -154,7 +154,7 @@ class _Session:
         stream = self._diarizer.stream
         return {
             "said": [
-                [round(each.start, 3), round(each.end, 3), each.speaker, each.corrects]
+                [round(each.start, 3), round(each.end, 3), *each[2 : 4 if each.also is None else 5]]
                 for each in said
             ],
             "seconds": round(stream.seconds, 3),

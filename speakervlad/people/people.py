@@ -559,7 +559,7 @@ class PeopleStore:
         norms = np.linalg.norm(table.vectors, axis=1, keepdims=True)
         if not norms.min() > 0:
             raise InputError(f"{path}: a vector is zero. Remove it.")
-        known = {summary.name for summary in self.store.summaries()}
+        known = self.store.names()
         twice = [name for name in names if name in known]
         if twice or len(set(names)) < len(names):
             raise InputError(

@@ -25,6 +25,8 @@ BLANK = (
     *((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2065, 0x2065)),
     *((0x2800, 0x2800), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0000, 0xE0FFF)),
 )
+# Of Chinese and Japanese names; it is as wide as a letter.
+WIDE_SPACE = "\u3000"
 # Zero width non-joiner and joiner, and the scripts whose spelling needs them.
 JOINERS = "\u200c\u200d"
 JOINED = {
@@ -156,7 +158,7 @@ def stored_name(name: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """The name of somebody new, as ``stored_name`` spells it.
+    """The name of somebody new, as ``stored_name`` spells it, with plain spaces.
 
     Raises:
         InputError: as ``stored_name``; or of several lines, with control characters, or with
@@ -171,7 +173,13 @@ def check_name(name: str) -> str:
                 f"name {shown_name(normal)}: character {place + 1} (U+{ord(letter):04X}) cannot be "
                 "seen. Leave it out."
             )
-    return normal
+    return "".join(_plain_space(letter) for letter in normal)
+
+
+def _plain_space(letter: str) -> str:
+    """A space for one that looks like it, such as that which does not break."""
+    is_space = unicodedata.category(letter) == "Zs" and letter != WIDE_SPACE
+    return " " if is_space else letter
 
 
 def is_invisible(letter: str) -> bool:

@@ -30,8 +30,8 @@ FROM people p LEFT JOIN recordings r ON r.person = p.id GROUP BY p.id, p.name OR
 class SqlStore(ABC):
     """People in a SQL database; a subclass says how it is opened and searched.
 
-    ``header``, ``summaries``, ``people``, ``owners``, ``voices`` and ``nearest`` read; ``change``
-    alone writes, all in one transaction.
+    ``header``, ``summaries``, ``names``, ``people``, ``owners``, ``voices`` and ``nearest`` read;
+    ``change`` and ``load`` write, each in one transaction.
 
     Args:
         where: what users call the store.
@@ -104,6 +104,11 @@ class SqlStore(ABC):
         """All people by name."""
         with self.transaction(write=False):
             return [self._summary(row) for row in self.run(SUMMARIES)]
+
+    def names(self) -> set[str]:
+        """Of all people."""
+        with self.transaction(write=False):
+            return {name for (name,) in self.run("SELECT name FROM people")}
 
     def _summary(self, row: Sequence[Any]) -> PersonSummary:
         try:

@@ -102,6 +102,8 @@ def read_csv(path: Path) -> Embeddings:
     columns = _columns(header if has_header else [])
     pairs = list(_rows(path, lines[has_header:], columns))
     sizes = sorted({len(numbers) for _, numbers in pairs})
+    if sizes == [0]:
+        raise InputError(f"{path}: holds no numbers. Expected an id and its numbers in every line.")
     if len(sizes) != 1 or not sizes[0]:
         raise InputError(f"{path}: vectors of one size expected, found sizes {sizes[:5]}.")
     return named(path, [name for name, _ in pairs], np.array([row for _, row in pairs]))

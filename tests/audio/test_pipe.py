@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad.audio.pipe import ENCODINGS, piped
+from speakervlad.audio.pipe import ENCODINGS, decode_samples, piped
 from speakervlad.errors import InputError
 
 SAMPLES = (0.5 * np.sin(np.arange(4000) / 7)).astype(np.float32)
@@ -97,3 +97,12 @@ def test_what_is_no_wav_is_said(content, words):
 def test_an_unknown_encoding_is_said():
     with pytest.raises(InputError, match="Did you mean 's16'"):
         piped(io.BytesIO(), encoding="s61")
+
+
+def test_raw_samples_of_a_packet_are_decoded():
+    np.testing.assert_array_equal(decode_samples(b"\x00\x40\x00\xc0", "s16"), [0.5, -0.5])
+    np.testing.assert_array_equal(decode_samples(b"\xff", "mulaw"), [0.0])
+    with pytest.raises(InputError, match="a sample has 2"):
+        decode_samples(b"abc", "s16")
+    with pytest.raises(InputError, match="mulaw"):
+        decode_samples(b"", "mulow")

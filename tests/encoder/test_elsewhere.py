@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from speakervlad import load_encoder
+from speakervlad.audio.examples import examples
+from speakervlad.audio.spans import load_audio
 from speakervlad.encoder.backends import probe_waveform
 from speakervlad.encoder.elsewhere import PLATFORMS, check_features, cosines_on, export_for
 from speakervlad.encoder.location import find_encoder
@@ -70,6 +72,8 @@ def test_the_metadata_that_runtimes_read(exported):
     model = onnx.load(str(exported))
     notes = {note.key: note.value for note in model.metadata_props}
     assert notes["framework"] == "3d-speaker"
+    # Without one sherpa-onnx ends the process.
+    assert notes["language"]
     assert notes["output_dim"] == "12"
     assert notes["sample_rate"] == "16000"
     assert notes["normalize_samples"] == "1"
@@ -135,6 +139,35 @@ def test_in_the_real_sherpa_onnx(exported, tmp_path):
         manager.add(f"person {seed}", theirs)
         assert manager.search(theirs, threshold=0.99).startswith("person")
     assert manager.num_speakers == 10
+
+
+@pytest.mark.slow
+def test_the_default_encoder_in_the_real_sherpa_onnx(tmp_path):
+    """On the recordings of the package: the graph's vectors, and everybody is known again."""
+    sherpa = pytest.importorskip("sherpa_onnx", reason="needs the package sherpa-onnx")
+    pytest.importorskip("torchaudio")
+    path = tmp_path / "default.onnx"
+    export_for(find_encoder("default"), path, "sherpa-onnx")
+    config = sherpa.SpeakerEmbeddingExtractorConfig(model=str(path), num_threads=1)
+    extractor = sherpa.SpeakerEmbeddingExtractor(config)
+    session = open_session(path.read_bytes(), 1)
+    found = {}
+    for name, clip in examples().items():
+        samples = load_audio(clip)
+        stream = extractor.create_stream()
+        stream.accept_waveform(16000, samples)
+        stream.input_finished()
+        found[name] = np.array(extractor.compute(stream))
+        (ours,) = session.run(None, {"feats": kaldi_of_sherpa(samples)[None]})
+        assert found[name] @ ours[0] / np.linalg.norm(found[name]) > 1 - 1e-3
+    assert len(found) >= 10
+    manager = sherpa.SpeakerEmbeddingManager(extractor.dim)
+    for name, vector in found.items():
+        person = name.partition("-")[0]
+        if person not in manager.all_speakers:
+            manager.add(person, vector)
+        else:
+            assert manager.search(vector, threshold=0.5) == person
 
 
 def test_the_command(run, folder, tmp_path, capsys):

@@ -44,7 +44,7 @@ def test_who_speaks_comes_while_samples_go_and_a_voice_is_enrolled(client, desk,
         assert begin(socket, names=True) == {"ready": True}
         messages = send(socket, talk)
         said = [each for message in messages for each in message["said"]]
-        assert {speaker for _, _, speaker, _ in said} == {"speaker 1", "speaker 2"}
+        assert {each[2] for each in said} - {None} == {"speaker 1", "speaker 2"}
         assert messages[-1]["seconds"] == pytest.approx(len(talk) / 16000, abs=0.11)
         socket.send_json({"enrol": "speaker 1", "name": "Alex"})
         answer = socket.receive_json()

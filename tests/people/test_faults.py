@@ -419,6 +419,12 @@ def test_names_as_people_write_them_are_taken(store, hear, name):
     assert store.enrol(name, [hear(0)]).person.name == unicodedata.normalize("NFC", name)
 
 
+def test_spaces_that_look_the_same_make_one_name(store, hear):
+    for take, space in enumerate((" ", "\u00a0", "\u2003", "\u202f")):
+        store.enrol(f"Ada{space}Lovelace", [hear(0, take)])
+    assert [(each.name, each.num_recordings) for each in store.people()] == [("Ada Lovelace", 4)]
+
+
 def test_a_name_that_is_refused_today_can_be_renamed_and_forgotten(store, hear):
     for number in range(2):
         store.enrol(f"Ada {number}", [hear(number)])

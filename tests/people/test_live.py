@@ -32,16 +32,9 @@ def talk():
     return np.concatenate(parts), begins
 
 
-def told(listener, samples, size):
-    found = []
-    for start in range(0, len(samples), size):
-        found += listener.add(samples[start : start + size])
-    return found + listener.finish()
-
-
-def test_people_are_named_as_they_speak_and_strangers_stay_unknown(store, talk):
+def test_people_are_named_as_they_speak_and_strangers_stay_unknown(store, talk, in_pieces):
     samples, begins = talk
-    answers = told(store.listen(), samples, 1600)
+    answers = in_pieces(store.listen(), samples, 1600)
     new = [answer for answer in answers if answer.is_new]
     assert [answer.name for answer in new] == ["alex", "jo", None]
     for answer, begin in zip(new, begins, strict=True):
@@ -53,25 +46,25 @@ def test_people_are_named_as_they_speak_and_strangers_stay_unknown(store, talk):
     assert [answer.end for answer in answers] == sorted(answer.end for answer in answers)
 
 
-def test_how_samples_are_cut_changes_nothing(store, talk):
+def test_how_samples_are_cut_changes_nothing(store, talk, in_pieces):
     samples, _ = talk
-    whole = told(store.listen(), samples, 10**9)
-    assert told(store.listen(), samples, 160) == whole
-    assert told(store.listen(), samples, 7001) == whole
+    whole = in_pieces(store.listen(), samples, 10**9)
+    assert in_pieces(store.listen(), samples, 160) == whole
+    assert in_pieces(store.listen(), samples, 7001) == whole
 
 
-def test_a_name_does_not_flicker(store):
+def test_a_name_does_not_flicker(store, in_pieces):
     samples = np.concatenate([load_audio(examples()[f"alex-{take}"]) for take in (2, 3, 2)])
-    answers = told(store.listen(), samples, 1600)
+    answers = in_pieces(store.listen(), samples, 1600)
     assert sum(answer.is_new for answer in answers) == 1
 
 
-def test_a_stream_that_runs_already_is_listened_to(store, talk, encoder):
+def test_a_stream_that_runs_already_is_listened_to(store, talk, encoder, in_pieces):
     samples, _ = talk
     stream = encoder.stream()
     stream.add(samples[: 2 * RATE])
     listener = store.listen(stream)
-    told(listener, samples[2 * RATE :], 1600)
+    in_pieces(listener, samples[2 * RATE :], 1600)
     assert stream.seconds == len(samples) / RATE
     assert stream.embedding is not None
     with pytest.raises(InputError, match="has ended"):

@@ -145,12 +145,61 @@ def test_a_crowd_is_found_by_the_index_with_exact_scores(where, rng, monkeypatch
     right = [nearest_of(vectors, names, query) for query in queries]
     hits = [matches[0].name == name for matches, (name, _) in zip(found, right, strict=True)]
     assert np.mean(hits) >= 0.995
+    # More than the index can be asked for are compared one by one.
+    (many,) = store.nearest(queries[:1], 1500)
+    assert (len(many), many[0].name) == (1500, right[0][0])
     for matches, (name, cosine) in zip(found, right, strict=True):
         if matches[0].name == name:
             assert matches[0].cosine == pytest.approx(cosine, abs=1e-6)
         assert [each.cosine for each in matches] == sorted(
             (each.cosine for each in matches), reverse=True
         )
+    store.close()
+
+
+def test_an_index_is_made_without_workers_where_they_have_no_memory(where, rng, monkeypatch):
+    from speakervlad.people import postgres as module
+    from speakervlad.people.stores import open_store
+
+    monkeypatch.setattr(module, "INDEXED_FROM", 100)
+    vectors = crowd(rng, 200, 24)
+    store = open_store(where, create=True)
+    store.load([f"p{number}" for number in range(200)], vectors, ("abc", "e", 24))
+    run, tried = store.run, []
+
+    def short_of_memory(statement, values=()):
+        tried.append(statement)
+        if statement.startswith("CREATE INDEX") and not any("workers" in each for each in tried):
+            raise psycopg.errors.DiskFull("could not resize shared memory segment")
+        return run(statement, values)
+
+    monkeypatch.setattr(store, "run", short_of_memory)
+    ((match,),) = store.nearest(vectors[5:6], 1)
+    assert match.name == "p5"
+    assert sum(each.startswith("CREATE INDEX") for each in tried) == 2
+    store.close()
+
+
+def test_more_people_than_there_are_take_the_index_with_them(where, rng, monkeypatch):
+    from speakervlad.people import postgres as module
+    from speakervlad.people.stores import open_store
+
+    monkeypatch.setattr(module, "INDEXED_FROM", 100)
+    vectors = crowd(rng, 600, 24)
+    names = [f"p{number}" for number in range(600)]
+    store = open_store(where, create=True)
+
+    def is_indexed():
+        return store.run("SELECT to_regclass('speakervlad.voices_near')")[0][0] is not None
+
+    for upto, since, stays in ((200, 0, False), (300, 200, True), (600, 300, True)):
+        store.load(names[since:upto], vectors[since:upto], ("abc", "e", 24))
+        assert is_indexed() == stays
+        found = store.nearest(vectors[:upto:7], 1)
+        assert [matches[0].name for matches in found] == names[:upto:7]
+        assert is_indexed()
+    store.load([f"q{number}" for number in range(601)], crowd(rng, 601, 24), ("abc", "e", 24))
+    assert not is_indexed()
     store.close()
 
 

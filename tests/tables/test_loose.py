@@ -88,6 +88,7 @@ def test_csv_of_lists(tmp_path, vectors):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ("path\na.wav\nb.wav\n", "holds no numbers"),
         ("", "is empty"),
         ("a,1,2\nb,1,x\n", "line 2: no id and numbers"),
         ("a,1,2\nb,1\n", r"found sizes \[1, 2\]"),

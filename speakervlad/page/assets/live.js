@@ -21,7 +21,7 @@ export function openLive(root, about) {
   const saves = el("div", { class: "row end", hidden: true }, [["rttm", ".rttm", "Save RTTM"], ["srt", ".srt", "Save subtitles"],
     ["json", ".json", "Save JSON"]].map(([form, suffix, text]) => el("button", { type: "button", onclick: () => save(form, suffix) }, text)));
   const card = el("div", { class: "card", hidden: true }, now, time, lanes, saves);
-  let socket = null, microphone = null, spans = new Map(), seconds = 0, colours = new Map(), isRunning = false, speaking = "";
+  let socket = null, microphone = null, spans = [], seconds = 0, colours = new Map(), isRunning = false, speaking = "";
 
   function fail(text) { failed.textContent = text || ""; failed.hidden = !text; }
   const colour = (name) => {
@@ -35,7 +35,7 @@ export function openLive(root, about) {
     fail("");
     start.disabled = trial.hidden = true;
     socket?.close();
-    [spans, colours, seconds, speaking] = [new Map(), new Map(), 0, ""];
+    [spans, colours, seconds, speaking] = [[], new Map(), 0, ""];
     status.busy("Opening the microphone …");
     try {
       microphone = await open(send);
@@ -106,22 +106,29 @@ export function openLive(root, about) {
   async function ended(why) {
     await quiet();
     fail(why);
-    saves.hidden = !spans.size;
+    saves.hidden = !spans.length;
   }
 
   let answered = null;
   function take(message) {
     seconds = message.seconds ?? seconds;
-    for (const [begin, end, name] of message.said ?? []) spans.set(begin, [begin, end, name]);
-    if (message.turns) spans = new Map(message.turns.map((turn) => [turn[0], turn]));
+    for (const said of message.said ?? []) replace(...said);
+    if (message.turns) spans = message.turns;
     if ("enrolled" in message) answered?.(message);
-    if (!isRunning && message.turns) saves.hidden = !spans.size;
+    if (!isRunning && message.turns) saves.hidden = !spans.length;
     draw();
+  }
+
+  // What is said of some seconds takes the place of what was said of them before.
+  function replace(begin, end, name, corrects, also) {
+    if (corrects) spans = spans.flatMap(([from, to, who]) => [[from, Math.min(to, begin), who], [Math.max(from, end), to, who]]
+      .filter(([first, last]) => last > first));
+    for (const who of [name, also]) if (who) spans.push([begin, end, who]);
   }
 
   function turns() {
     const found = [], last = new Map();
-    for (const [begin, end, name] of [...spans.values()].sort((a, b) => a[0] - b[0])) {
+    for (const [begin, end, name] of [...spans].sort((a, b) => a[0] - b[0])) {
       const before = last.get(name);
       if (before && begin <= before[1] + JOINED) before[1] = Math.max(before[1], end);
       else {
