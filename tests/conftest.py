@@ -184,6 +184,26 @@ def full_disk() -> Callable[..., AbstractContextManager[None]]:
 
 
 @pytest.fixture(scope="session")
+def open_once() -> Callable[..., object]:
+    """``open_backend``, but an encoder of the package is opened once: that takes a second."""
+    from speakervlad.encoder.location import ships
+    from speakervlad.encoder.runtimes import open_backend
+
+    opened: dict[tuple, object] = {}
+
+    def open_(path: Path, **settings: str) -> object:
+        key = (path, *sorted(settings.items()))
+        if key in opened:
+            return opened[key]
+        backend = open_backend(path, **settings)
+        if ships(path):
+            opened[key] = backend
+        return backend
+
+    return open_
+
+
+@pytest.fixture(scope="session")
 def in_pieces():
     """``in_pieces(listener, samples, size)``: all that it says of samples that come bit by bit."""
 
@@ -197,8 +217,9 @@ def in_pieces():
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path_factory):
+def run(monkeypatch, tmp_path_factory, open_once):
     """Run the command line here, without the user's own people; returns the exit code."""
+    monkeypatch.setattr("speakervlad.encoder.encoder.open_backend", open_once)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
     monkeypatch.delenv("SPEAKERVLAD_STORE", raising=False)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speakervlad.cli.console import notes
+from speakervlad.cli.console import counted, notes
 from speakervlad.cli.options import (
     DEFAULT_ENCODER,
     BackendOption,
@@ -72,7 +72,8 @@ def label(
     labelled = label_transcript(read, found)
     save_transcript(out, labelled)
     if str(out) != "-":
-        notes.print(f"{len(labelled.segments)} segments of {len(found.speakers)} speakers: {out}")
+        segments = counted(len(labelled.segments), "segment")
+        notes.print(f"{segments} of {counted(len(found.speakers), 'speaker')}: {out}")
 
 
 def turns_of_one(path: Path) -> "Turns":

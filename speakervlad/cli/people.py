@@ -128,9 +128,11 @@ def list_people(store: StoreOption = None, as_json: JsonOption = False) -> None:
         raise InputError("the store is empty. `speakervlad people add NAME FILE` enrols somebody.")
     width = max(len(each.name) for each in summaries)
     for each in summaries:
+        recordings = counted(each.num_recordings, "recording")
+        voices = counted(each.num_voices, "voice")
         console.print(
-            f"{each.name:{width}}  {each.num_recordings:4d} recordings  "
-            f"{each.num_voices:2d} voices  {each.seconds:8.1f} s  {each.last_date[:10]}"
+            f"{each.name:{width}}  {recordings:15}  {voices:9}  {each.seconds:8.1f} s  "
+            f"{each.last_date[:10]}"
         )
 
 

@@ -1,6 +1,7 @@
 """What computes a network: the face of all runtimes, and exported encoders in onnxruntime."""
 
 import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -99,9 +100,10 @@ class ExportedBackend(Backend):
             raise InputError(f"{path}: damaged or no ONNX file. Export it again.") from error
         self._refuse_other_formats()
         try:
-            front_end = front_end_of(parse_json(self.notes["ends"]))
+            ends = _ends_with_ghosts(self.notes)
+            front_end = front_end_of(parse_json(ends))
             shortest = np.zeros((1, front_end.num_bins, SHORTEST_FRAMES), np.float32)
-            self.ends = Ends.from_notes(self.notes["ends"], self._read_arrays(shortest))
+            self.ends = Ends.from_notes(ends, self._read_arrays(shortest))
             self._compute = self._compile(1)
         except Exception as error:
             why = f" ({error})" if isinstance(error, InputError) else ""
@@ -213,6 +215,18 @@ class OnnxBackend(ExportedBackend):
             return frames[0], weights[0][0] if weights else None
 
         return compute
+
+
+def _ends_with_ghosts(notes: Mapping[str, str]) -> str:
+    """The text of ``Ends`` in the metadata of a file.
+
+    Files of version 0.2.0 do not say there how many ghosts the weights have; their config does.
+    """
+    ends = parse_json(notes["ends"])
+    if "num_ghosts" in ends["pooling"] or "config" not in notes:
+        return notes["ends"]
+    ends["pooling"]["num_ghosts"] = parse_json(notes["config"])["pooling"].get("num_ghosts", 0)
+    return json.dumps(ends)
 
 
 def _with_weights(graph: bytes, weights: Path) -> bytes:

@@ -23,6 +23,7 @@ def test_the_command_prints_text_and_writes_by_the_suffix(run, tmp_path, capfd, 
     assert capfd.readouterr().out.startswith("[0:00:00] Ada: Good morning.")
     assert run("label", "talk.json", "--turns", "talk.rttm", "--out", "out.srt") == 0
     assert "[Kim]: Hello Ada." in (tmp_path / "out.srt").read_text()
+    assert capfd.readouterr().err == "2 segments of 2 speakers: out.srt\n"
     assert run("label", "talk.json") == 2
     assert "give the recording, or --turns" in capfd.readouterr().err
     assert run("label", "missing.json", "--turns", "talk.rttm") == 2

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -25,14 +26,45 @@ def clips(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def enrolled(clips, tmp_path_factory):
+    """``enrolled(name, Alex=["alex-1"], ...)``: a store in which they are, made once."""
+    folder = tmp_path_factory.mktemp("stores")
+
+    def make(name, **recordings):
+        store = folder / name
+        if not store.exists():
+            with PeopleStore(store) as people:
+                for person, files in recordings.items():
+                    people.add(person, [clips / f"{file}.opus" for file in files])
+        return store
+
+    return make
+
+
 @pytest.fixture
-def people(run, clips, tmp_path):
+def people(run, enrolled, tmp_path):
     """The command line with a store in which Alex and Kim are."""
-    store = ("--store", tmp_path / "people.db")
-    for name in ("alex", "kim"):
-        files = (clips / f"{name}-1.opus", clips / f"{name}-2.opus")
-        assert run("people", "add", name.title(), *files, *store) == 0
+    kept = enrolled("people.db", Alex=["alex-1", "alex-2"], Kim=["kim-1", "kim-2"])
+    store = ("--store", shutil.copy(kept, tmp_path))
     return lambda *words: run(*words, *store)
+
+
+def test_people_are_enrolled_and_listed_in_columns(run, clips, tmp_path, capsys):
+    store = ("--store", tmp_path / "people.db")
+    assert run("people", "add", "Alexandra", clips / "alex-1.opus", *store) == 0
+    files = (clips / "kim-1.opus", clips / "kim-2.opus")
+    assert run("people", "add", "Kim", *files, *store) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Alexandra: 1 recording added, 1 in all, 7.6 s",
+        "Kim: 2 recordings added, 2 in all, 13.8 s",
+    ]
+    assert run("people", "list", *store) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:-12] for line in lines] == [
+        "Alexandra  1 recording      1 voice         7.6 s",
+        "Kim        2 recordings     1 voice        13.8 s",
+    ]
 
 
 def test_newcomer_enrols_two_and_a_third_is_unknown(people, clips, capsys):
@@ -104,11 +136,11 @@ def test_log_lines_show_control_characters(capsys):
 
 
 @pytest.fixture
-def five(run, clips, tmp_path):
+def five(run, enrolled, tmp_path):
     """The command line with a store of five people, each with one recording."""
-    store = ("--store", tmp_path / "five.db")
-    for name in ("alex", "jo", "kim", "robin", "sam"):
-        assert run("people", "add", name, clips / f"{name}-1.opus", *store) == 0
+    names = ("alex", "jo", "kim", "robin", "sam")
+    kept = enrolled("five.db", **{name: [f"{name}-1"] for name in names})
+    store = ("--store", shutil.copy(kept, tmp_path))
     return lambda *words: run(*words, *store)
 
 

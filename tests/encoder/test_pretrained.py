@@ -134,3 +134,16 @@ def test_the_speaker_lists_are_those_of_the_manifests(shared_speech: Path) -> No
             for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())
         }
         assert {name for name in known if not name.startswith(HELD)} == listed_speakers(part)
+
+
+@pytest.mark.parametrize("name", ["default", "small"])
+def test_the_graph_that_ships_has_the_ghosts_of_its_module(name) -> None:
+    """The file of `small` was written by 0.2.0, which did not count them in its notes."""
+    opened = load_encoder(name, backend="onnxruntime")
+    module, _ = load_encoder_folder(find_encoder(name))
+    graph, layer = opened.backend.ends.pooling.clusters, module.pooling.finish().clusters
+    assert graph is not None
+    assert graph == layer
+    shares = opened.assignments(examples()["alex-1"])
+    assert len(shares) == 10
+    np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-4)
