@@ -16,6 +16,9 @@ import soundfile
 from fault_readers import RATE, tiny_encoder, voice
 from fault_state import load_state, note, save_state, show
 
+# What a store without people holds, and a folder without a store.
+NOBODY = "nobody"
+
 
 class Command(NamedTuple):
     """What is killed; it runs in a folder of its own.
@@ -118,7 +121,7 @@ def blobs(path: Path, name: str) -> tuple[bytes, ...]:
 def stored(path: Path) -> object:
     """Names, recordings with their sums, and voices of a store, to the bit; without dates."""
     if not _rows(path, "SELECT 1 FROM sqlite_master WHERE name = 'people'"):
-        return "no tables"
+        return NOBODY
     recordings = _rows(
         path,
         "SELECT p.name, r.digest, r.seconds, r.note, r.voice, r.sums FROM people p "
@@ -129,7 +132,8 @@ def stored(path: Path) -> object:
         "SELECT p.name, v.number, v.vector FROM voices v JOIN people p ON p.id = v.person "
         "ORDER BY p.name, v.number",
     )
-    return recordings, voices
+    # A new store is made before the first of its people.
+    return (recordings, voices) if recordings or voices else NOBODY
 
 
 def run_forked(words: list[str], folder: Path, kill_after: float | None) -> int:
@@ -246,9 +250,9 @@ def run_whole(command: Command, folder: Path) -> Whole:
 
 
 def store_in(folder: Path) -> object:
-    """The content of a store of people; "no tables" where there is none."""
+    """The content of a store of people; ``NOBODY`` where there is none."""
     path = folder / "people.db"
-    return stored(path) if path.is_file() and path.stat().st_size else "no tables"
+    return stored(path) if path.is_file() and path.stat().st_size else NOBODY
 
 
 def parts_of(gone: tuple[bytes, ...], kept: tuple[bytes, ...]) -> tuple[bytes, ...]:

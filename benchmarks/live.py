@@ -17,6 +17,7 @@ import math
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +40,7 @@ from speakervlad.diarization.turns import Turns
 from speakervlad.encoder.backends import available_cores
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.hops import HOP
+from speakervlad.errors import InputError
 from speakervlad.sound import SAMPLE_RATE
 
 PIECE = SAMPLE_RATE // 10
@@ -128,7 +130,7 @@ def names(folder: Folder, encoder: str = "default", limit: int = 1000) -> None:
         for path in paths:
             total = total.plus(named(people, path, references[path.stem], known))
             print(f"{path.stem}: {len(total.delays)} turns so far", flush=True)
-    middle, late = np.percentile(total.delays, [50, 95])
+    middle, late = np.percentile(total.delays, [50, 95], method="higher")
     never = sum(map(math.isinf, total.delays))
     print(
         f"{len(known)} people; {len(total.delays)} turns of 2 s and more of them: named within "
@@ -173,7 +175,8 @@ def enrol_some(people: PeopleStore, path: Path, reference: Turns) -> None:
         said = np.concatenate([np.zeros(0, np.float32), *parts])[: 15 * SAMPLE_RATE]
         if len(said) >= 5 * SAMPLE_RATE:
             if count % 3 < 2:
-                people.add(f"{path.stem} {speaker}", [Recording(said)])
+                with suppress(InputError):  # no speech is found in it
+                    people.add(f"{path.stem} {speaker}", [Recording(said)])
             count += 1
 
 

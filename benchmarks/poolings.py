@@ -78,6 +78,10 @@ def beside(frames: Part, descriptors: Part) -> Part:
     return Part("side_by_side", frames=frames, descriptors=descriptors)
 
 
+# The others pool the trunk's own frames.
+OF_DESCRIPTORS = ("netvlad", "hard_vlad", "one_cluster_vlad", "side_by_side")
+
+
 class Row(NamedTuple):
     """A pooling, whether it starts where the trunk's own is, and whether from frames."""
 
@@ -216,7 +220,7 @@ class Bench:
         cache = open_cache(self.begun, training, World(0, 1, torch.device("cpu")))
         spoken = start_embeddings(cache, self.start)
         self.mean = self.begun.teacher.centre * spoken[cache.kept[0]].mean(axis=0)
-        taught = Embeddings(training.utterance_ids, spoken)
+        taught = Embeddings(training.utterance_ids.tolist(), spoken)
         save_embeddings(self.alone.teacher.embeddings[0], taught)
 
     def _frames(self, kind: str, manifest: Manifest, material: Material) -> list[np.ndarray]:
@@ -242,10 +246,11 @@ class Bench:
         base = self.begun if row.begun else self.alone
         folder = self.out / "run"
         shutil.rmtree(folder, ignore_errors=True)
+        size = base.encoder.descriptor_dim if row.pooling.kind in OF_DESCRIPTORS else 0
         config = replace(
             base,
             run_dir=str(folder),
-            encoder=replace(base.encoder, pooling=row.pooling),
+            encoder=replace(base.encoder, pooling=row.pooling, descriptor_dim=size),
             train=replace(base.train, seed=seed),
         )
         if not (row.from_frames and _starts_from_frames(row.pooling)):
@@ -263,7 +268,7 @@ class Bench:
         torch.manual_seed(config.train.seed)
         encoder = build_encoder(config.encoder)
         encoder.trunk.load_state_dict(source.trunk.state_dict())
-        save_encoder(self.out / "fresh", encoder, config.encoder)
+        save_encoder(self.out / "fresh", encoder, config.encoder, {})
         return self.out / "fresh"
 
     def judge(self, encoder: SpeakerEncoder, mean: np.ndarray | float = 0.0) -> dict:

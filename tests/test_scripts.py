@@ -79,6 +79,8 @@ RUNS = {
 # What runs in other tests, or needs what cannot be had here.
 ELSEWHERE = {
     "benchmarks/ablation.py": "ten trainings; its parts are those of tests/training",
+    "benchmarks/cluster.py": "Ray, as tests/encoder/test_cluster.py starts it",
+    "benchmarks/elsewhere.py": "sherpa-onnx, as tests/encoder/test_elsewhere.py needs it",
     "benchmarks/live.py": "conversations of an hour; its parts are tests/people and diarization",
     "benchmarks/poolings.py": "24 trainings; its parts are those of tests/training",
     "benchmarks/training_stages.py": "tests/training/test_training_stages.py",

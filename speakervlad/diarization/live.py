@@ -181,8 +181,10 @@ class LiveDiarizer:
             for speaker in (each.speaker, each.second)
             if speaker is not None
         ]
-        rounded = (Turn(round(start, 3), round(end, 3), name) for start, end, name in found)
-        return Turns(recording, tuple(rounded), self.stream.seconds).joined(PAUSE)
+        rounded = [Turn(round(start, 3), round(end, 3), name) for start, end, name in found]
+        # The cut at what may be corrected can leave less than a millisecond of a cell.
+        some = tuple(turn for turn in rounded if turn.end > turn.start)
+        return Turns(recording, some, self.stream.seconds).joined(PAUSE)
 
     def heard_of(self, speaker: str) -> tuple[PoolingSums, float]:
         """What somebody said alone so far, to be enrolled: sums, and seconds of speech.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speakervlad.diarization.cells import BLOCK, CELL, SpeechCells
-from speakervlad.diarization.clustering import TINY, Limits, cluster
+from speakervlad.diarization.clustering import MOST, TINY, Limits, cluster
 from speakervlad.diarization.resegmentation import best_path
 from speakervlad.models.sums import unit
 
@@ -24,6 +24,10 @@ SPARE = 3
 # A speaker is taken for two, until they are joined again, if the expected cosine of what each half
 # of its windows says is lower: so many windows at least, so many seconds in each half.
 TWO_VOICES, FEWEST_WINDOWS, LEAST_HALF = 0.5, 6, 3.0
+# Both bounds rise with the cosine below which so many percent of a recording's pairs of windows
+# are, from what it is in a clear recording on: pairs of two people, whom a telephone makes more
+# alike. Where one speaks it says nothing of the channel, so there is a limit.
+LEAST_ALIKE, CLEAR_COSINE, MOST_RAISED = 10, 0.03, 0.1
 # Windows are of a speaker if this share of their cells is.
 OWN_SHARE = 0.8
 # Rounds of the assignment to the nearer of two means.
@@ -59,7 +63,7 @@ def speakers_of_cells(
     Args:
         cells: of the recording.
         limits: of the number of speakers.
-        alike: the cosine from which on two speakers are one.
+        alike: the cosine from which on two speakers are one in a clear recording.
         method: row of ``METHODS``.
         known: who is known; speakers of one name are one, of two names never.
 
@@ -74,6 +78,8 @@ def speakers_of_cells(
     windows, seconds = windows[enough], seconds[enough]
     share = min(1.0, HOP / WINDOW)
     vectors = cells.vectors(windows)
+    raised = channel_likeness(vectors)
+    alike = alike + raised
     found = cluster(vectors, seconds * share, limits, method, SPARE)
     labels = _majority(windows, found, len(cells))
     labels = joined(cells, labels, limits, alike, known)
@@ -82,7 +88,7 @@ def speakers_of_cells(
         labels = sequence.best(cells.speaker_vectors(labels))
         labels = without_small(cells, labels, limits)
         if not number:
-            labels = halved(cells, windows, vectors, numbered(labels))
+            labels = halved(cells, windows, vectors, numbered(labels), TWO_VOICES + raised)
             labels = sequence.best(cells.speaker_vectors(labels))
             labels = without_small(cells, labels, limits)
         labels = joined(cells, labels, limits, alike, known)
@@ -155,8 +161,25 @@ def joined(
     return labels
 
 
+def channel_likeness(vectors: np.ndarray) -> float:
+    """What a recording's channel adds to the cosine of any two speakers.
+
+    Args:
+        vectors: (windows, dim) unit vectors.
+    """
+    some = vectors[:: -(-len(vectors) // MOST)]
+    pairs = (some @ some.T)[np.triu_indices(len(some), 1)]
+    if not len(pairs):
+        return 0.0
+    return float(np.clip(np.percentile(pairs, LEAST_ALIKE) - CLEAR_COSINE, 0, MOST_RAISED))
+
+
 def halved(
-    cells: SpeechCells, windows: np.ndarray, vectors: np.ndarray, labels: np.ndarray
+    cells: SpeechCells,
+    windows: np.ndarray,
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    below: float = TWO_VOICES,
 ) -> np.ndarray:
     """Labels where a speaker whose windows are of two voices is two.
 
@@ -168,6 +191,7 @@ def halved(
         windows: (windows, 2) cells.
         vectors: (windows, dim), theirs.
         labels: int (cells,), numbers from 0 without gaps; -1 for nobody.
+        below: expected cosine of two halves that are two speakers.
     """
     owners = _owners(windows, labels)
     found, count = labels.copy(), labels.max() + 1
@@ -180,7 +204,7 @@ def halved(
         seconds = spoken(cells, half)
         if len(seconds) == 2 and seconds.min() >= LEAST_HALF:
             halves = expected(cells.speaker_vectors(half), seconds)
-            if halves[0] @ halves[1] < TWO_VOICES:
+            if halves[0] @ halves[1] < below:
                 found[half == 1], count = count, count + 1
     return found
 

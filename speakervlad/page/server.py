@@ -120,6 +120,9 @@ class Server:
             http=Connection,
             ws="wsproto" if hears_live() else "none",
             ws_max_size=MAX_MESSAGE_BYTES,
+            # A pong comes behind the sound that waits while this machine is busy, and uvicorn would
+            # take the client for gone; who sends nothing is let go by the route.
+            ws_ping_interval=None,
             lifespan="off",
             log_level="warning",
             access_log=False,

@@ -150,9 +150,13 @@ class Matcher:
             )
         if abs(count - self._num_voices) <= GROWTH * self._num_voices:
             return
-        self._impostors = np.array(
-            [matches[0].cosine for matches in self.store.nearest(self.cohort, 1)]
-        )
+        nearest = self.store.nearest(self.cohort, 1)
+        if not all(nearest):
+            raise InputError(
+                f"{self.store.where}: is damaged (its {count} voices belong to nobody). Restore a "
+                "copy, or enrol anew in another file (--store)."
+            )
+        self._impostors = np.array([matches[0].cosine for matches in nearest])
         voices = self.store.voices(STRANGERS)
         found = self.store.nearest(np.stack([vector for _, vector in voices]), NEAREST)
         level = self.same_voice(ALIKE / count)

@@ -102,3 +102,13 @@ def test_no_more_speakers_than_there_may_be(small, two, in_pieces):
     diarizer = LiveDiarizer(small.frames, small.stream(), max_speakers=1)
     in_pieces(diarizer, samples)
     assert list(diarizer.turns().speakers) == ["speaker 1"]
+
+
+def test_less_than_a_millisecond_of_a_cell_is_no_turn(small, two, in_pieces):
+    samples, _ = two
+    diarizer = LiveDiarizer(small.frames, small.stream())
+    in_pieces(diarizer, samples[: 5 * RATE])
+    before = diarizer.turns()
+    _, speaker = diarizer._done[-1]
+    diarizer._done.append((Turn(4.0001, 4.0003, ""), speaker))
+    assert diarizer.turns() == before

@@ -14,7 +14,13 @@ from speakervlad.diarization.cells import Plan, speech_cells
 from speakervlad.diarization.clustering import METHODS, Limits, cluster
 from speakervlad.diarization.diarize import turns_of
 from speakervlad.diarization.resegmentation import best_path
-from speakervlad.diarization.speakers import halved, joined, two_means
+from speakervlad.diarization.speakers import (
+    MOST_RAISED,
+    channel_likeness,
+    halved,
+    joined,
+    two_means,
+)
 from speakervlad.encoder.frames import FrameGrid
 from speakervlad.errors import InputError
 from speakervlad.models.sums import Finish, PoolingSums
@@ -214,6 +220,27 @@ def test_a_speaker_with_two_voices_is_two_until_joined():
     # The last cells before a gap are in no window that is all of theirs.
     assert sorted([*set(again[:80]), *set(again[80:140])]) == [0, 2]
     assert set(again[160:]) == {1}
+
+
+def test_what_a_channel_adds_to_every_cosine_raises_the_bounds():
+    rng = np.random.default_rng(4)
+    voices = np.repeat(np.eye(64)[:4], 30, axis=0) + 0.02 * rng.standard_normal((120, 64))
+
+    def through(share):
+        heard = voices + share * np.eye(64)[50]
+        return channel_likeness(heard / np.linalg.norm(heard, axis=1, keepdims=True))
+
+    assert through(0.0) == 0.0
+    assert 0.01 < through(0.3) < through(0.35) < MOST_RAISED
+    assert through(1.0) == MOST_RAISED
+    assert channel_likeness(voices[:1]) == 0.0
+    # Halves that a clear recording has for one voice are two in such a channel.
+    plan = plan_of([(0.0, 8.0), (9.0, 17.0)])
+    cells = voices_of(plan, np.repeat([0, 1], 80), noise=0.05)
+    windows = cells.windows(1.5, 0.75)
+    whole = np.zeros(len(plan), int)
+    assert halved(cells, windows, cells.vectors(windows), whole, 0.5).max() == 1
+    assert halved(cells, windows, cells.vectors(windows), whole, -0.5).max() == 0
 
 
 def test_two_means_are_of_two_groups():

@@ -104,6 +104,33 @@ def test_it_ends_though_an_upload_stands_still(desk, temporary, monkeypatch):
         assert is_closed(held, 5)
 
 
+def test_a_client_whose_pongs_wait_behind_its_sound_is_not_taken_for_gone(
+    desk, temporary, monkeypatch
+):
+    pytest.importorskip("wsproto", reason="needs the extra serve")
+    config = module.uvicorn.Config
+    soon = {"ws_ping_interval": 0.2, "ws_ping_timeout": 0.2}
+    monkeypatch.setattr(module.uvicorn, "Config", lambda *args, **own: config(*args, **soon | own))
+    server = Server(desk, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    base = server.address.partition("/#token=")[0]
+    host = base.removeprefix("http://")
+    lines = ("GET /api/live HTTP/1.1", f"Host: {host}", f"Origin: {base}", "Upgrade: websocket",
+             "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", "")  # fmt: skip
+    try:
+        with socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2])), 10) as client:
+            client.sendall("\r\n".join(lines).encode())
+            assert client.recv(4096).startswith(b"HTTP/1.1 101")
+            client.settimeout(1.5)
+            with pytest.raises(TimeoutError):  # neither a ping nor the end
+                client.recv(4096)
+    finally:
+        server.stop()
+        thread.join(20)
+
+
 def test_headers_that_trickle_in_are_not_waited_for(running, connect):
     slow = connect(b"GET / HTTP/1.1\r\n")
     began = time.monotonic()

@@ -247,6 +247,14 @@ def change(path, statement, values=()):
     database.close()
 
 
+def test_voices_of_nobody_are_a_damaged_store(path, encoder, hear):
+    enrol(path, encoder, "Ada", [hear(0)])
+    change(path, "UPDATE voices SET person = 77")
+    damaged = r"people\.db: is damaged \(its 1 voices belong to nobody"
+    with PeopleStore(path, encoder) as people, pytest.raises(InputError, match=damaged):
+        people.match(unit(encoder.dim)[None])
+
+
 def unit(dim):
     return np.eye(1, dim, dtype=np.float32)[0]
 

@@ -160,7 +160,8 @@ export function openLive(root, about) {
       one(".track", lane).replaceChildren(...own.filter(([, end]) => end > first).map(([begin, end]) => el("i", {
         title: `${name}, ${clock(begin)} to ${clock(end)}`, style: { background: colour(name),
           left: `${(100 * (Math.max(begin, first) - first)) / shown}%`, width: `${(100 * (end - Math.max(begin, first))) / shown}%` } })));
-      one("button", lane).disabled = socket?.readyState !== WebSocket.OPEN;
+      const hears = socket?.readyState === WebSocket.OPEN;
+      Object.assign(one("button", lane), { disabled: !hears, title: hears ? "" : "Listening has ended: listen again to enrol" });
     }
   }
 
