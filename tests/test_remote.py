@@ -3,6 +3,8 @@
 import io
 import logging
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -132,6 +134,24 @@ def pack(path, members):
 )
 def test_urls_are_told_from_paths(given, expected):
     assert remote.location_of(given) == expected
+
+
+LOCAL = """
+import sys
+from pathlib import Path
+import speakervlad.encoder.encoder
+from speakervlad.audio.recording import Recording
+from speakervlad.corpus.inputs import from_names
+(path,) = from_names(sys.argv[1:], Path()).paths
+assert Recording(path).wave.num_samples == 24000
+assert "speakervlad.remote" not in sys.modules
+"""
+
+
+def test_a_local_file_needs_nothing_of_what_fetches(wav):
+    command = [sys.executable, "-c", LOCAL, str(wav)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_other_kinds_of_urls_are_refused(run, encoder, tmp_path, capsys):

@@ -17,7 +17,7 @@ from copy import copy
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -30,9 +30,12 @@ from speakervlad.audio.speech import Speech, check_spoken, find_spans
 from speakervlad.audio.waves import BLOCK_SAMPLES, SampleWave, SpeechWave, Wave, blocks_of
 from speakervlad.errors import InputError
 from speakervlad.progress import track
-from speakervlad.remote import Fetched, location_of, shown
-from speakervlad.remote import split_channel as remote_channel
 from speakervlad.sound import SAMPLE_RATE
+from speakervlad.urls import location_of, shown
+from speakervlad.urls import split_channel as remote_channel
+
+if TYPE_CHECKING:
+    from speakervlad.remote import Fetched
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ class Recording:
     where that file can only be decoded in order.
 
     Args:
-        audio: The path or URL of a file (see ``remote.py``), or ``call.wav:1`` for the second
+        audio: The path or URL of a file (see ``urls.py``), or ``call.wav:1`` for the second
             channel of one, of any format that is read; the content of a file as bytes or as a
             binary file object; or mono samples (samples,) as an array, a list or a torch tensor:
             floats in [-1, 1], or integers of at most 32 bits, which become such floats.
@@ -221,8 +224,10 @@ class Recording:
         warn_of_quiet(level, self.name)
 
     @cached_property
-    def _fetched(self) -> Fetched:
+    def _fetched(self) -> "Fetched":
         """The file of a URL, as long as this recording is there."""
+        from speakervlad.remote import Fetched
+
         assert self._url is not None
         return Fetched(remote_channel(self._url)[0])
 

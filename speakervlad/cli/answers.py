@@ -11,7 +11,7 @@ from speakervlad.cli.console import describe, errors
 from speakervlad.cli.options import parse_fraction
 from speakervlad.errors import InputError
 from speakervlad.progress import track
-from speakervlad.remote import called
+from speakervlad.urls import called
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -175,13 +175,14 @@ def on_ray(
     Raises:
         InputError: as ``embed_on_ray``, or too many cannot be embedded.
     """
-    from speakervlad import remote
     from speakervlad.encoder.cluster import SLICE_ROWS, Job, embed_on_ray
     from speakervlad.encoder.encoder import load_encoder
     from speakervlad.encoder.location import find_encoder
     from speakervlad.errors import first_few
+    from speakervlad.remote import allows_private
+    from speakervlad.urls import absolute
 
-    found = replace(recordings, paths=[remote.absolute(path) for path in recordings.paths])
+    found = replace(recordings, paths=[absolute(path) for path in recordings.paths])
     place = find_encoder(encoder).resolve()
     job = Job(
         str(out.resolve()),
@@ -190,7 +191,7 @@ def on_ray(
         backend,
         recordings.channel,
         recordings.speech_only,
-        remote.allows_private(),
+        allows_private(),
     )
     bad = embed_on_ray(found, job, address=address, rows=rows or SLICE_ROWS)
     count = len(recordings.ids)
@@ -278,8 +279,8 @@ def find_recordings(inputs: list[Path], root: Path | None) -> "Recordings":
         from_manifest,
         from_names,
     )
-    from speakervlad.remote import is_archive, is_remote
     from speakervlad.scoring.lists import load_trials
+    from speakervlad.urls import is_archive, is_remote
 
     for path in inputs:
         if not path.exists() and not is_remote(path):
@@ -312,7 +313,7 @@ def from_location(path: Path, root: Path | None) -> "Recordings":
         from_names,
         from_parquet,
     )
-    from speakervlad.remote import Fetched, is_archive, location_of, shown
+    from speakervlad.urls import is_archive, location_of, shown
 
     url = location_of(path)
     name = (url or str(path)).partition("?")[0].lower()
@@ -325,6 +326,8 @@ def from_location(path: Path, root: Path | None) -> "Recordings":
     place = root or Path(url).parent
     if name.endswith(".csv"):
         return from_manifest(Path(url), place)
+    from speakervlad.remote import Fetched
+
     fetched = Fetched(url)
     with fetched.naming(shown(url)):
         listed = from_list(fetched.path, place)

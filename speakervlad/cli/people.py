@@ -22,7 +22,7 @@ from speakervlad.cli.options import (
 )
 from speakervlad.errors import InputError
 from speakervlad.progress import track
-from speakervlad.remote import called
+from speakervlad.urls import called
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -390,7 +390,7 @@ def find_files(inputs: list[Path]) -> list[Path]:
         InputError: something is missing.
     """
     from speakervlad.corpus.inputs import from_folder
-    from speakervlad.remote import is_remote
+    from speakervlad.urls import is_remote
 
     files = []
     for path in inputs:

@@ -11,7 +11,7 @@ from speakervlad.cli.answers import answers
 from speakervlad.cli.console import console
 from speakervlad.cli.options import BadListPath, ChannelOption, MaxBad
 from speakervlad.errors import InputError
-from speakervlad.remote import called
+from speakervlad.urls import called
 
 if TYPE_CHECKING:
     from speakervlad.audio.speech import Speech

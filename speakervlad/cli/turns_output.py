@@ -10,7 +10,7 @@ from speakervlad.cli.console import clock, console, counted, notes
 from speakervlad.diarization.turns import FORMS, Turns, save_turns
 from speakervlad.errors import InputError, first_few
 from speakervlad.files import STANDARD_OUTPUT, check_writable
-from speakervlad.remote import called
+from speakervlad.urls import called
 
 TABLE = "table"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from speakervlad.audio.recording import Recording
 from speakervlad.corpus.layouts import audio_below
 from speakervlad.errors import InputError, first_few
-from speakervlad.remote import is_remote, location_of, members_of, shown
 from speakervlad.sound import AUDIO_SUFFIXES
 from speakervlad.tables.manifest import load_manifest
 from speakervlad.tables.parquet import read_texts
 from speakervlad.texts import read_text
+from speakervlad.urls import is_remote, location_of, shown
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ def from_archive(archive: str) -> Recordings:
     Raises:
         InputError: no tar file, or none in it.
     """
+    from speakervlad.remote import members_of
+
     names = [name for name in members_of(archive) if Path(name).suffix.lower() in AUDIO_SUFFIXES]
     if not names:
         raise InputError(f"{shown(archive)}: holds no audio files.")

@@ -1,4 +1,4 @@
-"""What computes a network: the face of all runtimes, and exported encoders in onnxruntime."""
+"""What computes a network: the base class of all runtimes, and exported encoders in onnxruntime."""
 
 import hashlib
 import json

@@ -147,7 +147,7 @@ class Projection:
     scale: np.ndarray
 
     def __call__(self, pooled: np.ndarray) -> np.ndarray:
-        """float32 (dim,) of length 1; (vectors, dim) of several."""
+        """float32 (dim,) of length 1, of ``pooled`` (pooled,); of several, (vectors, dim)."""
         embedding = (self.weight @ pooled.T).T + self.bias
         if self.relu:
             embedding = np.maximum(embedding, 0)
@@ -321,7 +321,7 @@ class FrameEncoder:
             cuts = np.rint(spans * SAMPLE_RATE).astype(int).tolist()
             parts = (SampleWave(wave.read(start, stop)) for start, stop in cuts)
             return np.stack([self.finish(self._sums_of(part, mirror=False)) for part in parts])
-        windows = self._frames_of(spans, wave.num_samples)
+        windows = self._frame_ranges(spans, wave.num_samples)
         vectors = np.empty((len(windows), self.ends.dim), np.float32)
         empty = PoolingSums.empty(self.ends.pooling)
         open_sums: dict[int, PoolingSums] = {}
@@ -405,20 +405,22 @@ class FrameEncoder:
             yield np.rint(middles).astype(int), np.repeat(vector, count, axis=1), weights
 
     def _sums_of(
-        self, wave: Wave, parts: list[np.ndarray] | None = None, *, mirror: bool
+        self, wave: Wave, collected: list[np.ndarray] | None = None, *, mirror: bool
     ) -> PoolingSums:
+        """As ``sums``, which calls its list ``weights``."""
         empty = total = PoolingSums.empty(self.ends.pooling)
         for _, part in self.parts(wave):
+            # Frames behind the part's own are of its mirror image or repetition.
             sums, own = empty, self.ends.grid.num_frames(part.num_samples)
             for frames, weights in self.frames_of(part, mirror=mirror):
                 sums = sums.add(frames, weights)
-                if parts is not None and weights is not None:
-                    parts.append(weights[:, : max(0, own)])
+                if collected is not None and weights is not None:
+                    collected.append(weights[:, : max(0, own)])
                 own -= frames.shape[1]
             total = total.merge(sums)
         return total
 
-    def _frames_of(self, spans: np.ndarray, num_samples: int) -> np.ndarray:
+    def _frame_ranges(self, spans: np.ndarray, num_samples: int) -> np.ndarray:
         """Output frames (windows, 2) whose centres lie in the spans, at least one each."""
         grid = self.ends.grid
         positions = (spans - grid.framing.time_of(0)) * SAMPLE_RATE / grid.hop / grid.stride

@@ -1,6 +1,7 @@
-"""What computes a network: torch, onnxruntime or OpenVINO. Each does one thing, ``describe``.
+"""Which runtime opens an encoder: torch, onnxruntime or OpenVINO. Each only does ``describe``.
 
-A backend is a class and its row in ``BACKENDS``; what is around the network is in ``frames.py``.
+A backend is a class (``backends.py`` has their base and onnxruntime's) and its row in ``BACKENDS``;
+what is around the network is in ``frames.py``.
 """
 
 import ctypes

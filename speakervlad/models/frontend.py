@@ -75,16 +75,17 @@ class Framing(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FrontEnd:
-    """Short-time spectra, by default exactly the front end of the GhostVLAD release.
+    """Short-time spectra of samples at 16 kHz; by default, logarithms of 80 mel bands.
 
-    Xie et al., "Utterance-level aggregation for speaker recognition in the wild", ICASSP 2019:
-    257 linear magnitudes, 25 ms periodic Hann window, 10 ms hop, every frame standardised.
+    The frames are those of the GhostVLAD release (Xie et al., "Utterance-level aggregation for
+    speaker recognition in the wild", ICASSP 2019): 25 ms periodic Hann window, 10 ms hop, every
+    frame standardised. ``linear`` has its 257 linear magnitudes, too.
 
     Args:
         n_fft: FFT length in samples; the spectrum has ``n_fft // 2 + 1`` bins.
         win_length: length of the window in samples, centred in ``n_fft``.
         hop_length: step between frames in samples.
-        window: Hann's, Hamming's, or Kaldi's ``povey``.
+        window: its shape: ``hann``, ``hamming``, or Kaldi's ``povey``.
         periodic: whether the window's first sample would follow on its last; symmetric without.
         edges: see ``Edges``.
         scale: samples are multiplied by it; Kaldi's are of 16 bits, and its scale is 32768.
@@ -361,7 +362,7 @@ def normalise(features: Array, kind: Normalisation, statistics: Statistics | Non
     """Spectrograms (..., bins, frames) as the network takes them.
 
     Args:
-        features: numpy array or torch tensor of what is called so.
+        features: what ``FrontEnd.features`` returns, a numpy array or a torch tensor.
         kind: over which axis, and whether by the deviation too.
         statistics: those of the whole recording, where ``features`` are a part of it.
     """

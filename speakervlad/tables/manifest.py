@@ -14,7 +14,7 @@ import numpy as np
 from speakervlad.deprecated import warn_of_old_name
 from speakervlad.errors import InputError, did_you_mean, first_few
 from speakervlad.files import atomic_path
-from speakervlad.remote import Fetched, is_remote, location_of, shown
+from speakervlad.urls import is_remote, location_of, shown
 
 COLUMNS = ("utterance_id", "path", "speaker", "session", "num_samples")
 TEXT = np.dtypes.StringDType()
@@ -156,6 +156,8 @@ def load_manifest(
     """
     url = location_of(path)
     if url is not None:
+        from speakervlad.remote import Fetched
+
         fetched = Fetched(url)
         with fetched.naming(shown(url)):
             return load_manifest(fetched.path, root or Path(url).parent, needed)
