@@ -131,7 +131,9 @@ def give(page, slot, *paths):
 def record(page, slot, seconds):
     place = page.get_by_role("group", name=slot)
     place.get_by_role("button", name="Record").click()
-    playwright.expect(place.get_by_role("button", name="Stop")).to_contain_text(f"0:0{seconds}")
+    # A busy machine may miss the very second.
+    passed = re.compile(rf"0:(0[{seconds}-9]|[1-5]\d)")
+    playwright.expect(place.get_by_role("button", name="Stop")).to_contain_text(passed)
     place.get_by_role("button", name="Stop").click()
 
 

@@ -182,7 +182,8 @@ def test_targets_are_what_the_encoder_says_around_the_mean(open_run, source, fro
     clean = torch.from_numpy(np.stack(clean))
     torch.testing.assert_close(targets.centre, clean.mean(dim=0), atol=1e-6, rtol=0)
     expected = F.normalize(clean - clean.mean(dim=0))
-    torch.testing.assert_close(targets.vectors[0], expected, atol=1e-5, rtol=0)
+    # Of vectors that are nearly alike, less their mean: roundings grow.
+    torch.testing.assert_close(targets.vectors[0], expected, atol=5e-5, rtol=0)
     slow = cache.kept[1:] & (cache.speeds[1:] == 1)
     known = targets.vectors[1].any(dim=1).numpy()
     np.testing.assert_array_equal(known, slow.any(axis=0))
