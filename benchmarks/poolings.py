@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from conditions import Lists, Material, heard
 
-from speakervlad.config import Config, load_config
+from speakervlad.config import Config, EncoderConfig, load_config
 from speakervlad.figures import COLOURS, new_figure, save_figure
 from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerEncoder
@@ -253,7 +253,7 @@ class Bench:
             encoder=replace(base.encoder, pooling=row.pooling, descriptor_dim=size),
             train=replace(base.train, seed=seed),
         )
-        if not (row.from_frames and _starts_from_frames(row.pooling)):
+        if not (row.from_frames and _starts_from_frames(config.encoder)):
             config = replace(config, train=replace(config.train, vlad_init_utterances=0))
         if not row.begun:
             config = replace(config, init_from=str(self._fresh(config)))
@@ -324,9 +324,9 @@ def _trained(config: Config) -> Path:
     return folder
 
 
-def _starts_from_frames(pooling: Part) -> bool:
-    parts = [pooling, *(each for each in pooling.options.values() if isinstance(each, Part))]
-    return any(part.kind in ("netvlad", "hard_vlad", "ghost_statistics") for part in parts)
+def _starts_from_frames(encoder: EncoderConfig) -> bool:
+    with torch.device("meta"):
+        return assemble_encoder(encoder).pooling.starts_from_frames
 
 
 if __name__ == "__main__":
