@@ -6,6 +6,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +93,10 @@ def export_onnx(
         )
     network = Network(encoder, fold=not shares)
     model = trace(network, backend.ends.front_end.num_bins, str(folder), optimise=not shares)
-    precision = "float32" if calibration is None else "int8"
-    if calibration is not None:
+    if calibration is None:
+        precision, compare = "float32", partial(largest_distance, check_seconds=check_seconds)
+    else:
+        precision, compare = "int8", partial(typical_distance, waveforms=calibration[:COMPARED])
         model = quantise(model, calibration, backend.ends)
     for name, array in backend.ends.arrays().items():
         _add_constant_output(model.graph, name, array)
@@ -111,7 +114,7 @@ def export_onnx(
         if (folder / name).is_file():
             notes[name] = (folder / name).read_text(encoding="utf-8")
     helper.set_model_props(model, notes)
-    if calibration is not None:
+    if precision == "int8":
         notes["check"] = json.dumps(_embedding_of(model, known).tolist())
         helper.set_model_props(model, notes)
     onnx.checker.check_model(model)
@@ -123,9 +126,7 @@ def export_onnx(
     def check(written: Path) -> float:
         exported = OnnxBackend(written, weights=weights)
         ours = FrameEncoder(exported.ends, exported.describe)
-        if calibration is None:
-            return largest_distance(reference, ours, check_seconds)
-        return typical_distance(reference, ours, calibration[:COMPARED])
+        return compare(reference, ours)
 
     return save_model(model, out, check, TOLERANCES[precision])
 
