@@ -116,6 +116,7 @@ def export_onnx(
     helper.set_model_props(model, notes)
     onnx.checker.check_model(model)
     if shares:
+        remove_zero_biases(model.graph)
         share_constants(model.graph, encoder.state_dict())
 
     weights = folder / WEIGHTS_NAME if shares else None
@@ -227,6 +228,49 @@ def to_onnx(
         raise InputError(f"{where}: torch cannot export this network ({reason}).") from error
     assert exported is not None
     return exported.model_proto
+
+
+def remove_zero_biases(graph: onnx.GraphProto) -> None:
+    """Take out the biases of zeros that torch's exporter computes for convolutions without any.
+
+    With a bias that is no constant onnxruntime merges no batch norm into the convolution before it,
+    which costs a third of the time of the encoder that ships.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    constants = {one.name: one for one in graph.initializer}
+
+    def is_zero(name: str) -> bool:
+        while name in makers and makers[name].op_type in ("Expand", "Cast", "CastLike"):
+            name = makers[name].input[0]
+        if name in makers and makers[name].op_type == "Constant":
+            attribute = makers[name].attribute[0]
+            value = helper.get_attribute_value(attribute)
+            array = numpy_helper.to_array(value) if attribute.HasField("t") else np.asarray(value)
+        elif name in constants:
+            array = numpy_helper.to_array(constants[name])
+        else:
+            return False
+        return not array.any()
+
+    for node in graph.node:
+        if node.op_type == "Conv" and len(node.input) == 3 and is_zero(node.input[2]):
+            del node.input[2]
+    _remove_unused(graph)
+
+
+def _remove_unused(graph: onnx.GraphProto) -> None:
+    """Take out nodes and constants that nothing is computed from."""
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    constants = [one for one in graph.initializer if one.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
 
 
 def share_constants(graph: onnx.GraphProto, state: Mapping[str, torch.Tensor]) -> None:
