@@ -23,8 +23,9 @@ SHARPNESS, FULL_SECONDS, MOST = 60.0, 1.0, 20.0
 UNKNOWN, HEARD_BEFORE, SPOKE_LAST = 2.0, 2.0, 2.0
 # That another speaker begins with a hop, and with the first behind a pause.
 CHANGE, CHANGE_AT_PAUSE = 0.12, 0.5
-# Probabilities from which on somebody is said to speak, and is expected again.
-SAID, EXPECTED = 0.8, 0.95
+# Probabilities from which on somebody is said to speak, whoever spoke last is said to go on, and
+# somebody is expected again.
+SAID, GOES_ON, EXPECTED = 0.6, 0.2, 0.95
 
 
 class Window(NamedTuple):
@@ -92,10 +93,14 @@ class Follower:
         chances, best = np.exp(totals - whole), int(totals.argmax())
         expected = np.flatnonzero(chances[1:] >= EXPECTED).tolist()
         self._expected.update(names[place] for place in expected)
-        name, is_sure = [None, *names][best], bool(chances[best] >= SAID)
+        everybody = [None, *names]
+        is_sure = bool(chances[best] >= SAID)
+        if not is_sure and self._said in names:
+            best = everybody.index(self._said)
+            is_sure = bool(chances[best] >= GOES_ON)
         if is_sure:
-            self._said = name
-        return Followed(name, is_sure, int(joint[best].argmax()))
+            self._said = everybody[best]
+        return Followed(everybody[best], is_sure, int(joint[best].argmax()))
 
     def _evidence(
         self, windows: list[Window], name: str, before: tuple[str | None, ...]

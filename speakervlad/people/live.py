@@ -18,7 +18,7 @@ from speakervlad.people.matching import Identification
 HALF_KNOWN, USUAL_SECONDS = 1.5, 5.0
 # The threshold of a window of live speech is so much of the one that this gives, and at least so
 # much of the store's is left of it before that.
-LOWERED, LEAST_LEFT = 0.9, 0.8
+LOWERED, LEAST_LEFT = 0.93, 0.8
 # So many hops in a row must be of nobody before somebody unknown is said to speak.
 UNKNOWN_HOPS = 2
 # People looked at for each window.

