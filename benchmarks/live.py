@@ -9,8 +9,8 @@ DIR holds WAV files and ``reference.rttm``, as ``recipes/diarization/simulate.py
 ``conversations`` plays them in pieces of 0.1 s and diarizes them whole; ``names`` enrols two of
 three speakers by what they say alone in the first halves, and listens to the second ones, with the
 people of all conversations in one store; ``streams`` hears so many at once, as fast as it can, with
-a thread for each core; ``memory`` prints the resident set and the time of one stream that never ends. Times are
-of the processor, one core where ``taskset -c 0`` is before it.
+a thread for each core; ``memory`` prints the resident set and the time of one stream that never
+ends. Times are of the processor, one core where ``taskset -c 0`` is before it.
 """
 
 import math
