@@ -32,8 +32,7 @@ export function openLive(root, about) {
   start.addEventListener("click", () => (isRunning ? stop() : begin(openMicrophone, "The microphone has gone.")));
 
   async function begin(open, why) {
-    // A disabled or hidden button loses the focus.
-    const focused = start === document.activeElement || trial.contains(document.activeElement);
+    const focused = start === document.activeElement; // a disabled button loses the focus
     fail("");
     start.disabled = trial.hidden = true;
     socket?.close();
@@ -222,6 +221,7 @@ export function openLive(root, about) {
   const trial = tryExamples(async () => {
     const file = await example("conversation");
     await begin((take) => openPlayed(file, take), null);
+    if (trial.hidden) start.focus();
   }, "Try it with the example");
   root.append(el("h1", {}, "Who is speaking now?"),
     el("p", { class: "lead" }, "Voices are told apart while they speak. What was said of the last five seconds may be corrected. "
