@@ -116,6 +116,7 @@ export function openLive(root, about) {
     seconds = message.seconds ?? seconds;
     for (const said of message.said ?? []) replace(...said);
     if (message.turns) spans = message.turns;
+    if (message.enrolled && !colours.has(message.enrolled)) colours.set(message.enrolled, colour(message.speaker));
     if ("enrolled" in message) answered?.(message);
     if (!isRunning && message.turns && !("enrolled" in message)) {
       saves.hidden = !spans.length;
