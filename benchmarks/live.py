@@ -9,8 +9,8 @@ DIR holds WAV files and ``reference.rttm``, as ``recipes/diarization/simulate.py
 ``conversations`` plays them in pieces of 0.1 s and diarizes them whole; ``names`` enrols two of
 three speakers by what they say alone in the first halves, and listens to the second ones, with the
 people of all conversations in one store; ``streams`` hears so many at once, as fast as it can, with
-a thread for each core; ``memory`` prints the resident set of one stream that never ends. Times are
-of the processor, one core where ``taskset -c 0`` is before it.
+a thread for each core; ``memory`` prints the resident set and the time of one stream that never
+ends. Times are of the processor, one core where ``taskset -c 0`` is before it.
 """
 
 import math
@@ -273,7 +273,8 @@ def streams(folder: Folder, encoder: str = "small", count: int = 50, seconds: fl
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     print(
         f"{count} streams of {seconds:g} s: {wall:.1f} s, {cpu:.1f} of the processor, on {cores} "
-        f"cores: {seconds * count / wall:.0f} could keep up"
+        f"cores: {seconds * count / wall:.0f} could keep up, {seconds * count * cores / cpu:.0f} "
+        "by the processor's time"
     )
 
 
@@ -283,14 +284,19 @@ def memory(folder: Folder, encoder: str = "small", hours: float = 4.0) -> None:
     loaded = load_encoder(encoder)
     diarizer = diarize_live(loaded)
     sounds = cycle([load_audio(path) for path in sorted(folder.glob("*.wav"))[:4]])
-    done, shown = 0.0, 0.0
+    done, shown, began = 0.0, 0.0, time.process_time()
     while done < 3600 * hours:
         for said in (diarizer.add(part) for part in np.array_split(next(sounds), 100)):
             del said
         done = diarizer.stream.seconds
         if done >= shown:
             kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            print(f"{done / 60:.0f} min: {kilobytes / 1000:.0f} MB at most", flush=True)
+            factor = (time.process_time() - began) / done
+            print(
+                f"{done / 60:.0f} min: {kilobytes / 1000:.0f} MB at most; real-time factor "
+                f"{factor:.3f}",
+                flush=True,
+            )
             shown += 600
 
 

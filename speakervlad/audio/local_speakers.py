@@ -162,9 +162,14 @@ class Heard(NamedTuple):
     probabilities: np.ndarray
 
 
-def hear_window(samples: np.ndarray) -> Heard:
-    """What the network says of a window of float32 samples (160000,)."""
-    return heard_in(window_scores(samples))
+def hear_window(samples: np.ndarray, scores: Scores | None = None) -> Heard:
+    """What the network, or ``scores``, says of a window of float32 samples (160000,)."""
+    return heard_in(window_scores(samples) if scores is None else scores(samples[None])[0])
+
+
+def scores_by(run: Callable[[np.ndarray], np.ndarray] | None) -> Scores | None:
+    """What runs ``network_file`` as ``Scores``; None where nothing does."""
+    return None if run is None else lambda windows: run(windows[:, None])
 
 
 def heard_in(scores: np.ndarray) -> Heard:

@@ -12,7 +12,7 @@ from speakervlad.diarization.ticks import Tick
 
 # Seconds to either side that a cell is judged with, more than offline: speakers are less well
 # known. What a cosine is worth in natural logarithms, a cell of full length.
-REACH, SHARPNESS = 0.48, 12.0
+REACH, SHARPNESS = 0.64, 12.0
 # Groups of speech are of one speaker from this expected cosine on.
 ALIKE = 0.65
 # Speech is grouped in samples of one stretch without a heard change. Seconds.

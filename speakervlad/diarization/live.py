@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from speakervlad.audio.local_speakers import Scores, network_file, scores_by
 from speakervlad.audio.samples import Samples
 from speakervlad.diarization.cells import Plan
 from speakervlad.diarization.clustering import Limits
@@ -119,6 +120,7 @@ class LiveDiarizer:
         stream: takes the samples, from its beginning on.
         known: who of some vectors is known by what name.
         max_speakers: how many there are at most.
+        scores: see ``Ticks``.
 
     Attributes:
         stream: of all speech, whoever speaks.
@@ -130,9 +132,10 @@ class LiveDiarizer:
         stream: EncoderStream,
         known: Known = strangers,
         max_speakers: int = MOST_SPEAKERS,
+        scores: Scores | None = None,
     ) -> None:
         self.stream = stream
-        self._ticks = Ticks(frames, stream)
+        self._ticks = Ticks(frames, stream, scores)
         self._frames = frames
         self._known = known
         self._most = max_speakers
@@ -444,4 +447,6 @@ def diarize_live(
     if store is not None:
         store.threshold(fpir)  # not in the middle of it, if something is wrong with the store
         known = partial(known_by, store, fpir)
-    return LiveDiarizer(encoder.frames, encoder.stream(sample_rate), known, max_speakers)
+    scores = scores_by(encoder.backend.beside(network_file()))
+    stream = encoder.stream(sample_rate)
+    return LiveDiarizer(encoder.frames, stream, known, max_speakers, scores)

@@ -16,6 +16,7 @@ from speakervlad.audio.local_speakers import (
     WINDOW_FRAMES,
     WINDOW_SAMPLES,
     Heard,
+    Scores,
     hear_window,
     merged,
 )
@@ -71,10 +72,14 @@ class Ticks:
     Args:
         frames: makes the sums.
         stream: takes the samples, from its beginning on.
+        scores: the segmentation's network; None for the one of the package in onnxruntime.
     """
 
-    def __init__(self, frames: FrameEncoder, stream: EncoderStream) -> None:
+    def __init__(
+        self, frames: FrameEncoder, stream: EncoderStream, scores: Scores | None = None
+    ) -> None:
         self._frames = frames
+        self._scores = scores
         self._stream = stream
         self._sound = np.zeros(REGION, np.float32)
         # Sample behind the last of what is kept, and where the next tick ends.
@@ -115,7 +120,7 @@ class Ticks:
 
     def _tick(self, end: int) -> Tick:
         """What is known at sample ``end``, behind which silence was added, if anything."""
-        self._windows.append(hear_window(self._sound[-WINDOW_SAMPLES:]))
+        self._windows.append(hear_window(self._sound[-WINDOW_SAMPLES:], self._scores))
         origin = self._end - REGION
         talk = self._talk(origin)
         begin = max(0, end - OPEN)

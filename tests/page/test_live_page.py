@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -69,8 +70,13 @@ def test_lanes_grow_a_voice_is_enrolled_and_turns_are_saved(page, tmp_path):
     page.keyboard.press("Enter")
     page.wait_for_selector(".livelane >> nth=1")
     assert page.get_by_role("button", name="Stop").get_attribute("aria-pressed") == "true"
+    # Whoever began with the keyboard can end with it.
+    assert page.evaluate("document.activeElement.textContent") == "Stop"
     spoken = page.locator(".speaking")
     assert spoken.get_attribute("aria-live") == "polite"
+    lane = page.get_by_role("listitem").first
+    label = lane.get_by_role("img").get_attribute("aria-label")
+    assert re.fullmatch(r"speaker \d+ spoke (once|\d+ times), last from [\d:]+ to [\d:]+", label)
     shoot(page, "live")
     page.get_by_role("button", name="Enrol speaker 1").click()
     page.get_by_label("Name", exact=True).fill("Ada")
@@ -78,6 +84,8 @@ def test_lanes_grow_a_voice_is_enrolled_and_turns_are_saved(page, tmp_path):
     page.wait_for_selector('.livelane[data-name="Ada"]')
     page.get_by_role("button", name="Stop").click()
     page.wait_for_selector("text=Save RTTM")
+    assert "has ended" in page.locator("#live .status").inner_text()
+    shoot(page, "live-ended")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save RTTM").click()
     path = tmp_path / "live.rttm"
@@ -87,7 +95,9 @@ def test_lanes_grow_a_voice_is_enrolled_and_turns_are_saved(page, tmp_path):
 
 
 def test_the_example_plays_without_a_microphone(page):
-    page.get_by_role("button", name="Try it with the example").click()
+    page.get_by_role("button", name="Try it with the example").focus()
+    page.keyboard.press("Enter")
     page.wait_for_selector(".livelane")
+    assert page.evaluate("document.activeElement.textContent") == "Stop"
     page.get_by_role("button", name="Stop").click()
     page.wait_for_selector("text=Save RTTM")

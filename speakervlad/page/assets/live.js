@@ -32,6 +32,7 @@ export function openLive(root, about) {
   start.addEventListener("click", () => (isRunning ? stop() : begin(openMicrophone, "The microphone has gone.")));
 
   async function begin(open, why) {
+    const focused = start === document.activeElement; // a disabled button loses the focus
     fail("");
     start.disabled = trial.hidden = true;
     socket?.close();
@@ -56,6 +57,7 @@ export function openLive(root, about) {
       fail(error.message);
     }
     start.disabled = false;
+    if (focused) start.focus();
   }
 
   function connect() {
@@ -114,8 +116,12 @@ export function openLive(root, about) {
     seconds = message.seconds ?? seconds;
     for (const said of message.said ?? []) replace(...said);
     if (message.turns) spans = message.turns;
+    if (message.enrolled && !colours.has(message.enrolled)) colours.set(message.enrolled, colour(message.speaker));
     if ("enrolled" in message) answered?.(message);
-    if (!isRunning && message.turns) saves.hidden = !spans.length;
+    if (!isRunning && message.turns && !("enrolled" in message)) {
+      saves.hidden = !spans.length;
+      status.say(spans.length ? "Listening has ended. Save who spoke when below." : "Listening has ended. Nobody spoke.");
+    }
     draw();
   }
 
@@ -151,12 +157,18 @@ export function openLive(root, about) {
     time.textContent = `${clock(seconds)} heard${first ? `, the last ${clock(shown)} are shown; files hold all` : ""}`;
     const speakers = new Map();
     for (const turn of all) speakers.set(turn[2], [...(speakers.get(turn[2]) || []), turn]);
-    for (const lane of [...lanes.children]) if (!speakers.has(lane.dataset.name)) lane.remove();
+    for (const lane of [...lanes.children]) if (!speakers.has(lane.dataset.name)) {
+      if (lane.contains(document.activeElement)) start.focus();
+      lane.remove();
+    }
     for (const [name, own] of speakers) {
       const lane = [...lanes.children].find((each) => each.dataset.name === name) || newLane(name);
       const total = own.reduce((sum, [begin, end]) => sum + end - begin, 0);
       lane.classList.toggle("now", isRunning && !silent && latest[2] === name);
       one(".spoke", lane).textContent = clock(total);
+      const turn = own.at(-1);
+      one(".track", lane).setAttribute("aria-label", `${name} spoke ${own.length === 1 ? "once" : `${own.length} times`}, `
+        + `last from ${clock(turn[0])} to ${clock(turn[1])}`);
       one(".track", lane).replaceChildren(...own.filter(([, end]) => end > first).map(([begin, end]) => el("i", {
         title: `${name}, ${clock(begin)} to ${clock(end)}`, style: { background: colour(name),
           left: `${(100 * (Math.max(begin, first) - first)) / shown}%`, width: `${(100 * (end - Math.max(begin, first))) / shown}%` } })));
@@ -169,7 +181,7 @@ export function openLive(root, about) {
     const known = !/^speaker \d+$/.test(name);
     const lane = el("div", { class: "livelane", role: "listitem" },
       el("span", { class: "who" }, el("i", { class: "swatch", style: { background: colour(name) } }), el("span", { class: "text", title: name }, name)),
-      el("span", { class: "spoke quiet" }), el("div", { class: "track", role: "img", "aria-label": `when ${name} spoke` }),
+      el("span", { class: "spoke quiet" }), el("div", { class: "track", role: "img" }),
       el("button", { type: "button", "aria-label": known ? `Add to ${name} what was said` : `Enrol ${name}`,
         onclick: () => enrol(name, known) }, known ? "Add" : "Enrol"));
     lane.dataset.name = name;
@@ -210,6 +222,7 @@ export function openLive(root, about) {
   const trial = tryExamples(async () => {
     const file = await example("conversation");
     await begin((take) => openPlayed(file, take), null);
+    if (trial.hidden) start.focus();
   }, "Try it with the example");
   root.append(el("h1", {}, "Who is speaking now?"),
     el("p", { class: "lead" }, "Voices are told apart while they speak. What was said of the last five seconds may be corrected. "
