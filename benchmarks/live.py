@@ -7,7 +7,7 @@
 
 DIR holds WAV files and ``reference.rttm``, as ``recipes/diarization/simulate.py`` writes them.
 ``conversations`` plays them in pieces of 0.1 s and diarizes them whole; ``names`` enrols two of
-three speakers of each by what they say alone in its first half, and listens to the second, with the
+three speakers by what they say alone in the first halves, and listens to the second ones, with the
 people of all conversations in one store; ``streams`` hears so many at once, as fast as it can, with
 a thread for each core; ``memory`` prints the resident set of one stream that never ends. Times are
 of the processor, one core where ``taskset -c 0`` is before it.
@@ -41,6 +41,7 @@ from speakervlad.encoder.backends import available_cores
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.hops import HOP
 from speakervlad.errors import InputError
+from speakervlad.people.live import Speaking
 from speakervlad.sound import SAMPLE_RATE
 
 PIECE = SAMPLE_RATE // 10
@@ -121,24 +122,30 @@ def conversations(
 def names(folder: Folder, encoder: str = "default", limit: int = 1000) -> None:
     """How soon known people are named, in seconds since their turns began."""
     loaded, references = load_encoder(encoder), load_turns(folder / "reference.rttm")
-    paths = sorted(folder.glob("*.wav"))[:limit]
+    paths, outside = sorted(folder.glob("*.wav"))[:limit], {}
     with TemporaryDirectory() as temporary, PeopleStore(Path(temporary) / "p.db", loaded) as people:
         for path in paths:
-            enrol_some(people, path, references[path.stem])
+            enrol_some(people, path, references[path.stem], outside)
         known = {person.name for person in people.people()}
-        total = Named([], 0, 0, 0, 0, 0.0, 0.0)
+        total = Named([], [], 0, 0, 0, 0, 0, 0, 0.0, 0.0)
         for path in paths:
             total = total.plus(named(people, path, references[path.stem], known))
             print(f"{path.stem}: {len(total.delays)} turns so far", flush=True)
-    middle, late = np.percentile(total.delays, [50, 95], method="higher")
-    never = sum(map(math.isinf, total.delays))
+    print(f"{len(known)} people")
+    for least, delays in ((LONG_TURN, total.delays), (2 * LONG_TURN, total.long_delays)):
+        middle, late = np.percentile(delays, [50, 95], method="higher")
+        soon = [np.mean(np.array(delays) <= limit) for limit in (2, 4)]
+        print(
+            f"{len(delays)} turns of {least:g} s and more of them: named within {middle:.2f} s in "
+            f"the median, {late:.2f} s in 95 %; {soon[0]:.0%} in 2 s, {soon[1]:.0%} in 4 s; "
+            f"{sum(map(math.isinf, delays))} never"
+        )
     print(
-        f"{len(known)} people; {len(total.delays)} turns of 2 s and more of them: named within "
-        f"{middle:.2f} s in the median, {late:.2f} s in 95 %; {never} never"
+        f"where one of them speaks for 1.5 s already {total.wrong} of {total.answers} names wrong; "
+        f"of strangers {total.false} of {total.of_strangers} answers are a name"
     )
     print(
-        f"{total.wrong} of {total.answers} names wrong (one speaks for 1.5 s already); strangers "
-        f"unknown at some time in {total.unknown} of {total.strangers} turns; real-time factor "
+        f"strangers called unknown in {total.unknown} of {total.strangers} turns; real-time factor "
         f"{total.busy / total.heard:.3f}"
     )
 
@@ -147,8 +154,11 @@ class Named(NamedTuple):
     """What came of some conversations: delays, infinite for never; counts; seconds."""
 
     delays: list[float]
+    long_delays: list[float]
     wrong: int
     answers: int
+    false: int
+    of_strangers: int
     unknown: int
     strangers: int
     busy: float
@@ -157,8 +167,11 @@ class Named(NamedTuple):
     def plus(self, other: "Named") -> "Named":
         return Named(
             self.delays + other.delays,
+            self.long_delays + other.long_delays,
             self.wrong + other.wrong,
             self.answers + other.answers,
+            self.false + other.false,
+            self.of_strangers + other.of_strangers,
             self.unknown + other.unknown,
             self.strangers + other.strangers,
             self.busy + other.busy,
@@ -166,18 +179,19 @@ class Named(NamedTuple):
         )
 
 
-def enrol_some(people: PeopleStore, path: Path, reference: Turns) -> None:
-    """Enrol two of three of those who say 5 s alone in the first half, by 15 s at most."""
-    samples, count = load_audio(path), 0
+def enrol_some(people: PeopleStore, path: Path, reference: Turns, outside: dict[str, bool]) -> None:
+    """Enrol two of three of those who say 5 s alone in the first half, by 15 s at most.
+
+    Somebody of several conversations is one person: ``outside`` says who stays out of the store.
+    """
+    samples = load_audio(path)
     half = len(samples) / SAMPLE_RATE / 2
     for speaker in reference.speakers:
         parts = [samples[slice(*span)] for span in alone(reference, speaker, half)]
         said = np.concatenate([np.zeros(0, np.float32), *parts])[: 15 * SAMPLE_RATE]
-        if len(said) >= 5 * SAMPLE_RATE:
-            if count % 3 < 2:
-                with suppress(InputError):  # no speech is found in it
-                    people.add(f"{path.stem} {speaker}", [Recording(said)])
-            count += 1
+        if len(said) >= 5 * SAMPLE_RATE and not outside.setdefault(speaker, len(outside) % 3 == 2):
+            with suppress(InputError):  # no speech is found in it
+                people.add(speaker, [Recording(said)])
 
 
 def alone(reference: Turns, speaker: str, until: float) -> list[tuple[int, int]]:
@@ -206,29 +220,41 @@ def named(people: PeopleStore, path: Path, reference: Turns, known: set[str]) ->
     for at in range(0, len(samples), PIECE):
         answers += listener.add(samples[at : at + PIECE])
     busy, half = time.process_time() - began, len(samples) / SAMPLE_RATE / 2
-    delays, wrong, count, unknown, strangers = [], 0, 0, 0, 0
+    wrong, count, false, of_strangers = wrong_names(answers, reference, half, known)
+    delays, long_delays, unknown, strangers = [], [], 0, 0
+    for turn in reference.turns:
+        if turn.seconds < LONG_TURN or turn.start < half:
+            continue
+        inside = [each for each in answers if turn.start < each.end <= turn.end + HOP]
+        if turn.speaker in known:
+            ends = [each.end for each in inside if each.name == turn.speaker]
+            delays.append(min(ends) - turn.start if ends else math.inf)
+            long_delays += delays[-1:] if turn.seconds >= 2 * LONG_TURN else []
+        else:
+            strangers, unknown = strangers + 1, unknown + any(each.name is None for each in inside)
+    counts = (wrong, count, false, of_strangers, unknown, strangers)
+    return Named(delays, long_delays, *counts, busy, len(samples) / SAMPLE_RATE)
+
+
+def wrong_names(
+    answers: list[Speaking], reference: Turns, half: float, known: set[str]
+) -> tuple[int, int, int, int]:
+    """Wrong and all names of known people, names and all answers of others.
+
+    They are counted where one speaks, for 1.5 s already, in the second half.
+    """
+    wrong = count = false = of_strangers = 0
     ends = [0.0, *(each.end for each in answers)]
     for before, each in zip(ends, answers, strict=False):
         middle = max(before, each.end - HOP / 2)
         speaking = [turn for turn in reference.turns if turn.start <= middle < turn.end]
-        if (
-            each.name
-            and each.end > half
-            and len(speaking) == 1
-            and middle > speaking[0].start + 1.5
-        ):
-            count, wrong = count + 1, wrong + (each.name != f"{path.stem} {speaking[0].speaker}")
-    for turn in reference.turns:
-        if turn.seconds < LONG_TURN or turn.start < half:
+        if each.end <= half or len(speaking) != 1 or middle <= speaking[0].start + 1.5:
             continue
-        name = f"{path.stem} {turn.speaker}"
-        inside = [each for each in answers if turn.start < each.end <= turn.end + HOP]
-        if name in known:
-            ends = [each.end for each in inside if each.name == name]
-            delays.append(min(ends) - turn.start if ends else math.inf)
-        else:
-            strangers, unknown = strangers + 1, unknown + any(each.name is None for each in inside)
-    return Named(delays, wrong, count, unknown, strangers, busy, len(samples) / SAMPLE_RATE)
+        if speaking[0].speaker not in known:
+            of_strangers, false = of_strangers + 1, false + (each.name is not None)
+        elif each.name is not None:
+            count, wrong = count + 1, wrong + (each.name != speaking[0].speaker)
+    return wrong, count, false, of_strangers
 
 
 @app.command()

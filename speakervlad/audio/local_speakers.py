@@ -6,7 +6,8 @@ Interspeech 2023), made into ONNX by ``recipes/segmentation``; it lies in ``pyan
 licence. Who is speaker 0, 1 or 2 holds within a window only.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,6 +17,7 @@ import numpy as np
 
 from speakervlad.onnx import open_session
 from speakervlad.sound import SAMPLE_RATE
+from speakervlad.threads import available_cores
 
 # Samples from frame to frame, those that a frame is made from, and where the first has its centre.
 FRAME_SAMPLES, SEEN_SAMPLES, FIRST_CENTRE = 270, 991, 495
@@ -23,6 +25,9 @@ FRAME_SAMPLES, SEEN_SAMPLES, FIRST_CENTRE = 270, 991, 495
 WINDOW_SAMPLES = 10 * SAMPLE_RATE
 WINDOW_FRAMES = 1 + (WINDOW_SAMPLES - SEEN_SAMPLES) // FRAME_SAMPLES
 STEP_FRAMES = 148
+# Windows that the network hears at once, whose recurrent layers then cost less, and batches that
+# are heard at the same time at most.
+BATCH, MOST_BATCHES = 4, 8
 
 # Whom each class of the network stands for: (classes, local speakers).
 POWERSET = np.array(
@@ -76,16 +81,28 @@ def frame_edges(num_frames: int, num_samples: int) -> np.ndarray:
     return edges
 
 
+# Of windows of samples (windows, 160000), the logarithms of the probabilities of classes (windows,
+# frames, classes); float32.
+Scores = Callable[[np.ndarray], np.ndarray]
+
+
 class LocalSpeakerFinder:
     """Hears samples that arrive piece by piece; one for each recording.
 
-    The last 10 s are kept until the end, which the last window ends with.
+    Windows are heard in batches, on all cores; the last 10 s are kept until the end, which the last
+    window ends with.
+
+    Args:
+        scores: the network; that of ``window_scores`` by default. Several threads call it.
 
     Attributes:
         num_samples: how many have arrived.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scores: Scores | None = None) -> None:
+        self._scores = scores or batch_scores
+        self._batches = min(available_cores(), MOST_BATCHES)
+        self._unheard: list[np.ndarray] = []
         self.num_samples = 0
         self._waiting = np.zeros(0, np.float32)
         # First sample of what waits, and first frame of the next window.
@@ -113,13 +130,24 @@ class LocalSpeakerFinder:
         last = max(0, count - WINDOW_FRAMES)
         if count and (not self._starts or self._starts[-1] < last):
             self._hear(last)
+        self._hear_batches()
         return merged(self.num_samples, count, np.array(self._starts, int), self._windows)
 
     def _hear(self, start: int) -> None:
         begin = start * FRAME_SAMPLES - self._begin
         window = self._waiting[begin : begin + WINDOW_SAMPLES]
         self._starts.append(start)
-        self._windows.append(hear_window(np.pad(window, (0, WINDOW_SAMPLES - len(window)))))
+        self._unheard.append(np.pad(window, (0, WINDOW_SAMPLES - len(window))))
+        if len(self._unheard) == BATCH * self._batches:
+            self._hear_batches()
+
+    def _hear_batches(self) -> None:
+        """Hear what waits; how it is divided depends on the recording alone."""
+        waiting, self._unheard = self._unheard, []
+        batches = [np.stack(waiting[at : at + BATCH]) for at in range(0, len(waiting), BATCH)]
+        with ThreadPoolExecutor(self._batches) as pool:
+            for scores in pool.map(self._scores, batches):
+                self._windows += map(heard_in, scores)
 
 
 class Heard(NamedTuple):
@@ -136,7 +164,11 @@ class Heard(NamedTuple):
 
 def hear_window(samples: np.ndarray) -> Heard:
     """What the network says of a window of float32 samples (160000,)."""
-    scores = window_scores(samples)
+    return heard_in(window_scores(samples))
+
+
+def heard_in(scores: np.ndarray) -> Heard:
+    """The same of ``window_scores``."""
     probabilities = np.exp(scores.T)
     two = probabilities[FIRST_PAIR:].sum(axis=0)
     heard = np.stack([1 - probabilities[0], two]).astype(np.float16)
@@ -164,13 +196,14 @@ def merged(
     return LocalSpeakers(num_samples, starts, classes, *(total / np.maximum(heard, 1)))
 
 
-def local_speakers(blocks: Iterable[np.ndarray]) -> LocalSpeakers:
+def local_speakers(blocks: Iterable[np.ndarray], scores: Scores | None = None) -> LocalSpeakers:
     """What the network says of a recording.
 
     Args:
         blocks: float32 samples (samples,) at 16 kHz that follow one another, of any lengths.
+        scores: see ``LocalSpeakerFinder``.
     """
-    finder = LocalSpeakerFinder()
+    finder = LocalSpeakerFinder(scores)
     for block in blocks:
         finder.add(block)
     return finder.finish()
@@ -178,11 +211,21 @@ def local_speakers(blocks: Iterable[np.ndarray]) -> LocalSpeakers:
 
 def window_scores(window: np.ndarray) -> np.ndarray:
     """float32 (frames, classes), logarithms of probabilities in a window of samples."""
-    return _network().run(("scores",), {"samples": window[None, None]})[0][0]
+    return batch_scores(window[None])[0]
+
+
+def batch_scores(windows: np.ndarray) -> np.ndarray:
+    """The same of several, see ``Scores``."""
+    return _network().run(("scores",), {"samples": windows[:, None]})[0]
 
 
 @cache
 def _network() -> Any:  # noqa: ANN401 - onnxruntime has no types
     """One for all recordings and threads."""
-    data = (files("speakervlad.audio") / "pyannote" / "segmentation_3.onnx").read_bytes()
-    return open_session(data, threads=1)
+    return open_session(network_file(), threads=1)
+
+
+@cache
+def network_file() -> bytes:
+    """The network, an ONNX file of ``samples`` (windows, 1, samples) to ``scores``."""
+    return (files("speakervlad.audio") / "pyannote" / "segmentation_3.onnx").read_bytes()

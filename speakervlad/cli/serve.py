@@ -49,7 +49,7 @@ def serve(
     """
     from speakervlad.extras import require
 
-    for module in ("starlette", "uvicorn", "python_multipart", "scipy", "sklearn"):
+    for module in ("starlette", "uvicorn", "python_multipart", "scipy"):
         require(module, "serve", "the page")
     from speakervlad.encoder.encoder import load_encoder
     from speakervlad.page.answers import Desk

@@ -1,5 +1,6 @@
-"""From windows of speech to clusters, one a speaker; scipy and scikit-learn do the clustering."""
+"""From windows of speech to clusters, one a speaker; scipy does the clustering."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ SAME = 0.22
 MOST = 1000
 # Neighbours of a window: at least so many, at most this share of all; so many values are tried.
 FEWEST, NEAREST_SHARE, TRIED = 5, 0.2, 12
+# Beginnings that k-means is tried from, and rounds of each.
+TRIES, ROUNDS = 10, 30
 # Smaller norms are replaced by this one.
 TINY = 1e-12
 
@@ -60,8 +63,6 @@ def spectral(vectors: np.ndarray, limits: Limits) -> tuple[Cut, int]:
     "Auto-tuning spectral clustering for speaker diarization using normalized maximum eigengap",
     IEEE Signal Processing Letters 27, 2020).
     """
-    from sklearn.cluster import KMeans
-
     nearest = np.argsort(-(vectors @ vectors.T) + 3 * np.eye(len(vectors)), axis=1, kind="stable")
     most = min(limits.most + 1, len(vectors))
     largest = max(FEWEST + 2, int(NEAREST_SHARE * len(vectors)))
@@ -77,9 +78,25 @@ def spectral(vectors: np.ndarray, limits: Limits) -> tuple[Cut, int]:
 
     def cut(number: int) -> np.ndarray:
         number = min(number, most)
-        return KMeans(number, random_state=0).fit_predict(basis[:, :number])
+        return k_means(basis[:, :number], number)
 
     return cut, count
+
+
+def k_means(rows: np.ndarray, number: int) -> np.ndarray:
+    """(rows,) labels from 0 of the tightest of some k-means clusterings, the same every time."""
+    from scipy.cluster.vq import kmeans2
+
+    rng, tightest, best = np.random.default_rng(0), np.inf, np.zeros(len(rows), int)
+    for _ in range(TRIES):
+        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+            # Of a cluster that lost all its rows, and of rows that are all the same.
+            warnings.simplefilter("ignore", UserWarning)
+            centres, labels = kmeans2(rows, number, iter=ROUNDS, minit="++", rng=rng)
+        spread = float(((rows - centres[labels]) ** 2).sum())
+        if spread < tightest:
+            tightest, best = spread, labels
+    return best
 
 
 def _laplacian(nearest: np.ndarray) -> np.ndarray:

@@ -35,10 +35,10 @@ ROUNDS = 10
 # Seconds of speech at which the expected cosine of two vectors of a speaker is half of its limit.
 HALF_KNOWN = 1.5
 # Seconds to either side that a cell is judged with.
-REACH = 0.32
+REACH = 0.26
 # What a cosine is worth in natural logarithms, a cell of full length, and what a change of speaker
 # costs: within speech, where a change was heard, and at a pause.
-SHARPNESS = 12.0
+SHARPNESS = 16.0
 CHANGE, CHANGE_HEARD, CHANGE_AT_PAUSE = 3.0, 1.5, 1.5
 
 

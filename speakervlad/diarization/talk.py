@@ -12,6 +12,7 @@ from speakervlad.audio.local_speakers import (
     WINDOW_FRAMES,
     LocalSpeakerFinder,
     LocalSpeakers,
+    Scores,
 )
 from speakervlad.audio.speech import FRAME_SAMPLES as SILERO_SAMPLES
 from speakervlad.audio.speech import SpeechFinder
@@ -19,7 +20,7 @@ from speakervlad.sound import SAMPLE_RATE
 
 FRAME_SECONDS = FRAME_SAMPLES / SAMPLE_RATE
 # Speech is where so much of the segmentation's log odds and the rest of Silero's reach the bound.
-SEGMENTATION_SHARE, BOUND = 0.8, 0.0
+SEGMENTATION_SHARE, BOUND = 0.7, -0.5
 # It is clear enough to tell voices where the mean of both does.
 CLEAR_SHARE = 0.5
 # Shorter pauses count as speech, shorter speech is dropped. Seconds.
@@ -73,13 +74,14 @@ class Talk:
         return near.clip(0, 1)
 
 
-def listen(blocks: Iterable[np.ndarray]) -> Talk:
+def listen(blocks: Iterable[np.ndarray], scores: Scores | None = None) -> Talk:
     """Hear a recording.
 
     Args:
         blocks: float32 samples (samples,) at 16 kHz that follow one another, of any lengths.
+        scores: the segmentation's network; None for the one of the package in onnxruntime.
     """
-    local, silero = LocalSpeakerFinder(), _Listener()
+    local, silero = LocalSpeakerFinder(scores), _Listener()
     for block in blocks:
         local.add(block)
         silero.add(block)

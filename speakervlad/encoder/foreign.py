@@ -29,7 +29,6 @@ from speakervlad.encoder.backends import (
     FORMAT_FAMILY,
     GRAPH_NAME,
     Backend,
-    available_cores,
     probe_waveform,
 )
 from speakervlad.encoder.frames import Ends, Projection
@@ -39,6 +38,7 @@ from speakervlad.models.frontend import FrontEnd
 from speakervlad.models.sums import Finish
 from speakervlad.onnx import open_session
 from speakervlad.schema import from_dict
+from speakervlad.threads import available_cores
 
 
 def is_foreign(path: Path) -> bool:

@@ -6,7 +6,7 @@ pooling out. Chunks, spectrograms, sums, windows and projection are here, once.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
@@ -30,6 +30,8 @@ from speakervlad.texts import parse_json
 
 # Longer signals are computed in chunks: it bounds the memory and costs the chunks' context.
 CHUNK_SECONDS = 20
+# The spectrogram of longer signals is computed again for its chunks, once its mean is known.
+KEPT_SECONDS = 300
 # Of a piece, where every frame sees all of its piece: a rest that is shorter joins the last one.
 LEAST_PIECE_SECONDS = 2.0
 # From one frame to the next where windows stand for frames.
@@ -365,10 +367,15 @@ class FrameEncoder:
         """As ``frames``, of one of ``parts``."""
         wave = self._extended(part, mirror)
         plan = self._plan(wave.num_samples)
-        statistics = self._statistics(wave, plan)
         front_end, padding = self.ends.front_end, self.ends.stem_padding
-        for chunk in plan:
-            features = front_end.features(wave.read(chunk.start, chunk.stop))
+
+        def compute() -> Iterator[np.ndarray]:
+            return (front_end.features(wave.read(chunk.start, chunk.stop)) for chunk in plan)
+
+        short = wave.num_samples <= KEPT_SECONDS * SAMPLE_RATE
+        kept = list(compute()) if short else None
+        statistics = self._statistics(plan, kept or compute())
+        for chunk, features in zip(plan, kept or compute(), strict=True):
             spectrogram = normalise(features, front_end.normalise, statistics)
             before, after = same_padding(spectrogram.shape[1], *padding)
             frames, weights = self.describe(np.pad(spectrogram, ((0, 0), (before, after))))
@@ -443,16 +450,15 @@ class FrameEncoder:
             return SampleWave(np.resize(wave.read(0, wave.num_samples), shortest))
         return wave
 
-    def _statistics(self, wave: Wave, plan: list[Chunk]) -> Statistics | None:
-        """Those of all of it, from a first pass; None where frames do without."""
+    def _statistics(self, plan: list[Chunk], computed: Iterable[np.ndarray]) -> Statistics | None:
+        """Those of the features of all chunks; None where frames do without."""
         front_end = self.ends.front_end
         if len(plan) == 1 or front_end.normalise not in ("time", "time_mean"):
             return None
         total, squares, count = np.zeros(()), np.zeros(()), 0
-        for chunk in plan:
+        for chunk, features in zip(plan, computed, strict=True):
             first = chunk.first * self.ends.stride
             last = None if chunk.last is None else chunk.last * self.ends.stride
-            features = front_end.features(wave.read(chunk.start, chunk.stop))
             exact = features[:, first:last].astype(np.float64)
             total = total + exact.sum(axis=1, keepdims=True)
             squares = squares + np.square(exact).sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What was said last, every half second of speech: windows whose sums add up to longer ones."""
+"""What was said last, every half second of speech: sums that add up to those of any window."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,11 +12,9 @@ from speakervlad.encoder.stream import EncoderStream
 from speakervlad.models.sums import PoolingSums
 from speakervlad.sound import SAMPLE_RATE
 
-# Seconds of speech from hop to hop, and of the window that ends with each.
+# Seconds of speech from hop to hop, and of what the network hears to the end of each.
 HOP, WINDOW = 0.5, 1.5
-# Hops of a window; the windows of hops so far apart do not overlap.
-APART = round(WINDOW / HOP)
-# Windows do not reach over longer pauses, behind which somebody else may speak. Seconds.
+# The network does not hear over longer pauses, behind which somebody else may speak. Seconds.
 PAUSE = 0.5
 # Less before a pause is no hop of its own, but goes with the one before.
 LEAST = 0.25
@@ -31,9 +29,8 @@ class Hop(NamedTuple):
         start: when it begins, in seconds of the recording.
         end: when it ends.
         begins: whether it is the first after a pause.
-        seconds: of speech in its window.
-        sums: of the window of at most 1.5 s that ends with it.
-        vector: float32 unit vector (dim,) of the window.
+        seconds: of its speech.
+        sums: of its frames, of which the network heard the 1.5 s to its end at most.
     """
 
     start: float
@@ -41,7 +38,6 @@ class Hop(NamedTuple):
     begins: bool
     seconds: float
     sums: PoolingSums
-    vector: np.ndarray
 
 
 class Hops:
@@ -92,12 +88,36 @@ class Hops:
 
     def _hop(self, end: int) -> Hop:
         begin = max(self._begin, end - round(WINDOW * SAMPLE_RATE))
-        sums = self.frames.sums(SampleWave(self.stream.spoken(begin, end)))
+        sums = last_sums(self.frames, self.stream.spoken(begin, end), end - self._done)
         start, place = (
             self.stream.place_of(self._done) / SAMPLE_RATE,
             self.stream.place_of(end, is_end=True) / SAMPLE_RATE,
         )
         begins = self._done == self._begin
+        seconds = (end - self._done) / SAMPLE_RATE
         self._done = end
-        seconds = (end - begin) / SAMPLE_RATE
-        return Hop(start, place, begins, seconds, sums, self.frames.finish(sums))
+        return Hop(start, place, begins, seconds, sums)
+
+
+def last_sums(encoder: FrameEncoder, samples: np.ndarray, count: int) -> PoolingSums:
+    """The sums of the frames of the last samples, heard with those before them.
+
+    Args:
+        encoder: makes the frames; of a network without frames, the one of all samples counts in
+            their place, with the weight of the last ones.
+        samples: float32 (samples,) at 16 kHz.
+        count: how many are the last.
+    """
+    grid, parts = encoder.ends.grid, list(encoder.frames_of(SampleWave(samples), mirror=False))
+    frames = np.concatenate([frames for frames, _ in parts], axis=1)
+    weights = (
+        np.concatenate([weights for _, weights in parts if weights is not None], axis=1)
+        if (parts[0][1] is not None)
+        else None
+    )
+    empty = PoolingSums.empty(encoder.ends.pooling)
+    if not grid.has_frames:
+        return empty.add(frames, None if weights is None else weights * count / len(samples))
+    before = (len(samples) - count) / SAMPLE_RATE
+    first = min(int(np.searchsorted(grid.times(frames.shape[1]), before)), frames.shape[1] - 1)
+    return empty.add(frames[:, first:], None if weights is None else weights[:, first:])

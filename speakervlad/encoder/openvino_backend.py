@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from speakervlad.encoder.backends import FRAMES, INPUT, WEIGHTS, ExportedBackend
+from speakervlad.encoder.backends import FRAMES, INPUT, WEIGHTS, ExportedBackend, RunGraph
 from speakervlad.encoder.frames import Describe
+from speakervlad.threads import available_cores
 
 
 @cache
@@ -46,18 +47,11 @@ class OpenVinoBackend(ExportedBackend):
                 self._model.remove_result(result)
         return arrays
 
-    def _compile(self, streams: int) -> Describe:
-        import openvino
+    def beside(self, graph: bytes) -> RunGraph:
+        return graph_runner(graph, self.precision)
 
-        hints = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}
-        options = {
-            "INFERENCE_PRECISION_HINT": hints[self.precision],
-            "INFERENCE_NUM_THREADS": self.num_streams,
-            "NUM_STREAMS": streams,
-            # Pinned threads of two processes would meet on the same cores.
-            "ENABLE_CPU_PINNING": False,
-        }
-        compiled = openvino_core().compile_model(self._model, "CPU", options)
+    def _compile(self, streams: int) -> Describe:
+        compiled = compiled_model(self._model, self.precision, self.num_streams, streams)
         has_weights = len(compiled.outputs) == 2
         requests = threading.local()
 
@@ -69,3 +63,30 @@ class OpenVinoBackend(ExportedBackend):
             return frames, found[WEIGHTS][0].copy() if has_weights else None
 
         return compute
+
+
+def compiled_model(model: Any, precision: str, threads: int, streams: int) -> Any:  # noqa: ANN401
+    """A model of OpenVINO on the CPU, which ``streams`` callers share ``threads`` of."""
+    import openvino
+
+    hints = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}
+    options = {
+        "INFERENCE_PRECISION_HINT": hints[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+        # Pinned threads of two processes would meet on the same cores.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return openvino_core().compile_model(model, "CPU", options)
+
+
+@cache
+def graph_runner(graph: bytes, precision: str) -> RunGraph:
+    """One for all recordings and threads, see ``Backend.beside``."""
+    cores = available_cores()
+    compiled = compiled_model(openvino_core().read_model(graph), precision, cores, cores)
+
+    def run(samples: np.ndarray) -> np.ndarray:
+        return compiled.create_infer_request().infer([samples])[0].copy()
+
+    return run

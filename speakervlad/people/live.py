@@ -1,27 +1,26 @@
 """Who of the store is speaking now: names that come with the speech, and do not flicker."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from speakervlad.audio.samples import Samples
 from speakervlad.encoder.frames import FrameEncoder
-from speakervlad.encoder.hops import APART, HOP, Hop, Hops
+from speakervlad.encoder.hops import Hop, Hops
 from speakervlad.encoder.stream import EncoderStream
-from speakervlad.people.matching import Candidate, Identification
+from speakervlad.people.following import LONGEST, Followed, Follower, Window
+from speakervlad.people.matching import Identification
 
 # Seconds of speech at which a cosine is half of what it may become, and of recordings that the
 # threshold of the store is for.
 HALF_KNOWN, USUAL_SECONDS = 1.5, 5.0
-# A window of less speech decides nothing.
-LEAST_SECONDS = 1.0
-# Cosines below the threshold down to which whoever speaks is believed to go on, and by which
-# somebody else must be nearer.
-GOES_ON, NEARER = 0.1, 0.03
+# The threshold of a window of live speech is so much of the one that this gives, and at least so
+# much of the store's is left of it before that.
+LOWERED, LEAST_LEFT = 0.93, 0.8
 # So many hops in a row must be of nobody before somebody unknown is said to speak.
-UNKNOWN_HOPS = 3
+UNKNOWN_HOPS = 2
 # People looked at for each window.
 TOP = 5
 
@@ -51,38 +50,43 @@ class Speaking(NamedTuple):
 class Match(Protocol):
     """Whose voices some vectors are, as ``PeopleStore.match`` says it."""
 
-    def __call__(self, vectors: np.ndarray, *, fpir: float, top: int) -> list[Identification]: ...
+    def __call__(self, vectors: np.ndarray, *, top: int) -> list[Identification]: ...
 
 
 def threshold_for(threshold: float, seconds: float) -> float:
     """The threshold of whole recordings for a window of less speech, of which cosines are lower."""
     usual = USUAL_SECONDS / (USUAL_SECONDS + HALF_KNOWN)
     known = min(seconds, USUAL_SECONDS)
-    return float(threshold * np.sqrt(known / (known + HALF_KNOWN) / usual))
+    left = max(LEAST_LEFT, float(np.sqrt(known / (known + HALF_KNOWN) / usual)))
+    return threshold * LOWERED * left
 
 
 class Listener:
     """Tells who speaks, half a second of speech after the other; what ``people.listen`` returns.
 
-    Windows of the last 1.5 s of speech decide, and those of the last 3 s where nobody else spoke
-    meanwhile. Whoever speaks goes on until the windows are clearly somebody else's. How the samples
-    were cut changes nothing.
+    Windows of the last 0.5 to 3 s of speech are compared with the store, and ``Follower`` weighs
+    where the present speaker may have begun. How the samples were cut changes nothing.
 
     Args:
         frames: makes the vectors.
         stream: takes the samples.
         match: asks the store.
-        fpir: share of windows of strangers that may get a name.
+        threshold: its threshold at present, for live speech.
     """
 
     def __init__(
-        self, frames: FrameEncoder, stream: EncoderStream, match: Match, fpir: float
+        self,
+        frames: FrameEncoder,
+        stream: EncoderStream,
+        match: Match,
+        threshold: Callable[[], float],
     ) -> None:
         self._hops = Hops(frames, stream)
         self._frames = frames
         self._match = match
-        self._fpir = fpir
-        self._last: deque[Hop] = deque(maxlen=APART + 1)
+        self._threshold = threshold
+        self._follower = Follower()
+        self._last: deque[Hop] = deque(maxlen=LONGEST)
         self._now: Speaking | None = None
         # Hops in a row that are of nobody who is known, and when the first of them begins.
         self._lost = 0
@@ -102,100 +106,49 @@ class Listener:
         Raises:
             InputError: as ``EncoderStream.add`` and ``PeopleStore.match``.
         """
-        return [answer for hop in self._hops.add(samples) for answer in self._told(hop)]
+        return [answer for hop in self._hops.add(samples) for answer in self.hear(hop)]
 
     def finish(self) -> list[Speaking]:
         """Who speaks in what is left when the recording ends."""
-        return [answer for hop in self._hops.finish() for answer in self._told(hop)]
+        return [answer for hop in self._hops.finish() for answer in self.hear(hop)]
 
-    def _told(self, hop: Hop) -> Iterator[Speaking]:
+    def hear(self, hop: Hop) -> list[Speaking]:
+        """Who speaks in one more hop; nothing where that is not clear."""
         self._last.append(hop)
-        if hop.seconds < LEAST_SECONDS:
-            return
-        before = self._now
-        windows = [(hop.vector, hop.seconds), *self._longer(hop)]
-        found = self._match(np.stack([each for each, _ in windows]), fpir=self._fpir, top=TOP)
-        judged = [
-            _Judged(answer.candidates, threshold_for(answer.threshold, seconds))
-            for answer, (_, seconds) in zip(found, windows, strict=True)
-        ]
-        since = hop.start if not self._lost else self._lost_since
-        name, is_sure = self._decided(judged)
-        self._lost_since = since
-        if not is_sure:
-            return
-        judge = max(judged, key=lambda each: each.margin_of(name))
-        best = judge.of(name)
-        same = before is not None and before.name == name
-        began = self._begin_of(hop) if name else self._lost_since
-        start = before.start if same and before is not None else began
+        windows = self._windows()
+        found = self._follower.hear(windows, after_pause=hop.begins)
+        if not found.is_sure:
+            return []
+        if found.name is None:
+            self._lost_since = self._lost_since if self._lost else hop.start
+            self._lost += 1
+            if self._lost < UNKNOWN_HOPS:
+                return []
+        else:
+            self._lost = 0
+        before, window = self._now, windows[found.window]
+        is_new = before is None or before.name != found.name
+        start = self._begin_of(found) if is_new or before is None else before.start
+        best = window.nearest(found.name)
         self._now = Speaking(
-            name, start, hop.end, best.score, judge.threshold, best.probability, not same
+            found.name, start, hop.end, best.score, window.threshold, best.probability, is_new
         )
-        yield self._now
+        return [self._now]
 
-    def _longer(self, hop: Hop) -> list[tuple[np.ndarray, float]]:
-        """The window of 3 s, if one person spoke in it."""
-        if len(self._last) <= APART or self._now is None:
-            return []
-        first = self._last[0]
-        if first.end - HOP < self._now.start:
-            return []
-        vector = self._frames.finish(first.sums.merge(hop.sums))
-        return [(vector, first.seconds + hop.seconds)]
+    def _windows(self) -> list[Window]:
+        """Of the last hop, the last two, and so on."""
+        last = list(reversed(self._last))
+        rows = np.cumsum([hop.sums.row() for hop in last], axis=0)
+        seconds = np.cumsum([hop.seconds for hop in last]).tolist()
+        vectors = self._frames.finish(last[0].sums.of_rows(rows))
+        answers, threshold = self._match(vectors, top=TOP), self._threshold()
+        return [
+            Window(answer.candidates, threshold_for(threshold, heard), heard)
+            for answer, heard in zip(answers, seconds, strict=True)
+        ]
 
-    def _decided(self, judged: list["_Judged"]) -> tuple[str | None, bool]:
-        """Whose voice it is, and whether that can be said."""
-        short = judged[0]
-        if len(judged) > 1 and short.margin_of(judged[1].name) < -GOES_ON:
-            judged = judged[:1]  # the longer one is of who spoke before
-        now = None if self._now is None else self._now.name
-        best = max(judged, key=lambda each: each.margin).name
-        margin = max(each.margin for each in judged)
-        of_now = max(each.margin_of(now) for each in judged) if now else -2.0
-        if margin >= 0 and (best == now or short.margin_of(best) > of_now + NEARER):
-            self._lost = 0
-            return best, True
-        if now is not None and of_now >= -GOES_ON:
-            self._lost = 0
-            return now, True
-        self._lost += 1
-        return None, self._lost >= UNKNOWN_HOPS
-
-    def _begin_of(self, hop: Hop) -> float:
-        """Since when somebody new speaks: the beginning of the window, if nobody spoke in it."""
-        count = min(APART, len(self._last))
-        start = next(
-            (each.start for each in reversed(list(self._last)[-count:]) if each.begins),
-            self._last[-count].start,
-        )
-        return start if self._now is None else max(start, min(self._now.end, hop.start))
-
-
-class _Judged(NamedTuple):
-    """The people who are nearest to a window, and the threshold for so much speech."""
-
-    candidates: tuple[Candidate, ...]
-    threshold: float
-
-    @property
-    def name(self) -> str | None:
-        return self.candidates[0].name if self.candidates else None
-
-    @property
-    def margin(self) -> float:
-        """Of the nearest."""
-        return self.candidates[0].score - self.threshold if self.candidates else -2.0
-
-    def margin_of(self, name: str | None) -> float:
-        """How far a person is above the threshold; of nobody, how far the nearest is below it."""
-        if name is None:
-            return -self.margin
-        return next(
-            (each.score - self.threshold for each in self.candidates if each.name == name), -2.0
-        )
-
-    def of(self, name: str | None) -> Candidate:
-        """A person of these, or the nearest."""
-        found = [each for each in self.candidates if each.name == name] or self.candidates
-        return found[0] if found else Candidate("", -1.0, None)
+    def _begin_of(self, found: Followed) -> float:
+        """Since when somebody new speaks: not before the last answer's end."""
+        last = self._last[-1]
+        begin = self._last[-1 - found.window].start if found.name else self._lost_since
+        return begin if self._now is None else max(begin, min(self._now.end, last.start))

@@ -18,6 +18,8 @@ from speakervlad.scoring.calibration import Calibration
 
 logger = logging.getLogger(__name__)
 
+# Share of others' recordings that may be given a name, where nobody says another.
+USUAL_FPIR = 0.01
 # Rates below this are extrapolated from the impostors that score highest.
 TAIL = 0.1
 # Voices of the store that are scored as strangers, and the number of people at which they weigh as
@@ -140,6 +142,23 @@ class Matcher:
         if len(own) >= 2:
             threshold = max(threshold, moved(threshold, known, own))
         return min(threshold, HIGHEST)
+
+    def live_threshold(self, fpir: float) -> float:
+        """That of live speech, which is compared again every half second, before it is lowered.
+
+        Where somebody of the store is as probable as a stranger, at the usual rate; at others the
+        odds are others by as much. It is not above ``threshold``, which is strict where there are
+        few people, and which decides alone where the encoder is not calibrated.
+
+        Raises:
+            InputError: as ``threshold``.
+        """
+        threshold = self.threshold(fpir)
+        if self.calibration is None:
+            return threshold
+        at_zero, at_one = self.calibration.log_likelihood_ratio(np.array([0.0, 1.0])).tolist()
+        odds = float(np.log(self._num_voices) + np.log(USUAL_FPIR / fpir))
+        return min(threshold, (odds - at_zero) / max(at_one - at_zero, 1e-6))
 
     def _refresh(self) -> None:
         """Score all strangers again when the store has grown or shrunk."""

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -23,7 +23,7 @@ from speakervlad.people.doubts import Doubt, DoubtfulError, of_mixture, of_other
 from speakervlad.people.exchange import read_people, write_people
 from speakervlad.people.hearing import Heard, hear, not_known
 from speakervlad.people.live import Listener
-from speakervlad.people.matching import NEAREST, Identification, Matcher
+from speakervlad.people.matching import NEAREST, USUAL_FPIR, Identification, Matcher
 from speakervlad.people.records import (
     ID_LENGTH,
     Change,
@@ -51,8 +51,6 @@ logger = logging.getLogger(__name__)
 
 # So many people are named in a message at most.
 MOST_NAMED = 20
-# Share of others' recordings that may be given a name, where nobody says another.
-USUAL_FPIR = 0.01
 # Files of embeddings, of which `import` takes each for a person.
 VECTOR_SUFFIXES = (".parquet", ".npz")
 
@@ -475,7 +473,8 @@ class PeopleStore:
         elif stream.fingerprint != self.encoder.fingerprint:
             raise InputError("stream: is of another encoder than the store.")
         self.threshold(fpir)
-        return Listener(self.encoder.frames, stream, self.match, fpir)
+        threshold = partial(self._matcher.live_threshold, fpir)
+        return Listener(self.encoder.frames, stream, partial(self.match, fpir=fpir), threshold)
 
     def threshold(self, fpir: float = USUAL_FPIR) -> float:
         """The score from which on somebody is named, at the present size of the store.

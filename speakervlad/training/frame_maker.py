@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from speakervlad.corpus.work import map_parallel
-from speakervlad.encoder.backends import FRAMES, INPUT, available_cores
+from speakervlad.encoder.backends import FRAMES, INPUT
 from speakervlad.encoder.network import TrunkNetwork
 from speakervlad.encoder.openvino_backend import openvino_core
 from speakervlad.errors import InputError
@@ -22,6 +22,7 @@ from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder
 from speakervlad.models.frontend import normalise, same_padding
+from speakervlad.threads import available_cores
 from speakervlad.training.copies import Copies, TrunkFrames
 from speakervlad.training.frame_store import AudioFiles, FrameFile, RowFile
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from speakervlad.audio.local_speakers import (
+    BATCH,
     FRAME_SAMPLES,
     POWERSET,
     STEP_FRAMES,
@@ -14,6 +15,7 @@ from speakervlad.audio.local_speakers import (
     WINDOW_SAMPLES,
     LocalSpeakerFinder,
     LocalSpeakers,
+    batch_scores,
     local_speakers,
     window_scores,
 )
@@ -67,6 +69,26 @@ def test_how_samples_arrive_changes_nothing(long_talk, heard, size):
     again = local_speakers(blocks)
     for name in ("num_samples", "starts", "classes", "speech", "overlap"):
         assert np.array_equal(getattr(again, name), getattr(heard, name))
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_the_number_of_cores_changes_nothing(long_talk, heard, monkeypatch, cores):
+    monkeypatch.setattr("speakervlad.audio.local_speakers.available_cores", lambda: cores)
+    again = local_speakers([long_talk])
+    assert np.array_equal(again.speech, heard.speech)
+    assert np.array_equal(again.classes, heard.classes)
+
+
+def test_another_runtime_hears_each_window_in_its_place(long_talk, heard):
+    batches = []
+
+    def scores(windows):
+        batches.append(len(windows))
+        return batch_scores(windows)
+
+    assert np.array_equal(local_speakers([long_talk], scores).classes, heard.classes)
+    assert sum(batches) == len(heard.starts)
+    assert max(batches) == BATCH
 
 
 def test_windows_lie_on_one_grid_and_the_last_ends_with_the_recording(long_talk, heard):

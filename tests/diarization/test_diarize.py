@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speakervlad import InputError, diarization_errors, diarize
+from speakervlad import InputError, diarization_errors, diarize, load_encoder
+from speakervlad.audio.local_speakers import WINDOW_SAMPLES, network_file, window_scores
 from speakervlad.diarization.turns import Turns
 from speakervlad.people.matching import Identification
 from speakervlad.progress import tracked_by
@@ -77,6 +78,19 @@ def test_the_number_of_speakers_can_be_given(talk, encoder):
 def test_spectral_clustering_finds_them_too(talk, encoder):
     turns = diarize(talk[0], encoder=encoder, method="spectral", speakers=2)
     assert diarization_errors(talk[1], turns, collar=0.5).der < 0.1
+
+
+@pytest.mark.parametrize(("precision", "distance"), [("float32", 1e-4), ("bfloat16", 0.2)])
+def test_the_segmentation_runs_in_the_runtime_of_the_encoder(talk, precision, distance):
+    """In float32 it says the same in OpenVINO; in 8 bits of digits nearly so."""
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    encoder = load_encoder("small", backend="openvino", precision=precision)
+    run = encoder.backend.beside(network_file())
+    window = talk[0][:WINDOW_SAMPLES].astype(np.float32)
+    theirs, ours = np.exp(run(window[None, None])[0]), np.exp(window_scores(window))
+    assert 1e-9 < np.abs(theirs - ours).max() < distance
+    errors = diarization_errors(talk[1], diarize(talk[0], encoder=encoder), collar=0.5)
+    assert (errors.num_found, errors.der < 0.1) == (2, True)
 
 
 def test_without_overlap_one_speaks_at_a_time(encoder, make_talk):

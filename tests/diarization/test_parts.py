@@ -11,7 +11,7 @@ import pytest
 from speakervlad.audio.waves import SampleWave, SpeechWave
 from speakervlad.diarization import rows
 from speakervlad.diarization.cells import Plan, speech_cells
-from speakervlad.diarization.clustering import METHODS, Limits, cluster
+from speakervlad.diarization.clustering import METHODS, Limits, cluster, k_means
 from speakervlad.diarization.diarize import turns_of
 from speakervlad.diarization.resegmentation import best_path
 from speakervlad.diarization.speakers import (
@@ -249,6 +249,22 @@ def test_two_means_are_of_two_groups():
     assert len(np.unique(groups[:7])) == len(np.unique(groups[7:])) == 1
     assert groups[0] != groups[-1]
     assert len(np.unique(two_means(np.ones((5, 3))))) == 1
+
+
+def test_k_means_finds_the_tightest_groups_and_needs_no_luck():
+    """Of 12 groups in a row, one beginning of k-means often leaves two together."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(12), 8)
+    rows = groups[:, None] + 0.05 * rng.standard_normal((96, 1))
+    labels = k_means(rows, 12)
+    assert len(set(zip(labels.tolist(), groups.tolist(), strict=True))) == 12
+    np.testing.assert_array_equal(k_means(rows, 12), labels)
+
+
+def test_k_means_of_rows_that_repeat():
+    labels = k_means(np.zeros((5, 2)), 3)
+    assert labels.shape == (5,)
+    assert labels.min() >= 0
 
 
 def test_turns_are_runs_of_cells_that_touch():

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -70,8 +71,6 @@ def test_file_that_is_not_ours_is_refused(tmp_path):
 
 
 def test_foreign_graph_is_refused(exported, tmp_path):
-    import onnx
-
     model = onnx.load(exported)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
@@ -80,8 +79,6 @@ def test_foreign_graph_is_refused(exported, tmp_path):
 
 
 def test_graph_of_another_version_is_refused(exported, tmp_path):
-    import onnx
-
     model = onnx.load(exported)
     notes = {note.key: note.value for note in model.metadata_props}
     onnx.helper.set_model_props(model, notes | {"format": "speakervlad-encoder-2"})
@@ -134,6 +131,10 @@ def test_a_graph_may_share_the_weights_of_its_folder(save_tiny_encoder, short_tr
     export_onnx(folder, whole, check_seconds=(1.0,))
     export_onnx(folder, graph, check_seconds=(1.0,))
     assert graph.stat().st_size < whole.stat().st_size / 2
+    convolutions = [node for node in onnx.load(graph).graph.node if node.op_type == "Conv"]
+    assert all(name.endswith(".bias") for node in convolutions for name in node.input[2:]), (
+        "biases that are no weights of the encoder keep batch norms from being merged"
+    )
     waveform = probe_waveform(2.0)
     expected = load_encoder(whole).embed(waveform)
     whole.unlink()

@@ -96,6 +96,16 @@ def test_merged_recordings_embed_as_all_their_frames(encoder_of, make_waveform):
     )
 
 
+def test_a_spectrogram_that_is_computed_twice_changes_nothing(
+    encoder_of, make_waveform, monkeypatch
+):
+    """Features of long recordings are not kept from the pass that finds their statistics."""
+    embedder, waveform = embedder_of(encoder_of(), chunk_frames=13), make_waveform(5.0)
+    kept = embedder.embed(waveform)
+    monkeypatch.setattr("speakervlad.encoder.frames.KEPT_SECONDS", 4)
+    np.testing.assert_array_equal(embedder.embed(waveform), kept)
+
+
 def test_nobody_is_enrolled_from_nothing(encoder_of):
     with pytest.raises(InputError, match="no recording"):
         embedder_of(encoder_of()).enrol([])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("sklearn", reason="needs the extra diarization")
+pytest.importorskip("scipy", reason="needs the extra diarization")
 
 from speakervlad.diarization.diarize import diarize
 from speakervlad.diarization.turns import Turns, load_turns

@@ -82,7 +82,7 @@ def test_other_encoders_and_empty_stores_are_refused(store, encoder, tmp_path):
 
 
 def test_less_speech_needs_a_lower_cosine():
-    assert threshold_for(0.6, 5.0) == threshold_for(0.6, 50.0) == pytest.approx(0.6)
-    thresholds = [threshold_for(0.6, seconds) for seconds in (1.0, 1.5, 3.0, 5.0)]
+    assert threshold_for(0.6, 5.0) == threshold_for(0.6, 50.0) == pytest.approx(0.558)
+    thresholds = [threshold_for(0.6, seconds) for seconds in (0.5, 1.0, 1.5, 3.0, 5.0)]
     assert thresholds == sorted(thresholds)
     assert thresholds[0] > 0.4
