@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from speakervlad.audio.writing import write_audio
@@ -19,8 +20,8 @@ CORPUS = "librispeech_train"
 SMALL = ["--encoder", "small"]
 
 # A script, its arguments, and what it prints or the file that it writes. The folder in which it
-# runs has ``dev.csv`` and ``dev.trials`` of generated voices, ``noise/`` with ``noise.csv``, and
-# ``encoder/`` with ``E.npz`` of it.
+# runs has ``dev.csv`` and ``dev.trials`` of generated voices, ``crowd.csv`` of a hundred people,
+# ``noise/`` with ``noise.csv``, and ``encoder/`` with ``E.npz`` of it.
 RUNS = {
     "benchmarks/embedding.py start_up": (
         ["--parts", "start_up", "--rounds", "1"], "verify, onnxruntime"),
@@ -62,7 +63,8 @@ RUNS = {
     "recipes/augmentation/pictures.py": (["effects.png"], Path("effects.png")),
     "recipes/augmentation/rooms.py": (
         ["rooms", "--count", "2", "--workers", "0"], Path("rooms/manifest.csv")),
-    "recipes/default_encoder/cohort.py": (["encoder", "dev.csv", "--size", "4"], "4 impostors"),
+    "recipes/default_encoder/cohort.py": (
+        ["encoder", "crowd.csv", "--size", "100"], "100 impostors"),
     "recipes/default_encoder/noise.py": (
         ["noise.csv", "dev.csv", "--out", "made"], Path("made.csv")),
     "recipes/diarization/simulate.py": (
@@ -132,6 +134,12 @@ def material(tmp_path_factory, save_tiny_encoder, make_waveform):
     )
     save_manifest(folder / "dev.csv", manifest)
     save_trials(folder / "dev.trials", make_trials(manifest))
+    # A cohort has a hundred people or more.
+    row, people = np.arange(100) % len(made), [f"person {number}" for number in range(100)]
+    crowd = Manifest.of(folder, utterance_ids=people, paths=list(np.array(made.paths)[row]),
+                        speakers=people, sessions=people, num_samples=made.num_samples[row],
+                        extra={"corpus": [CORPUS] * 100})  # fmt: skip
+    save_manifest(folder / "crowd.csv", crowd)
     for seed in range(2):
         write_audio(folder / f"noise/{seed}.wav", make_waveform(5.0, seed))
     names = ["0", "1"]
