@@ -1,9 +1,12 @@
 """Fixtures that several floors share; none is applied by itself."""
 
+import functools
 import importlib.util
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -11,9 +14,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from speakervlad.schema import Part
+
 # pytest-xdist: as many processes as cores share them out best with a thread each.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts the tests in the background has Ctrl-C ignored, here and in what tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT / ".." / "shared"
@@ -79,7 +87,6 @@ def tiny_encoder() -> Callable[..., tuple]:
 
     from speakervlad.config import EncoderConfig
     from speakervlad.models.folder import build_encoder
-    from speakervlad.schema import Part
 
     settings = {
         "trunk": Part("thin_resnet34", width=0.125),
@@ -100,6 +107,23 @@ def tiny_encoder() -> Callable[..., tuple]:
         return encoder, config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def short_trunk() -> Iterator[Part]:
+    """A row of ``TRUNKS`` while the tests run: the thin one with a block a stage.
+
+    It is exported in half of the time; another process does not know it.
+    """
+    pytest.importorskip("torch")
+    from speakervlad.models.resnets import THIN_STAGES, BottleneckResNet
+    from speakervlad.models.trunks import TRUNKS
+
+    stages = tuple(replace(stage, num_blocks=1) for stage in THIN_STAGES)
+    row = functools.partial(BottleneckResNet, stages=stages, stem_stride=1, stem_pool=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TRUNKS, "short_resnet", row)
+        yield Part("short_resnet", width=0.125)
 
 
 @pytest.fixture(scope="session")

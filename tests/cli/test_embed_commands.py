@@ -16,9 +16,12 @@ from speakervlad.tables.interchange import load_embeddings
 
 
 @pytest.fixture(scope="module")
-def encoder(save_tiny_encoder, tmp_path_factory):
-    front_end = Part("log_mel", num_mels=40, normalise="time_mean")
-    return save_tiny_encoder(tmp_path_factory.mktemp("model") / "encoder", front_end=front_end)
+def encoder(save_tiny_encoder, short_trunk, tmp_path_factory):
+    return save_tiny_encoder(
+        tmp_path_factory.mktemp("model") / "encoder",
+        front_end=Part("log_mel", num_mels=40, normalise="time_mean"),
+        trunk=short_trunk,
+    )
 
 
 @pytest.fixture

@@ -96,11 +96,9 @@ def first_batches(manifest, num_workers):
 
 
 def test_workers_do_not_matter(manifest):
-    alone = first_batches(manifest, 0)
-    for num_workers in (1, 2):
-        for ours, theirs in zip(alone, first_batches(manifest, num_workers), strict=True):
-            assert isinstance(theirs, Crop)
-            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    for ours, theirs in zip(first_batches(manifest, 0), first_batches(manifest, 2), strict=True):
+        assert isinstance(theirs, Crop)
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_a_worker_is_sent_handles_not_rows(manifest):

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from speakervlad.models.encoder import SpeakerEncoder
 from speakervlad.models.folder import load_encoder_folder
 from speakervlad.models.frontend import FRONT_ENDS
 from speakervlad.models.pooling import POOLINGS
-from speakervlad.models.resnets import THIN_STAGES, BottleneckResNet
 from speakervlad.models.trunks import TRUNKS
 from speakervlad.schema import Part
 
@@ -116,21 +115,24 @@ def small_trunk() -> Callable[[str], Part]:
     return make_small
 
 
-@pytest.fixture(scope="module")
-def short_trunk() -> Iterator[Part]:
-    """A row of ``TRUNKS`` for as long as these tests run: the thin one with a block a stage."""
-    stages = tuple(replace(stage, num_blocks=1) for stage in THIN_STAGES)
-    row = functools.partial(BottleneckResNet, stages=stages, stem_stride=1, stem_pool=True)
+@pytest.fixture(scope="session", autouse=True)
+def one_registry() -> Iterator[None]:
+    """torch's exporter reads its operators once, and not before each export: half a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(TRUNKS, "short_resnet", row)
-        yield Part("short_resnet", width=0.125)
+        # It is torch's own; where it is another one, each export reads them.
+        with suppress(ImportError, AttributeError):
+            from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+            kept = functools.cache(ONNXRegistry.from_torchlib)
+            patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(kept))
+        yield
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def exported_kind(request, short_trunk, save_tiny_encoder, tmp_path_factory) -> Path:
     """The folder of a tiny encoder of every kind, with its graph beside it.
 
-    Kinds that differ in something else than the trunk have the short one, for a quicker export.
+    Kinds that differ in something else than the trunk have the short one, which is exported sooner.
     """
     changes = KINDS[request.param]
     folder = tmp_path_factory.mktemp("kind") / "encoder"

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import shutil
 import subprocess
 import sys
 
@@ -31,9 +32,9 @@ def plain(save_tiny_encoder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def both(save_tiny_encoder, tmp_path_factory):
+def both(save_tiny_encoder, short_trunk, tmp_path_factory):
     """A folder of weights and their graph."""
-    folder = save_tiny_encoder(tmp_path_factory.mktemp("both") / "encoder")
+    folder = save_tiny_encoder(tmp_path_factory.mktemp("both") / "encoder", trunk=short_trunk)
     export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
     return folder
 
@@ -153,10 +154,9 @@ def test_graph_of_another_version_is_not_used(both, monkeypatch, caplog):
     assert "another version" in caplog.text
 
 
-def test_graph_of_other_weights_is_not_used(save_tiny_encoder, tmp_path, caplog):
-    folder = save_tiny_encoder(tmp_path / "encoder")
-    export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
-    save_tiny_encoder(folder, seed=1)
+def test_graph_of_other_weights_is_not_used(both, save_tiny_encoder, short_trunk, tmp_path, caplog):
+    folder = shutil.copytree(both, tmp_path / "encoder")
+    save_tiny_encoder(folder, seed=1, trunk=short_trunk)
     assert isinstance(load_encoder(folder, device="cpu").backend, TorchBackend)
     assert "Export it again" in caplog.text
     with pytest.raises(InputError, match="not exported from"):

@@ -17,19 +17,14 @@ from speakervlad.models.frontend import KALDI_SCALE, kaldi_fbank
 from speakervlad.onnx import open_session
 from speakervlad.schema import Part
 
-TRUNKS = {
-    "campplus": Part("campplus", layers=(1, 2), width=0.25),
-    "padded": Part("thin_resnet34", width=0.125),
-}
 
-
-@pytest.fixture(scope="module", params=TRUNKS)
-def folder(request, save_tiny_encoder, tmp_path_factory):
+@pytest.fixture(scope="module", params=["campplus", "padded"])
+def folder(request, save_tiny_encoder, small_trunk, short_trunk, tmp_path_factory):
     """A tiny encoder with the features of the default one."""
     return save_tiny_encoder(
         tmp_path_factory.mktemp("elsewhere") / "encoder",
         front_end=Part("kaldi_fbank"),
-        trunk=TRUNKS[request.param],
+        trunk=short_trunk if request.param == "padded" else small_trunk("campplus"),
     )
 
 
@@ -170,7 +165,10 @@ def test_the_default_encoder_in_the_real_sherpa_onnx(tmp_path):
             assert manager.search(vector, threshold=0.5) == person
 
 
-def test_the_command(run, folder, tmp_path, capsys):
+def test_the_command(run, save_tiny_encoder, short_trunk, tmp_path, capsys):
+    folder = save_tiny_encoder(
+        tmp_path / "encoder", front_end=Part("kaldi_fbank"), trunk=short_trunk
+    )
     assert run("export", folder, tmp_path / "e.onnx", "--as", "sherpa-onnx") == 0
     assert "cosine of" in capsys.readouterr().err
     assert run("export", folder, tmp_path / "e.onnx", "--as", "x", "--int8", folder) == 2

@@ -21,8 +21,8 @@ from speakervlad.verification.known import read_threshold
 
 
 @pytest.fixture(scope="module")
-def folder(save_tiny_encoder, tmp_path_factory):
-    return save_tiny_encoder(tmp_path_factory.mktemp("model") / "encoder")
+def folder(save_tiny_encoder, short_trunk, tmp_path_factory):
+    return save_tiny_encoder(tmp_path_factory.mktemp("model") / "encoder", trunk=short_trunk)
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +119,9 @@ def test_wrong_graph_never_appears(folder, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_graph_may_share_the_weights_of_its_folder(save_tiny_encoder, tmp_path):
+def test_a_graph_may_share_the_weights_of_its_folder(save_tiny_encoder, short_trunk, tmp_path):
     """One file of weights, in half precision too, serves torch and both runtimes."""
-    folder = save_tiny_encoder(tmp_path / "encoder")
+    folder = save_tiny_encoder(tmp_path / "encoder", trunk=short_trunk)
     state = load_file(folder / "model.safetensors")
     save_file(
         {name: value.astype(half_of(value)) for name, value in state.items()},
@@ -146,8 +146,8 @@ def test_a_graph_may_share_the_weights_of_its_folder(save_tiny_encoder, tmp_path
     )
 
 
-def test_a_graph_without_its_weights_is_named(save_tiny_encoder, tmp_path):
-    folder = save_tiny_encoder(tmp_path / "encoder")
+def test_a_graph_without_its_weights_is_named(save_tiny_encoder, short_trunk, tmp_path):
+    folder = save_tiny_encoder(tmp_path / "encoder", trunk=short_trunk)
     with pytest.raises(InputError, match="has no weights of its own"):
         export_onnx(folder, tmp_path / "graph.onnx", check_seconds=(1.0,))
     export_onnx(folder, folder / "graph.onnx", check_seconds=(1.0,))

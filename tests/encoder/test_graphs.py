@@ -20,9 +20,10 @@ from speakervlad.errors import InputError
 
 
 @pytest.fixture(scope="module")
-def exported(save_tiny_encoder, tmp_path_factory):
+def exported(save_tiny_encoder, short_trunk, tmp_path_factory):
     folder = tmp_path_factory.mktemp("graph")
-    export_onnx(save_tiny_encoder(folder / "encoder"), folder / "e.onnx", check_seconds=(0.1,))
+    encoder = save_tiny_encoder(folder / "encoder", trunk=short_trunk)
+    export_onnx(encoder, folder / "e.onnx", check_seconds=(0.1,))
     return onnx.load(str(folder / "e.onnx"))
 
 

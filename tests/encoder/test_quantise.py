@@ -21,9 +21,9 @@ CONVOLUTIONS = (Conv1d, Conv2d)
 
 
 @pytest.fixture(scope="module")
-def folder(save_tiny_encoder, tmp_path_factory):
+def folder(save_tiny_encoder, short_trunk, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoders") / "encoder"
-    return save_tiny_encoder(folder, trunk=Part("thin_resnet34", width=0.25), descriptor_dim=32)
+    return save_tiny_encoder(folder, trunk=Part(short_trunk.kind, width=0.25), descriptor_dim=32)
 
 
 @pytest.fixture(scope="module")

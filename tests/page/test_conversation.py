@@ -113,7 +113,7 @@ def test_who_goes_away_stops_the_work(desk, meeting, temporary, monkeypatch):
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="open files have no path here")
 def test_a_killed_server_leaves_nothing_of_an_upload(tmp_path):
     recording, rate = io.BytesIO(), 16000
-    samples = np.tile(spoken(13, 0), 60)
+    samples = np.tile(spoken(13, 0), 20)
     soundfile.write(recording, samples, rate, format="WAV")
     with running(tmp_path) as (process, address):
         base, _, token = address.partition("/#token=")

@@ -38,9 +38,11 @@ def left_in(folder):
 
 
 @pytest.fixture
-def encoders(tmp_path, save_tiny_encoder):
+def encoders(tmp_path, save_tiny_encoder, short_trunk):
     """Two encoders of one config; each has learnt where to decide."""
-    folders = [save_tiny_encoder(tmp_path / name, seed) for seed, name in enumerate("ab")]
+    folders = []
+    for seed, name in enumerate("ab"):
+        folders.append(save_tiny_encoder(tmp_path / name, seed, trunk=short_trunk))
     for folder in folders:
         decide(folder, weights_digest(folder))
     return folders
@@ -79,11 +81,11 @@ def test_files_of_version_0_2_0_are_taken_with_one_warning(encoders, caplog):
     assert "does not say which weights it was learnt with" in record.getMessage()
 
 
-def test_other_weights_in_the_same_folder_remove_them(encoders, tiny_encoder):
+def test_other_weights_in_the_same_folder_remove_them(encoders, tiny_encoder, short_trunk):
     one, other = encoders
-    save_encoder(one, *tiny_encoder(0), {})
+    save_encoder(one, *tiny_encoder(0, trunk=short_trunk), {})
     assert left_in(one) == list(NAMES)
-    save_encoder(one, *tiny_encoder(5), {})
+    save_encoder(one, *tiny_encoder(5, trunk=short_trunk), {})
     assert left_in(one) == []
     average_encoders([one, other], other)
     assert left_in(other) == []
