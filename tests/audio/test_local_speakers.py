@@ -16,7 +16,9 @@ from speakervlad.audio.local_speakers import (
     LocalSpeakerFinder,
     LocalSpeakers,
     batch_scores,
+    hear_window,
     local_speakers,
+    scores_by,
     window_scores,
 )
 from speakervlad.corpus.voices import Voice, synthesise
@@ -144,3 +146,12 @@ def test_nothing_heard_has_no_frames():
     found = LocalSpeakerFinder().finish()
     assert isinstance(found, LocalSpeakers)
     assert (len(found), len(found.starts), found.num_samples) == (0, 0, 0)
+
+
+def test_a_window_is_heard_by_another_network_too():
+    window = talk()
+    own = hear_window(window)
+    other = hear_window(window, scores_by(lambda samples: batch_scores(samples[:, 0])))
+    np.testing.assert_array_equal(own.classes, other.classes)
+    np.testing.assert_array_equal(own.probabilities, other.probabilities)
+    assert scores_by(None) is None

@@ -18,6 +18,7 @@ from speakervlad.diarization.cells import CELL, plan_cells
 from speakervlad.diarization.clustering import Limits
 from speakervlad.diarization.overlap import second_speakers
 from speakervlad.diarization.talk import Talk, listen, smoothed
+from speakervlad.diarization.ticks import LiveTalk
 
 RATE = 16000
 PAIRS = {frozenset(np.flatnonzero(row).tolist()): number for number, row in enumerate(POWERSET)}
@@ -145,3 +146,15 @@ def test_both_detectors_hear_blocks_of_any_size(talk):
     assert whole.speech().mean() > 0.5
     assert not len(listen([]).speech())
     assert talk_module.SURE < 0.5
+
+
+def test_what_is_doubtful_is_no_speech_live():
+    """Log odds of -0.3 in both detectors: below even, above the bound of whole recordings."""
+    talk = talk_of([{"a"}] * 300)
+    doubt = np.full(len(talk.local), 1 / (1 + np.exp(0.3)), np.float32)
+    local = LocalSpeakers(
+        talk.local.num_samples, talk.local.starts, talk.local.classes, doubt, 0 * doubt
+    )
+    assert Talk(local, doubt).speech().all()
+    assert not LiveTalk(local, doubt).speech().any()
+    assert LiveTalk(talk.local, talk.silero).speech()[:300].all()

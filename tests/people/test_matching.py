@@ -11,6 +11,7 @@ from speakervlad.people.matching import Matcher, quantile_of_tail
 from speakervlad.people.people import PeopleStore
 from speakervlad.people.records import Header, Match
 from speakervlad.people.voices import group
+from speakervlad.scoring.calibration import Calibration
 from speakervlad.tables.embeddings import Embeddings
 
 
@@ -205,3 +206,18 @@ def test_a_few_odd_pairs_do_not_decide_where_no_same_voice_level_is_known(popula
 def test_no_threshold_is_higher_than_a_cosine(population, fpir):
     for people, duplicates in ((2, 2), (6, 1), (30, 3)):
         assert population(people, duplicates)[0].threshold(fpir) <= 1
+
+
+def test_the_threshold_of_live_speech_is_where_a_person_is_as_probable_as_a_stranger(population):
+    matcher, _, _ = population(20, 0)
+    assert matcher.live_threshold(0.01) == matcher.threshold(0.01)
+    matcher.calibration = Calibration((20.0,), -6.0)
+    even = matcher.live_threshold(0.01)
+    assert even == pytest.approx((6.0 + np.log(20)) / 20)
+    assert even < matcher.threshold(0.01)
+    # One who is there is as probable then as that nobody is; half as many may be wrong.
+    one = matcher._probabilities(np.array([even]))[0]
+    assert one == pytest.approx(0.5)
+    assert matcher.live_threshold(0.005) == pytest.approx(even + np.log(2) / 20)
+    matcher.calibration = Calibration((1.0,), -6.0)
+    assert matcher.live_threshold(0.01) == matcher.threshold(0.01)
