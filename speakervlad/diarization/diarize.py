@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speakervlad.audio.local_speakers import Scores, network_file
+from speakervlad.audio.local_speakers import network_file, scores_by
 from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
 from speakervlad.audio.remarks import remark
 from speakervlad.audio.waves import SpeechWave
@@ -110,16 +110,11 @@ def _listen(recording: Recording, encoder: Encoder) -> tuple[Talk, Turns]:
     """What was heard, and the recording without turns."""
     recording.decode()
     blocks, count = recording.counted_blocks()
-    talk = listen(track(blocks, "searching", count), _segmentation(encoder))
+    scores = scores_by(encoder.backend.beside(network_file()))
+    talk = listen(track(blocks, "searching", count), scores)
     if not talk.local.num_samples:
         raise InputError(f"{recording.name}: holds no samples.")
     return talk, Turns(Path(recording.name).stem, (), talk.local.num_samples / SAMPLE_RATE)
-
-
-def _segmentation(encoder: Encoder) -> Scores | None:
-    """The network in the encoder's runtime: in bfloat16 it costs a third."""
-    run = encoder.backend.beside(network_file())
-    return None if run is None else lambda windows: run(windows[:, None])
 
 
 def _check_enough(recording: str, plan: Plan, limits: Limits) -> None:
