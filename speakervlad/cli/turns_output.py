@@ -93,6 +93,8 @@ class Output:
             console.print(json.dumps(turns.to_dict(), ensure_ascii=False))
         else:
             sys.stdout.write(FORMS[self.forms[0]].write(turns))
+            if not turns.turns:
+                notes.print(f"{called(path)}: {describe(turns)}")
 
     def finish(self) -> None:
         """Write what was kept."""

@@ -241,7 +241,10 @@ def _ensure_file(path: Path, create: bool) -> None:
             )
         return
     if not create:
-        raise InputError(f"{path}: no such store. `speakervlad people add NAME FILE` makes one.")
+        raise InputError(
+            f"{path}: no such store. Check the path, or make it: `speakervlad people add NAME FILE "
+            f"--store {path}`."
+        )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with closing(_in_memory(len(MIGRATIONS))) as made:

@@ -121,7 +121,7 @@ def test_diarize_goes_on_after_a_bad_file(run, recordings, capsys):
     [
         (["a.wav", "b/a.wav"], "a.wav, b/a.wav: all would be a in --out"),
         (["a.wav", "--speakers", 2, "--max-speakers", 3], "--speakers says how many"),
-        (["a.wav", "--speakers", 4], "a: 3.0 s of speech are too little for 4 speakers"),
+        (["a.wav", "--speakers", 4], "a: 3.1 s of speech are too little for 4 speakers"),
         (["a.wav", "--store", "nowhere.db"], "nowhere.db"),
         (["a.wav", "--channels", "separate", "--channel", 0], "it leaves nothing to --channel."),
         (["a.wav", "--channels", "separate", "--speakers", 2], "it leaves nothing to --speakers"),
@@ -248,3 +248,10 @@ def examples_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     copy_examples(tmp_path)
     return tmp_path
+
+
+def test_diarize_says_that_nobody_speaks_where_it_prints_no_turns(run, recordings, capsys):
+    assert run("diarize", "silence.wav", "--rttm") == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "silence.wav: nobody speaks in 2.0 s" in said.err
