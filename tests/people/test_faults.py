@@ -467,7 +467,7 @@ def test_person_without_recordings_and_empty_store(store, encoder):
 
 
 def test_no_store_is_made_by_looking_for_one(path, encoder):
-    with pytest.raises(InputError, match="no such store. Check the path, or make it: `speakervlad"):
+    with pytest.raises(InputError, match=r"no such store\. Check the path, or make it: `"):
         PeopleStore(path, encoder, create=False)
     assert not path.exists()
 
