@@ -128,9 +128,16 @@ def measure_errors(embedder: Encoder, arguments: argparse.Namespace) -> None:
             curves[name] = print_line(materials[0], "all", size, ours)
         for material in materials:
             for corpus in sorted(set(material.corpora.tolist())):
-                print_line(material, corpus, None, ours)
+                if can_enrol(material, corpus):
+                    print_line(material, corpus, None, ours)
     if arguments.plot is not None:
         draw(curves, arguments.plot)
+
+
+def can_enrol(material: Material, corpus: str) -> bool:
+    """Whether some of several speakers have utterances left once they are enrolled."""
+    counts = np.unique(material.speakers[material.of(corpus)], return_counts=True)[1]
+    return len(counts) > 1 and bool((counts > ENROLLED).any())
 
 
 HEADER = (
