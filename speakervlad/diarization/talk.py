@@ -40,14 +40,18 @@ class Talk:
     Attributes:
         local: pyannote's segmentation.
         silero: float32 (frames,), Silero's probability of speech.
+        share: of the segmentation's log odds, in those that decide what is speech.
+        bound: that they exceed there.
     """
 
     local: LocalSpeakers
     silero: np.ndarray
+    share: float = SEGMENTATION_SHARE
+    bound: float = BOUND
 
     def speech(self) -> np.ndarray:
         """(frames,) bool: whether somebody speaks."""
-        return smoothed(self.odds(SEGMENTATION_SHARE) > BOUND, SHORTEST_PAUSE, SHORTEST_SPEECH)
+        return smoothed(self.odds(self.share) > self.bound, SHORTEST_PAUSE, SHORTEST_SPEECH)
 
     def clear(self) -> np.ndarray:
         """(frames,) bool: whether speech is clear enough to tell whose it is."""

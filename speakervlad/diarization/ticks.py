@@ -25,7 +25,7 @@ from speakervlad.audio.speech import BLOCK_FRAMES
 from speakervlad.audio.speech import FRAME_SAMPLES as SILERO_SAMPLES
 from speakervlad.audio.waves import SampleWave, SpeechWave
 from speakervlad.diarization.cells import Plan, plan_cells, speech_cells
-from speakervlad.diarization.talk import SHORTEST_PAUSE, SHORTEST_SPEECH, Talk, smoothed
+from speakervlad.diarization.talk import Talk
 from speakervlad.encoder.frames import FrameEncoder
 from speakervlad.encoder.stream import EncoderStream
 from speakervlad.models.sums import PoolingSums
@@ -41,19 +41,9 @@ REGION = REGION_FRAMES * FRAME_SAMPLES + WINDOW_SAMPLES
 OPEN, LEAD = 5 * SAMPLE_RATE, SAMPLE_RATE
 # Samples are heard in pieces of at most so many seconds.
 PIECE = 1.0
-
-
 # The segmentation's share of the log odds of speech, and the bound: stricter than of a whole
 # recording, since what is doubtful makes speakers out of noise who are there to stay.
 SEGMENTATION_SHARE, BOUND = 0.8, 0.0
-
-
-class LiveTalk(Talk):
-    """What two detectors heard in the last seconds."""
-
-    def speech(self) -> np.ndarray:
-        """(frames,) bool: whether somebody speaks."""
-        return smoothed(self.odds(SEGMENTATION_SHARE) > BOUND, SHORTEST_PAUSE, SHORTEST_SPEECH)
 
 
 @dataclass(frozen=True)
@@ -157,7 +147,7 @@ class Ticks:
         heard = np.interp(middles, theirs[:count], probabilities[:count], left=0.0)
         late = middles > theirs[count - 1] if count > 0 else np.ones(len(local), bool)
         silero = np.where(late, local.speech, heard)
-        return LiveTalk(local, silero.astype(np.float32))
+        return Talk(local, silero.astype(np.float32), SEGMENTATION_SHARE, BOUND)
 
     def _rows(self, plan: Plan) -> tuple[np.ndarray, PoolingSums | None]:
         if not len(plan):

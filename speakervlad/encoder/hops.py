@@ -112,7 +112,7 @@ def last_sums(encoder: FrameEncoder, samples: np.ndarray, count: int) -> Pooling
     frames = np.concatenate([frames for frames, _ in parts], axis=1)
     weights = (
         np.concatenate([weights for _, weights in parts if weights is not None], axis=1)
-        if (parts[0][1] is not None)
+        if parts[0][1] is not None
         else None
     )
     empty = PoolingSums.empty(encoder.ends.pooling)

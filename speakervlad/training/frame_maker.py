@@ -16,7 +16,7 @@ import torch
 from speakervlad.corpus.work import map_parallel
 from speakervlad.encoder.backends import FRAMES, INPUT
 from speakervlad.encoder.network import TrunkNetwork
-from speakervlad.encoder.openvino_backend import openvino_core
+from speakervlad.encoder.openvino_backend import compiled_model, openvino_core
 from speakervlad.errors import InputError
 from speakervlad.files import atomic_path
 from speakervlad.models.encoder import SpeakerEncoder
@@ -304,17 +304,8 @@ def open_trunk(job: Job, encoder: SpeakerEncoder) -> Compute:
     """The trunk, ready to compute in one thread."""
     if job.runtime.backend == "torch":
         return torch_trunk(encoder, job.runtime.precision)
-    import openvino
-
-    types = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}
-    options = {
-        "INFERENCE_PRECISION_HINT": types[job.runtime.precision],
-        "INFERENCE_NUM_THREADS": 1,
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,
-    }
     model = openvino_core().read_model(job.graph.read_bytes())
-    compiled = openvino_core().compile_model(model, "CPU", options)
+    compiled = compiled_model(model, job.runtime.precision, threads=1, streams=1)
     request = compiled.create_infer_request()
     return lambda spectrograms: request.infer({INPUT: spectrograms})[FRAMES]
 

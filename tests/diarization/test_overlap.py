@@ -18,7 +18,7 @@ from speakervlad.diarization.cells import CELL, plan_cells
 from speakervlad.diarization.clustering import Limits
 from speakervlad.diarization.overlap import second_speakers
 from speakervlad.diarization.talk import Talk, listen, smoothed
-from speakervlad.diarization.ticks import LiveTalk
+from speakervlad.diarization.ticks import BOUND, SEGMENTATION_SHARE
 
 RATE = 16000
 PAIRS = {frozenset(np.flatnonzero(row).tolist()): number for number, row in enumerate(POWERSET)}
@@ -155,6 +155,7 @@ def test_what_is_doubtful_is_no_speech_live():
     local = LocalSpeakers(
         talk.local.num_samples, talk.local.starts, talk.local.classes, doubt, 0 * doubt
     )
+    stricter = SEGMENTATION_SHARE, BOUND
     assert Talk(local, doubt).speech().all()
-    assert not LiveTalk(local, doubt).speech().any()
-    assert LiveTalk(talk.local, talk.silero).speech()[:300].all()
+    assert not Talk(local, doubt, *stricter).speech().any()
+    assert Talk(talk.local, talk.silero, *stricter).speech()[:300].all()
