@@ -122,6 +122,18 @@ def test_json_lines_of_raw_samples_with_names(run, pipe, talk, capsys, tmp_path)
     assert summary["seconds"] == pytest.approx(len(talk) / RATE)
 
 
+def test_ones_own_store_names_speakers_unless_no_names_are_wanted(
+    run, pipe, wav, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SPEAKERVLAD_STORE", str(tmp_path / "people.db"))
+    with PeopleStore(tmp_path / "people.db", "small") as people:
+        people.add("Jo", [examples()["jo-2"]])
+    for options, heard in (([], "Jo"), (["--no-names"], "speaker 2")):
+        pipe(wav)
+        assert run("listen", "-", "--encoder", "small", *options) == 0
+        assert f"{heard}: " in capsys.readouterr().out
+
+
 def test_what_is_said_is_enrolled(run, pipe, capsys, tmp_path):
     store, file = tmp_path / "people.db", io.BytesIO()
     soundfile.write(file, load_audio(examples()["alex-1"]), RATE, format="WAV")
