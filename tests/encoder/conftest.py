@@ -1,8 +1,6 @@
 """Encoders that several tests share: those of the original, and one of every kind, exported."""
 
-import functools
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,19 +111,6 @@ def reference_waveform(shared_reference) -> Callable[[str], torch.Tensor]:
 def small_trunk() -> Callable[[str], Part]:
     """Row of ``TRUNKS`` to the smallest trunk of its kind."""
     return make_small
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_registry() -> Iterator[None]:
-    """torch's exporter reads its operators once, and not before each export: half a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        # It is torch's own; where it is another one, each export reads them.
-        with suppress(ImportError, AttributeError):
-            from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-            kept = functools.cache(ONNXRegistry.from_torchlib)
-            patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(kept))
-        yield
 
 
 @pytest.fixture(scope="module", params=KINDS)
