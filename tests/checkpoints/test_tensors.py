@@ -69,7 +69,7 @@ def test_every_toolkit_of_torch_is_compared():
 
 
 @pytest.fixture(scope="module")
-def folder(original, tmp_path_factory):
+def folder(original, quick_exports, tmp_path_factory):
     toolkit, path, _ = original
     folder = tmp_path_factory.mktemp("converted") / "encoder"
     convert_checkpoint([path], folder, toolkit)

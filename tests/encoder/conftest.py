@@ -1,5 +1,6 @@
 """Encoders that several tests share: those of the original, and one of every kind, exported."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,7 +114,20 @@ def small_trunk() -> Callable[[str], Part]:
     return make_small
 
 
-@pytest.fixture(scope="module", params=KINDS)
+# Each differs from another kind in an option or in sizes, not in what is computed how.
+VARIANTS = (
+    "not normalised",
+    "unbiased statistics",
+    "attention over the whole recording",
+    "second order beside statistics",
+    "trunk strided_thin_resnet34",
+    "trunk wide_resnet34",
+    "trunk speechbrain_ecapa_tdnn",
+)
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[slow(k) if k in VARIANTS else k for k in KINDS])
 def exported_kind(request, short_trunk, save_tiny_encoder, tmp_path_factory) -> Path:
     """The folder of a tiny encoder of every kind, with its graph beside it.
 

@@ -82,6 +82,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_result(experiment, tmp_path):
     train(experiment("train.steps=2"))
     train(experiment("train.steps=2", "data.num_workers=2", f"run_dir={tmp_path / 'other'}"))
@@ -152,7 +153,9 @@ def test_two_processes_have_the_losses_of_one(experiment, tmp_path, torchrun, mo
         assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_a_signal_to_the_whole_process_group_saves_and_exits_with_0(experiment, tmp_path, number):
     experiment()
     command = [sys.executable, "-m", "speakervlad", "train", str(tmp_path / "tiny.yaml")]

@@ -96,7 +96,7 @@ def test_targets_are_centred_and_found_by_name_and_speed(experiment, corpus, tea
     run.log.close()
 
 
-@pytest.mark.parametrize("kind", ["cosine", "similarity"])
+@pytest.mark.parametrize("kind", [pytest.param("cosine", marks=pytest.mark.slow), "similarity"])
 def test_a_toy_teacher_is_learnt_without_labels(experiment, corpus, teacher, kind):
     """Nobody has a label: what the encoder knows of the groups is the teacher's."""
     config = experiment(
