@@ -47,7 +47,7 @@ TALKS = {
 
 @pytest.fixture(scope="module")
 def embedder():
-    return load_encoder()
+    return load_encoder("small")
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def opened(monkeypatch):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_encoder()
+    return load_encoder("small")
 
 
 @pytest.fixture

@@ -123,13 +123,13 @@ def test_json_lines_of_raw_samples_with_names(run, pipe, talk, capsys, tmp_path)
 
 
 def test_ones_own_store_names_speakers_unless_no_names_are_wanted(
-    run, pipe, wav, capsys, tmp_path, monkeypatch
+    run, pipe, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("SPEAKERVLAD_STORE", str(tmp_path / "people.db"))
     with PeopleStore(tmp_path / "people.db", "small") as people:
         people.add("Jo", [examples()["jo-2"]])
-    for options, heard in (([], "Jo"), (["--no-names"], "speaker 2")):
-        pipe(wav)
+    for options, heard in (([], "Jo"), (["--no-names"], "speaker 1")):
+        pipe(wav_of("jo-1"))
         assert run("listen", "-", "--encoder", "small", *options) == 0
         assert f"{heard}: " in capsys.readouterr().out
 

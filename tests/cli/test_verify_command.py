@@ -15,6 +15,17 @@ from speakervlad.scoring.calibration import Calibration, save_calibration
 
 
 @pytest.fixture
+def run(run):
+    """With the smaller encoder, unless another one is named."""
+
+    def call(command, *arguments):
+        is_named = command != "verify" or "--encoder" in arguments
+        return run(command, *arguments, *(() if is_named else ("--encoder", "small")))
+
+    return call
+
+
+@pytest.fixture
 def pair(make_speech, tmp_path):
     return make_speech(tmp_path / "a.wav"), make_speech(tmp_path / "b.wav", seed=1)
 

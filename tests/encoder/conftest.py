@@ -70,7 +70,7 @@ KINDS = {
         for name in FRONT_ENDS
         if name not in ("linear", "log_mel")
     },
-    **{f"trunk {name}": {"trunk": make_small(name)} for name in TRUNKS if name != "thin_resnet34"},
+    **{f"trunk {name}": {"trunk": make_small(name)} for name in TRUNKS},
     **{
         f"pooling {name}": {"pooling": Part(name)}
         for name in POOLINGS
@@ -120,6 +120,7 @@ VARIANTS = (
     "unbiased statistics",
     "attention over the whole recording",
     "second order beside statistics",
+    "trunk thin_resnet34",
     "trunk strided_thin_resnet34",
     "trunk wide_resnet34",
     "trunk speechbrain_ecapa_tdnn",
@@ -135,6 +136,6 @@ def exported_kind(request, short_trunk, save_tiny_encoder, tmp_path_factory) -> 
     """
     changes = KINDS[request.param]
     folder = tmp_path_factory.mktemp("kind") / "encoder"
-    save_tiny_encoder(folder, **({"trunk": short_trunk} if changes else {}) | changes)
+    save_tiny_encoder(folder, **{"trunk": short_trunk} | changes)
     export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
     return folder

@@ -104,7 +104,7 @@ def test_a_toy_teacher_is_learnt_without_labels(experiment, corpus, teacher, kin
         f"teacher.{kind}=1",
         "teacher.fewest_utterances=5",
         "encoder.embedding_norm=true",
-        "train.steps=40",
+        "train.steps=25",
         "train.batch_size=16",
         "train.log_every=1",
     )
