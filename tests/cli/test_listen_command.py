@@ -233,7 +233,7 @@ def test_ctrl_c_ends_with_a_summary(wav):
     process.stdin.flush()
     first = process.stdout.readline()
     # The pipe stays open, so the command waits for more.
-    time.sleep(3)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     rest = process.stdout.read().decode()
     assert process.wait(60) == 0
