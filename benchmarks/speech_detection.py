@@ -62,6 +62,8 @@ def main() -> None:
     root = arguments.manifest.parent
     noises = [load_audio(path) for path in sorted(arguments.noise.rglob("*.*"))]
     halves = read_clips(rows, root)
+    if not all(halves):
+        parser.error(f"{arguments.manifest}: half of the speakers have no clip amid silence.")
     mixtures = list(mix_all(halves, noises, arguments.seconds))
     share = np.concatenate([mixture.clip.is_speech for mixture in mixtures]).mean()
     minutes = sum(len(mixture.clip.is_speech) for mixture in mixtures) / 6000

@@ -21,7 +21,8 @@ SMALL = ["--encoder", "small"]
 
 # A script, its arguments, and what it prints or the file that it writes. The folder in which it
 # runs has ``dev.csv`` and ``dev.trials`` of generated voices, ``crowd.csv`` of a hundred people,
-# ``noise/`` with ``noise.csv``, and ``encoder/`` with ``E.npz`` of it.
+# ``clear.csv`` of sounds amid silence, ``noise/`` with ``noise.csv``, and ``encoder/`` with
+# ``E.npz`` of it.
 RUNS = {
     "benchmarks/embedding.py start_up": (
         ["--parts", "start_up", "--rounds", "1"], "verify, onnxruntime"),
@@ -52,7 +53,7 @@ RUNS = {
          "--lda", "4"], "dev"),
     "benchmarks/scoring.py": (["--share", "0.01"], "scikit-learn"),
     "benchmarks/speech_detection.py": (
-        ["dev.csv", "noise", "--seconds", "3", "--detectors", "silero"], "mixtures"),
+        ["clear.csv", "noise", "--seconds", "3", "--detectors", "silero"], "mixtures"),
     "benchmarks/training_data.py": (["--batches", "1", "--repeats", "1"], "packed, 2 workers"),
     "benchmarks/training_step.py": (
         ["--batch", "2", "--rounds", "1", "--precision", "float32"], "crops/s"),
@@ -125,7 +126,7 @@ def material(tmp_path_factory, save_tiny_encoder, make_waveform):
                        max_seconds=3.0, speaker_prefix="voice")  # fmt: skip
     manifest = Manifest.of(
         folder,
-        utterance_ids=list(made.utterance_ids),
+        utterance_ids=list(made.paths),  # a trial list may name paths, too
         paths=list(made.paths),
         speakers=[f"{CORPUS}/{name}" for name in made.speakers.tolist()],
         sessions=made.sessions,
@@ -147,6 +148,16 @@ def material(tmp_path_factory, save_tiny_encoder, make_waveform):
                         speakers=["noise", "noise"], sessions=names,
                         num_samples=[80_000, 80_000])  # fmt: skip
     save_manifest(folder / "noise.csv", noise)
+    for seed, name in enumerate("abcd"):
+        silence = np.zeros(6400, np.float32)
+        write_audio(
+            folder / f"clear/{name}.wav",
+            np.concatenate([silence, make_waveform(1.0, seed), silence]),
+        )
+    clear = Manifest.of(folder, utterance_ids=list("abcd"), sessions=list("abcd"),
+                        paths=[f"clear/{name}.wav" for name in "abcd"], speakers=list("abcd"),
+                        num_samples=[28_800] * 4, extra={"corpus": [CORPUS] * 4})  # fmt: skip
+    save_manifest(folder / "clear.csv", clear)
     save_tiny_encoder(folder / "encoder")
     embed = ["dev.csv", "--encoder", "encoder", "--out", "E.npz"]
     succeed(["-m", "speakervlad", "embed", *embed], folder)

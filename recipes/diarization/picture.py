@@ -30,7 +30,7 @@ def main(
     """Draw three lanes over time."""
     spoken = load_turns(reference)[recording.stem]
     said = matched(spoken, load_turns(found)[recording.stem])
-    samples = load_audio(recording, num_samples=round(seconds * SAMPLE_RATE))
+    samples = load_audio(recording)[: round(seconds * SAMPLE_RATE)]
     figure = Figure(figsize=(10, 4), layout="constrained")
     wave, lanes, ours = figure.subplots(3, 1, sharex=True, height_ratios=(1, 2, 2))
     peaks = np.abs(samples[: len(samples) // 800 * 800]).reshape(-1, 800).max(axis=1)
@@ -41,7 +41,7 @@ def main(
     names += [name for name in said.speakers if name not in names]
     draw(lanes, spoken, names[: len(spoken.speakers)], "reference")
     draw(ours, said, names, "found")
-    ours.set_xlim(0, seconds)
+    ours.set_xlim(0, len(samples) / SAMPLE_RATE)
     ours.set_xlabel("seconds")
     with atomic_path(out) as path:
         figure.savefig(path, dpi=110)
