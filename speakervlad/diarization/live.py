@@ -191,7 +191,7 @@ class LiveDiarizer:
         """What somebody said alone so far, to be enrolled: sums, and seconds of speech.
 
         Args:
-            speaker: as it is called by now.
+            speaker: as it is called by now, or was.
 
         Raises:
             InputError: nobody is called so, or never spoke alone.
@@ -232,6 +232,7 @@ class LiveDiarizer:
     def _called(self, speaker: str) -> LiveSpeaker:
         known = [*self._speakers, *(speaker for _, speaker in self._done)]
         found = next((each for each in known if each.label == speaker), None)
+        found = found or self._called_so.get(speaker)
         if found is None:
             raise InputError(f"{speaker}: nobody of that name spoke.")
         return found.now
