@@ -17,9 +17,9 @@ from speakervlad.diarization.speakers import expected
 # So many utterances are remembered, each at most so long; shorter ones and voices say too little.
 MOST, LONGEST, LEAST = 300, 2.0, 0.5
 # Speakers whose expected cosine is high are one if each said so much. Seconds.
-LEAST_JOINED = 3.0
-# An utterance goes to another speaker who is nearer by so much; nobody's, if it is so near.
-NEARER, NEAR = 0.05, 0.55
+LEAST_JOINED = 2.0
+# What was nobody's goes to a speaker who is so near.
+NEAR = 0.5
 # Times that utterances are told anew.
 ROUNDS = 2
 
@@ -158,7 +158,7 @@ class Memory:
         cosines = self._cosines(heard, known, own)
         for each, place, row in zip(heard, own.tolist(), cosines, strict=True):
             best = int(row.argmax())
-            if best == place or row[best] < (NEAR if place < 0 else row[place] + NEARER):
+            if best == place or (place < 0 and row[best] < NEAR):
                 continue
             if place >= 0:
                 known[place].remove(each.voice)

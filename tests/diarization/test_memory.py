@@ -69,7 +69,7 @@ def test_speakers_who_are_alike_are_the_one_of_the_lower_number(memory, speakers
 def test_a_name_goes_with_its_speaker_and_two_names_are_two_people(memory, speakers):
     one, two = speakers
     say(memory, one, ONE)
-    say(memory, two, ONE, start=10**6)
+    say(memory, two, ONE + 0.3 * TWO, start=10**6)
     one.name, two.name = "Alex", "Jo"
     assert memory.tidy(speakers) == []
     one.name = None
