@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.local_speakers import Scores, network_file, scores_by
+from speakervlad.audio.local_speakers import Scores, batch_scores, network_file, scores_by
 from speakervlad.audio.samples import Samples
 from speakervlad.diarization.cells import Plan
 from speakervlad.diarization.clustering import Limits
@@ -119,7 +119,7 @@ class LiveDiarizer:
         stream: EncoderStream,
         known: Known = strangers,
         max_speakers: int = MOST_SPEAKERS,
-        scores: Scores | None = None,
+        scores: Scores = batch_scores,
         alike: float = ALIKE,
     ) -> None:
         self.stream = stream
