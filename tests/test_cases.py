@@ -1,7 +1,6 @@
 """Small files that go wrong elsewhere, through every door; they lie beside the checkout."""
 
 import json
-import logging
 import shutil
 from pathlib import Path
 
@@ -48,7 +47,7 @@ TALKS = {
 
 @pytest.fixture(scope="module")
 def embedder():
-    return load_encoder()
+    return load_encoder("small")
 
 
 @pytest.fixture
@@ -132,19 +131,15 @@ def test_bad_files_are_refused_in_one_line_everywhere(
 
 
 @pytest.mark.parametrize("name", ["silsp_noxing.mp3", "f32x7.wav", *BAD])
-def test_verify_says_the_same(shared_cases, name, monkeypatch, capsys, caplog):
-    from speakervlad.cli import main
-
-    arguments = ["verify", str(shared_cases / name), str(shared_cases / "pipe.flac")]
-    monkeypatch.setattr("sys.argv", ["speakervlad", *arguments])
-    with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as stopped:
-        main()
+def test_verify_says_the_same(shared_cases, name, run, capsys):
+    code = run("verify", shared_cases / name, shared_cases / "pipe.flac")
+    shown = capsys.readouterr()
     if name in BAD:
-        assert stopped.value.code == 2
-        assert RIGHT[name] in capsys.readouterr().err
+        assert code == 2
+        assert RIGHT[name] in shown.err
     else:
-        assert stopped.value.code in (None, 0, 1)
-        assert "decision" in capsys.readouterr().out
+        assert code in (0, 1)
+        assert "decision" in shown.out
 
 
 # What is told of a file that is read; of the rest nothing but that it is telephone audio.

@@ -64,6 +64,7 @@ def eer_of_words(shared_speech, unpacked_words):
     return eer
 
 
+@pytest.mark.slow
 def test_encoder_that_ships_does_what_its_card_says(eer_of_words):
     eer = eer_of_words(load_encoder())
     said = json.loads((find_encoder("default") / "evaluation.json").read_text())
@@ -71,6 +72,7 @@ def test_encoder_that_ships_does_what_its_card_says(eer_of_words):
     assert eer < 0.02
 
 
+@pytest.mark.slow
 def test_int8_costs_little(eer_of_words, unpacked_words, tmp_path):
     recordings = sorted(unpacked_words.rglob("*.opus"))[::20]
     calibration = [load_audio(path) for path in recordings]

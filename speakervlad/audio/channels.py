@@ -75,6 +75,8 @@ class Channels:
         powers = np.concatenate(self._powers)
         num_channels = powers.shape[1]
         unrelated = powers.sum() / num_channels**2
+        if not unrelated:
+            return ""  # silence
         if np.concatenate(self._mean_power).sum() < CANCELLED * unrelated:
             return "cancel each other (one is inverted?)"
         leads = np.sort(share_of_leads(powers))

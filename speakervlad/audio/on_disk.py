@@ -15,13 +15,23 @@ from speakervlad.errors import InputError
 
 
 class FileWave:
-    """A long file, read span by span; silence is noticed when its end has been read."""
+    """A long file, read span by span; silence is noticed when its end has been read.
 
-    def __init__(self, path: Path, num_samples: int, channel: int | None) -> None:
+    Args:
+        path: the file.
+        num_samples: of it.
+        channel: of it, if one is asked for.
+        num_channels: how many it has.
+    """
+
+    def __init__(
+        self, path: Path, num_samples: int, channel: int | None, num_channels: int = 1
+    ) -> None:
         self.path = path
         self.num_samples = num_samples
         self.channel = channel
         self._level = Level()
+        self._level.num_channels = num_channels
 
     def read(self, start: int, stop: int) -> np.ndarray:
         span = load_audio(self.path, channel=self.channel, start=start, num_samples=stop - start)

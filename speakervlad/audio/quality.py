@@ -34,6 +34,8 @@ class Level:
         # Smallest step of the samples as they were stored, relative to full scale.
         self.step = STEP
         self.num_samples = 0
+        # Of the file that the samples are from.
+        self.num_channels = 1
         self._sum = self._squares = 0.0
         self._is_zero = True
         if waveform is not None:
@@ -73,14 +75,16 @@ class Level:
                 "needed. Remove it or record more."
             )
         if self._is_zero:
-            raise InputError(
-                f"{name}: silent, every sample is zero. Remove it or choose a channel."
-            )
+            raise InputError(f"{name}: silent, every sample is zero. Remove it{self._way_out}.")
         if not self.has_sound:
             raise InputError(
                 f"{name}: holds no speech: a constant, or nothing but the noise of one bit. "
-                "Remove it or choose a channel."
+                f"Remove it{self._way_out}."
             )
+
+    @property
+    def _way_out(self) -> str:
+        return " or choose a channel" if self.num_channels > 1 else ""
 
 
 def check_speech(waveform: np.ndarray, name: str) -> None:

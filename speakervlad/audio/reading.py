@@ -40,7 +40,7 @@ def audio_blocks(
     with open_audio(path) as source:
         check_channel(path, source, channel)
         if level is not None:
-            level.step = source.step
+            level.step, level.num_channels = source.step, source.num_channels
         watched = warn and channel is None and source.num_channels > 1
         channels = Channels(str(path), source.sample_rate) if watched else None
         for block in mono_blocks(path, source, channel, sample_rate, channels=channels):

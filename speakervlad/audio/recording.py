@@ -93,6 +93,7 @@ class Recording:
         self._given_name = name
         self._audio = _content_of(audio)
         self._kept: Wave | None = None
+        self._level = Level()
         self._found: Speech | None = None
 
     @classmethod
@@ -135,7 +136,8 @@ class Recording:
         whole = self.whole
         found = self._found = self._found or find_spans(blocks_of(whole))
         wave = SpeechWave(whole, found.spans, in_pieces=True)
-        check_spoken(wave.num_samples, whole.num_samples, self.name)
+        channels = self._level.num_channels
+        check_spoken(wave.num_samples, whole.num_samples, self.name, channels)
         return wave
 
     @property
@@ -186,14 +188,14 @@ class Recording:
         return self._found
 
     def _open(self) -> Wave:
+        level = self._level = Level()
         if self._url is not None:
             with self._fetched.naming(self.name):
-                return _open_file(*self._file, stays=False)
+                return _open_file(*self._file, level, stays=False)
         if self.path is not None:
-            return _open_file(*self._file)
+            return _open_file(*self._file, level)
         if isinstance(self._audio, bytes):
             with _as_file(self._audio, self.name) as path:
-                level = Level()
                 blocks = audio_blocks(path, channel=self.channel, level=level, warn=True)
                 return _in_memory(list(blocks), level, self.name)
         name = self._given_name or "waveform"
@@ -326,15 +328,15 @@ def split_channel(name: str | Path) -> tuple[Path, int | None]:
     return path, None
 
 
-def _open_file(path: Path, channel: int | None, *, stays: bool = True) -> Wave:
+def _open_file(path: Path, channel: int | None, level: Level, *, stays: bool = True) -> Wave:
     """In memory if it is short, on disk if it is not; how long it is shows as it is decoded.
 
     Args:
         path: the file.
         channel: of it.
+        level: measures its samples.
         stays: whether the file is there as long as the wave; else it is decoded to another.
     """
-    level = Level()
     blocks = audio_blocks(path, channel=channel, level=level, warn=True)
     begin, num_samples = [], 0
     for block in blocks:
@@ -348,7 +350,7 @@ def _open_file(path: Path, channel: int | None, *, stays: bool = True) -> Wave:
     length = counted_length(path) if stays else None
     if length is None:
         return SpooledWave(str(path), chain([wave.samples], blocks), level)
-    return FileWave(path, length, channel)
+    return FileWave(path, length, channel, level.num_channels)
 
 
 def _in_memory(blocks: list[np.ndarray], level: Level, name: str) -> SampleWave:

@@ -227,22 +227,24 @@ def spoken_blocks(blocks: Iterable[np.ndarray], spans: Iterable[Span]) -> Iterat
         begin = end
 
 
-def check_spoken(num_spoken: int, num_samples: int, name: str) -> None:
+def check_spoken(num_spoken: int, num_samples: int, name: str, num_channels: int = 1) -> None:
     """Refuse a recording in which hardly anybody speaks.
 
     Args:
         num_spoken: samples of speech.
         num_samples: all samples.
         name: of the recording.
+        num_channels: of its file.
 
     Raises:
         InputError: less than `MIN_SPEECH_SECONDS` of speech.
     """
     if num_spoken < MIN_SPEECH_SECONDS * SAMPLE_RATE:
+        way_out = ", or choose a channel" if num_channels > 1 else ""
         raise InputError(
             f"{name}: {num_spoken / SAMPLE_RATE:.2f} s of speech found in "
             f"{num_samples / SAMPLE_RATE:.2f} s, at least {MIN_SPEECH_SECONDS:g} s are needed. "
-            "Record again, or choose a channel."
+            f"Record again{way_out}."
         )
 
 

@@ -15,7 +15,13 @@ import typer
 
 from speakervlad.cli.console import clock, console, counted, errors, notes, shown
 from speakervlad.cli.options import DEFAULT_ENCODER, BackendOption, EncoderOption
-from speakervlad.cli.people import confirmed, open_people
+from speakervlad.cli.people import (
+    NamesOption,
+    StoreOption,
+    confirmed,
+    encoder_and_names,
+    open_people,
+)
 from speakervlad.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from speakervlad.audio.pipe import PipedSound
     from speakervlad.diarization.live import LiveDiarizer, Said
     from speakervlad.diarization.turns import Turns
+    from speakervlad.encoder.encoder import Encoder
     from speakervlad.people.people import PeopleStore
 
 # Of the meter: the quietest level that it shows, and its width.
@@ -48,10 +55,8 @@ def listen(
         typer.Option("--format", help="Of raw samples: s16, s24, s32, f32, u8, mulaw, alaw."),
     ] = None,
     channels: Annotated[int, typer.Option(min=1, help="Of raw samples.")] = 1,
-    store: Annotated[
-        str | None,
-        typer.Option(help="File of people, or postgresql:// URL, to name the speakers it knows."),
-    ] = None,
+    store: StoreOption = None,
+    names: NamesOption = True,
     fpir: Annotated[
         float, typer.Option(help="Share of strangers who may get a name of the store.")
     ] = 0.01,
@@ -69,6 +74,7 @@ def listen(
 ) -> None:
     """Say who is speaking while they speak, until Ctrl-C or the end of the input.
 
+    People of the store get their names.
     `ffmpeg -i call.mp3 -f wav - | speakervlad listen -` hears what another program sends.
 
     Example: speakervlad listen --store people.db
@@ -80,17 +86,13 @@ def listen(
     form = None if out is None else form_of(out)
     from speakervlad.diarization.live import diarize_live
     from speakervlad.diarization.turns import save_turns
-    from speakervlad.encoder.encoder import load_encoder
-    from speakervlad.people.people import encoder_for
 
-    if store is not None or add is not None:
-        encoder = encoder_for(store, encoder)
-    embedder = load_encoder(encoder, device="cpu", backend=backend)
-    names_people = store is not None or add is not None
-    people = open_people(store, embedder, create=add is not None) if names_people else None
+    embedder, people = encoder_and_people(
+        store, encoder, names=names, adds=add is not None, backend=backend
+    )
+    # An empty store knows nobody, until somebody is added.
+    is_asked = names and people is not None and (add is None or people.people())
     with opened(source, device, rate, encoding, channels) as sound:
-        # An empty store knows nobody, until somebody is added.
-        is_asked = store is not None and people is not None and (add is None or people.people())
         diarizer = diarize_live(
             embedder,
             sample_rate=sound.sample_rate,
@@ -109,6 +111,19 @@ def listen(
         enrol(people, add, diarizer, digest.hexdigest(), turns, yes=yes)
     if failure is not None:
         raise failure
+
+
+def encoder_and_people(
+    store: str | None, encoder: Path, *, names: bool, adds: bool, backend: str
+) -> "tuple[Encoder, PeopleStore | None]":
+    """The encoder, and the store that names speakers or to which somebody is added."""
+    from speakervlad.encoder.encoder import load_encoder
+    from speakervlad.people.people import encoder_for
+
+    if not adds:
+        return encoder_and_names(store, encoder, names=names, device="cpu", backend=backend)
+    loaded = load_encoder(encoder_for(store, encoder), device="cpu", backend=backend)
+    return loaded, open_people(store, loaded, create=True)
 
 
 def check_source(

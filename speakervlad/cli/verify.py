@@ -163,8 +163,8 @@ def show(
             found = {"error": str(answer)} if isinstance(answer, InputError) else asdict(answer)
             typer.echo(json.dumps({"first": one, "second": other} | found, ensure_ascii=False))
         elif in_list:
-            reason = [str(answer)] if isinstance(answer, InputError) else []
-            typer.echo("\t".join([*columns(answer), one, other, *reason]))
+            reason = str(answer) if isinstance(answer, InputError) else "; ".join(answer.doubts)
+            typer.echo("\t".join([*columns(answer), one, other, *([reason] if reason else [])]))
         elif not isinstance(answer, InputError):
             for line in describe(answer):
                 console.print(line)
@@ -183,7 +183,9 @@ def describe(answer: "Verification") -> list[str]:
     lines = [
         f"score       {answer.score:.4f}",
         f"threshold   {answer.threshold:.4f}",
-        f"decision    {'same speaker' if answer.same else 'different speakers'}",
+        f"decision    {'same speaker' if answer.same else 'different speakers'}"
+        f"{', but not to be trusted' if answer.doubts else ''}",
+        *(f"doubt       {doubt}" for doubt in answer.doubts),
     ]
     if answer.probability is not None:
         lines.append(f"probability {answer.probability:.2%} of the same speaker")

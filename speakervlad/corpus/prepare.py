@@ -151,7 +151,7 @@ def _examine_whole(file: Path, min_samples: int, finder: SpeechFinder | None) ->
     if finder is None:
         return found
     num_spoken = sum(stop - start for start, stop in [*spans, *finder.finish()])
-    check_spoken(num_spoken, level.num_samples, str(file))
+    check_spoken(num_spoken, level.num_samples, str(file), level.num_channels)
     return found._replace(num_spoken=num_spoken)
 
 
@@ -234,10 +234,10 @@ def _only_speech(source: Path, whole: Iterable[np.ndarray]) -> Iterator[np.ndarr
     Raises:
         InputError: it cannot be read, or hardly anybody speaks in it.
     """
-    finder = SpeechFinder()
-    spans = list(speech_spans(audio_blocks(source), finder))
+    finder, level = SpeechFinder(), Level()
+    spans = list(speech_spans(audio_blocks(source, level=level), finder))
     num_spoken = sum(stop - start for start, stop in spans)
-    check_spoken(num_spoken, finder.num_samples, str(source))
+    check_spoken(num_spoken, finder.num_samples, str(source), level.num_channels)
     return spoken_blocks(whole, spans)
 
 

@@ -26,6 +26,7 @@ class Verification:
             calibration.
         probability: of the same speaker at the prior by which the calibration decides; None where
             a threshold decides, which knows no prior.
+        doubts: why the answer is not to be trusted: recordings in which hardly anybody speaks.
     """
 
     score: float
@@ -34,6 +35,7 @@ class Verification:
     rule: str
     log_likelihood_ratio: float | None = None
     probability: float | None = None
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

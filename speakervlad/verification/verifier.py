@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from speakervlad.audio.recording import AudioLike, Recording, takes_old_options
+from speakervlad.audio.speech import MIN_SPEECH_SECONDS
 from speakervlad.audio.waves import SpeechWave, Wave
 from speakervlad.encoder.encoder import Encoder
 from speakervlad.encoder.streams import of_each
@@ -39,11 +41,13 @@ class Heard(NamedTuple):
         vector: float32 unit vector (dim,).
         seconds: of speech where that was looked for, else of audio.
         what: which of both.
+        doubt: that hardly anybody speaks in it, where that is allowed.
     """
 
     vector: np.ndarray
     seconds: float
     what: str
+    doubt: str | None = None
 
 
 class Verifier:
@@ -157,7 +161,8 @@ class Verifier:
             far: as for ``rule``.
             point: as for ``rule``.
             calibration: as for ``rule``.
-            any_sound: compare recordings in which hardly anybody speaks, too.
+            any_sound: compare recordings in which hardly anybody speaks, too; the answer has
+                ``doubts`` then.
 
         Raises:
             InputError: as ``Encoder.embed`` and ``rule``, or hardly anybody speaks in a recording.
@@ -187,16 +192,16 @@ class Verifier:
         for pair in pairs:
             keys = [_key(audio) for audio in pair]
             one, other = (found[key] for key in keys)
-            if isinstance(one, InputError):
-                yield one
-            elif isinstance(other, InputError):
-                yield other
+            if isinstance(one, InputError) or isinstance(other, InputError):
+                yield _joint(one, other)
             else:
                 for key, heard in dict(zip(keys, (one, other), strict=True)).items():
                     if key not in told:
                         _warn_of_short(heard, recordings[key])
                 told.update(keys)
-                yield rule.judge(float(one.vector @ other.vector))
+                doubts = dict.fromkeys(heard.doubt for heard in (one, other) if heard.doubt)
+                answer = rule.judge(float(one.vector @ other.vector))
+                yield replace(answer, doubts=tuple(doubts))
 
     def _heard(
         self, recordings: dict[str | int, AudioLike], any_sound: bool
@@ -210,7 +215,9 @@ class Verifier:
         def hear(recording: Recording) -> Heard:
             wave = read(recording)
             what = "speech" if isinstance(wave, SpeechWave) else "audio"
-            return Heard(encoder.embed(recording), wave.num_samples / SAMPLE_RATE, what)
+            seconds = wave.num_samples / SAMPLE_RATE
+            doubt = None if what == "speech" else _doubt(recording)
+            return Heard(encoder.embed(recording), seconds, what, doubt)
 
         given, count = list(recordings.values()), len(recordings)
         stream = of_each(given, read, hear, encoder.backend, encoder.streams_for(count))
@@ -220,6 +227,23 @@ class Verifier:
 def _key(audio: AudioLike) -> str | int:
     """What tells recordings apart that are in memory together."""
     return str(audio) if isinstance(audio, str | Path) else id(audio)
+
+
+def _joint(one: Heard | InputError, other: Heard | InputError) -> InputError:
+    """What is wrong with a pair: of both recordings, where both cannot be used."""
+    lines = dict.fromkeys(str(each) for each in (one, other) if isinstance(each, InputError))
+    return InputError(" ".join(lines))
+
+
+def _doubt(recording: Recording) -> str | None:
+    """That hardly anybody speaks in a recording, of which an encoder knows nothing."""
+    try:
+        found = recording.find_speech()
+    except InputError:  # embedding says what is wrong
+        return None
+    if found.spoken_seconds >= MIN_SPEECH_SECONDS:
+        return None
+    return f"{recording.name}: {found.spoken_seconds:.2f} s of speech: no voice to compare"
 
 
 def _warn_of_short(heard: Heard, audio: AudioLike) -> None:

@@ -123,7 +123,13 @@ def test_pyav(tmp_path, make_waveform, suffix, codec, rate):
     assert_read_right(path, decoded_by_pyav(path))
 
 
-@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+@pytest.mark.parametrize(
+    "rate",
+    [
+        pytest.param(rate, marks=pytest.mark.slow) if rate != 16000 else rate
+        for rate in (8000, 16000, 48000)
+    ],
+)
 @pytest.mark.parametrize(("form", "subtype"), SOUNDFILE)
 def test_soundfile(tmp_path, make_waveform, form, subtype, rate):
     path = tmp_path / f"a.{form.lower()}"

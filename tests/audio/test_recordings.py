@@ -33,7 +33,7 @@ def opened(monkeypatch):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_encoder()
+    return load_encoder("small")
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def old_ways(encoder, path, store):
 
 
 def test_options_beside_audio_work_as_before_and_are_deprecated(encoder, tmp_path):
-    left, right = (samples_of(Recording(examples()[n]).whole)[:64000] for n in ("jo-1", "kim-1"))
+    left, right = (samples_of(Recording(examples()[n]).whole)[:40000] for n in ("jo-1", "kim-1"))
     soundfile.write(tmp_path / "call.wav", np.stack([left, right], axis=1), 16000, "FLOAT")
     path = tmp_path / "call.wav"
     with PeopleStore(tmp_path / "people.db", encoder) as store:

@@ -151,7 +151,7 @@ def test_speech_only_leaves_out_the_rest(recording, file):
 
 
 def test_speech_only_is_what_is_embedded_at_every_door(recording, file):
-    encoder = load_encoder()
+    encoder = load_encoder("small")
     spoken = Recording(file, speech_only=True)
     wave = spoken.wave
     alone = encoder.embed(wave.read(0, wave.num_samples))
@@ -166,7 +166,7 @@ def test_speech_only_is_what_is_embedded_at_every_door(recording, file):
 
 
 def test_windows_of_speech_are_those_in_which_somebody_speaks(file):
-    encoder, windows = load_encoder(), Windows(0.5, 0.25)
+    encoder, windows = load_encoder("small"), Windows(0.5, 0.25)
     whole = encoder.embed_windows(file, windows)
     found = encoder.embed_windows(Recording(file, speech_only=True), windows)
     assert found.seconds == SECONDS

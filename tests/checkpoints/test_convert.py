@@ -157,7 +157,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("num_samples", [1700, 1823])
+@pytest.mark.parametrize("num_samples", [1700, pytest.param(1823, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", MODELS)
 def test_converted_models_equal_the_original_in_numpy(model, num_samples, tmp_path):
     stages, aggregation, clusters, ghosts, dim = MODELS[model]

@@ -73,14 +73,28 @@ def folder(original, tmp_path_factory):
     toolkit, path, _ = original
     folder = tmp_path_factory.mktemp("converted") / "encoder"
     convert_checkpoint([path], folder, toolkit)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(folder, quick_exports):
     export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
     return folder
 
 
-@pytest.mark.parametrize("backend", ["torch", "onnxruntime", "openvino"])
-def test_embeddings_equal_the_originals(original, folder, recordings, backend):
-    if backend != "torch":
-        pytest.importorskip(backend)
+def test_embeddings_equal_the_originals(original, folder, recordings):
+    compare_with_the_original(original, folder, recordings, "torch")
+
+
+# That runtimes compute alike is tested of the same trunks in tests/encoder/test_kinds.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_embeddings_of_exports_equal_the_originals(original, exported, recordings, backend):
+    pytest.importorskip(backend)
+    compare_with_the_original(original, exported, recordings, backend)
+
+
+def compare_with_the_original(original, folder, recordings, backend):
     encoder = load_encoder(folder, backend=backend, device="cpu")
     expected = original[2]
     # Random weights tell recordings apart, or equal vectors would say nothing.
@@ -89,11 +103,12 @@ def test_embeddings_equal_the_originals(original, folder, recordings, backend):
         np.testing.assert_allclose(encoder.embed(samples), vector, atol=1e-4)
 
 
-def test_the_shortest_recordings_are_embedded_alike_everywhere(folder, recordings):
+@pytest.mark.slow
+def test_the_shortest_recordings_are_embedded_alike_everywhere(exported, recordings):
     encoders = [
-        load_encoder(folder, backend=name, device="cpu") for name in ("torch", "onnxruntime")
+        load_encoder(exported, backend=name, device="cpu") for name in ("torch", "onnxruntime")
     ]
-    module, _ = load_encoder_folder(folder)
+    module, _ = load_encoder_folder(exported)
     for length in (400, 512, 900):
         samples = recordings[0][8000 : 8000 + length]
         with torch.inference_mode():

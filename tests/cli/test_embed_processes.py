@@ -71,6 +71,7 @@ def test_killed_run_goes_on_where_it_was(run, capfd, arguments, tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "killed.npz"), load(tmp_path / "whole.npz"))
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(run, arguments, tmp_path):
     command = [sys.executable, "-m", "speakervlad", *arguments("two.npz")]
     processes = [

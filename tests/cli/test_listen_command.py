@@ -135,6 +135,18 @@ def test_who_got_a_name_is_told_once(capsys, as_json):
     assert capsys.readouterr().out.splitlines() == [line if as_json else "speaker 2 is Jo"]
 
 
+def test_ones_own_store_names_speakers_unless_no_names_are_wanted(
+    run, pipe, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SPEAKERVLAD_STORE", str(tmp_path / "people.db"))
+    with PeopleStore(tmp_path / "people.db", "small") as people:
+        people.add("Jo", [examples()["jo-2"]])
+    for options, heard in (([], "Jo"), (["--no-names"], "speaker 1")):
+        pipe(wav_of("jo-1"))
+        assert run("listen", "-", "--encoder", "small", *options) == 0
+        assert f"{heard}: " in capsys.readouterr().out
+
+
 def test_what_is_said_is_enrolled(run, pipe, capsys, tmp_path):
     store, file = tmp_path / "people.db", io.BytesIO()
     soundfile.write(file, load_audio(examples()["alex-1"]), RATE, format="WAV")
@@ -234,7 +246,7 @@ def test_ctrl_c_ends_with_a_summary(wav):
     process.stdin.flush()
     first = process.stdout.readline()
     # The pipe stays open, so the command waits for more.
-    time.sleep(3)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     rest = process.stdout.read().decode()
     assert process.wait(60) == 0

@@ -118,6 +118,25 @@ def test_a_missing_package_is_named_and_an_export_needs_none(trained, run, tmp_p
     assert embed(run, trained, trained / "exported.onnx", tmp_path / "E.npz") == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "row"),
+    [
+        ("classifier: {kind: smoothed_softmax, smoothing: 0.05}", "classifier", "loss"),
+        ("encoder: {trunk: {kind: small_tdnn, channels: 32}}", "encoder.trunk", "trunk"),
+    ],
+)
+def test_a_config_of_a_package_that_is_not_installed_says_so(
+    trained, run, capsys, tmp_path, text, key, row
+):
+    (tmp_path / "conf.yaml").write_text(text + CONFIG.format(folder=trained))
+    assert run("train", tmp_path / "conf.yaml", f"run_dir={tmp_path}") == 2
+    message = capsys.readouterr().err
+    kind = "smoothed_softmax" if row == "loss" else "small_tdnn"
+    assert f"{key}.kind='{kind}'. " in message
+    assert f"install that: no installed one has the entry point {row}.{kind} of" in message
+    assert message.count("\n") == 1
+
+
 def test_the_tests_of_the_page_pass(installed, tmp_path):
     names: dict = {}
     exec(next(text for name, text in BLOCK.findall(PAGE) if name.startswith("tests")), names)

@@ -15,6 +15,17 @@ from speakervlad.scoring.calibration import Calibration, save_calibration
 
 
 @pytest.fixture
+def run(run):
+    """With the smaller encoder, unless another one is named."""
+
+    def call(command, *arguments):
+        is_named = command != "verify" or "--encoder" in arguments
+        return run(command, *arguments, *(() if is_named else ("--encoder", "small")))
+
+    return call
+
+
+@pytest.fixture
 def pair(make_speech, tmp_path):
     return make_speech(tmp_path / "a.wav"), make_speech(tmp_path / "b.wav", seed=1)
 
@@ -216,10 +227,49 @@ def test_short_speech_is_warned_of(run, capsys, make_speech, pair, tmp_path):
 
 def test_a_recording_without_speech_is_no_answer(run, capsys, make_wav, pair, tmp_path):
     tone = make_wav(tmp_path / "tone.wav", 2.5)
+    words = f"{tone}: 0.00 s of speech found in 2.50 s, at least 0.25 s are needed. Record again."
     for others in ((tone, pair[0]), (pair[0], tone), (tone, tone)):
-        line = refusal(run, capsys, *others)
-        assert f"{tone}: 0.00 s of speech found in 2.50 s, at least 0.25 s" in line
+        assert refusal(run, capsys, *others) == f"error: {words}\n"
     assert run("verify", tone, tone, "--any-sound", "--quiet") == 0
+
+
+def test_two_recordings_that_cannot_be_used_are_both_named(run, capsys, make_wav, tmp_path):
+    tone, absent = make_wav(tmp_path / "tone.wav", 2.5), tmp_path / "absent.wav"
+    line = refusal(run, capsys, tone, absent)
+    assert f"{tone}: 0.00 s of speech found" in line
+    assert f"{absent}: no such file" in line
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_channel_is_proposed_where_there_are_several(run, capsys, pair, tmp_path):
+    silent, dull = tmp_path / "silent.wav", tmp_path / "dull.wav"
+    for num_channels, way_out in ((1, ""), (2, " or choose a channel")):
+        soundfile.write(silent, np.zeros((16000, num_channels)), 16000)
+        noise = np.random.default_rng(0).normal(0, 0.1, (16000, num_channels))
+        soundfile.write(dull, noise, 16000)
+        assert f"Remove it{way_out}.\n" in refusal(run, capsys, silent, pair[0])
+        assert f"Record again{way_out.replace(' or', ', or')}.\n" in refusal(
+            run, capsys, pair[0], dull
+        )
+
+
+def test_an_answer_of_sounds_that_nobody_speaks_in_is_doubted(run, capsys, pair, tmp_path):
+    rng, noises = np.random.default_rng(0), [tmp_path / "a-noise.wav", tmp_path / "b-noise.wav"]
+    for noise in noises:
+        soundfile.write(noise, rng.normal(0, 0.1, 1600), 16000)
+    run("verify", *noises, "--any-sound")
+    lines = capsys.readouterr().out.splitlines()
+    decision = next(line for line in lines if line.startswith("decision"))
+    assert decision.endswith(", but not to be trusted")
+    doubts = [line.removeprefix("doubt       ") for line in lines if line.startswith("doubt ")]
+    assert doubts == [f"{noise}: 0.00 s of speech: no voice to compare" for noise in noises]
+    _, found = answer(run, capsys, pair[0], noises[1], "--any-sound")
+    assert found["doubts"] == doubts[1:]
+    (tmp_path / "list.csv").write_text("a.wav,a.wav\na.wav,a-noise.wav\n")
+    run("verify", "--pairs", tmp_path / "list.csv", "--any-sound")
+    certain, doubtful = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert len(certain) == 5
+    assert doubtful[5] == doubts[0]
 
 
 def test_speech_only_compares_speech_alone(run, capsys, pair, tmp_path):

@@ -38,5 +38,5 @@ def make_talk():
 
 @pytest.fixture(scope="session")
 def talk(make_talk):
-    """Two voices by turns, 15 s each."""
-    return make_talk("ghghghghghgh")
+    """Two voices by turns, 10 s each."""
+    return make_talk("ghghghgh")

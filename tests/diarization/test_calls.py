@@ -16,6 +16,11 @@ def decibel(value):
 
 
 @pytest.fixture(scope="module")
+def talk(make_talk):
+    return make_talk("ghghghghgh")
+
+
+@pytest.fixture(scope="module")
 def sides(talk):
     """Two voices that take turns, each alone, (samples, 2), and who speaks when."""
     samples, reference = talk

@@ -22,7 +22,7 @@ KINDS = {
 @pytest.mark.parametrize("method", METHODS)
 def test_any_number_of_windows_is_clustered(kind, method):
     rng = np.random.default_rng(0)
-    for count in range(1, 41):
+    for count in (*range(1, 13), 19, 20, 40):
         vectors = KINDS[kind](rng, count)
         vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
         for least, most in ((1, 20), (2, 2), (1, 1), (8, 8)):

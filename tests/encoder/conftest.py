@@ -1,8 +1,7 @@
 """Encoders that several tests share: those of the original, and one of every kind, exported."""
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,7 +70,7 @@ KINDS = {
         for name in FRONT_ENDS
         if name not in ("linear", "log_mel")
     },
-    **{f"trunk {name}": {"trunk": make_small(name)} for name in TRUNKS if name != "thin_resnet34"},
+    **{f"trunk {name}": {"trunk": make_small(name)} for name in TRUNKS},
     **{
         f"pooling {name}": {"pooling": Part(name)}
         for name in POOLINGS
@@ -115,20 +114,21 @@ def small_trunk() -> Callable[[str], Part]:
     return make_small
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_registry() -> Iterator[None]:
-    """torch's exporter reads its operators once, and not before each export: half a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        # It is torch's own; where it is another one, each export reads them.
-        with suppress(ImportError, AttributeError):
-            from torch.onnx._internal.exporter._registration import ONNXRegistry
+# Each differs from another kind in an option or in sizes, not in what is computed how.
+VARIANTS = (
+    "not normalised",
+    "unbiased statistics",
+    "attention over the whole recording",
+    "second order beside statistics",
+    "trunk thin_resnet34",
+    "trunk strided_thin_resnet34",
+    "trunk wide_resnet34",
+    "trunk speechbrain_ecapa_tdnn",
+)
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
-            kept = functools.cache(ONNXRegistry.from_torchlib)
-            patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(kept))
-        yield
 
-
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[slow(k) if k in VARIANTS else k for k in KINDS])
 def exported_kind(request, short_trunk, save_tiny_encoder, tmp_path_factory) -> Path:
     """The folder of a tiny encoder of every kind, with its graph beside it.
 
@@ -136,6 +136,6 @@ def exported_kind(request, short_trunk, save_tiny_encoder, tmp_path_factory) -> 
     """
     changes = KINDS[request.param]
     folder = tmp_path_factory.mktemp("kind") / "encoder"
-    save_tiny_encoder(folder, **({"trunk": short_trunk} if changes else {}) | changes)
+    save_tiny_encoder(folder, **{"trunk": short_trunk} | changes)
     export_onnx(folder, folder / "model.onnx", check_seconds=(0.1,))
     return folder

@@ -18,7 +18,7 @@ from speakervlad.onnx import open_session
 from speakervlad.schema import Part
 
 
-@pytest.fixture(scope="module", params=["campplus", "padded"])
+@pytest.fixture(scope="module", params=[pytest.param("campplus", marks=pytest.mark.slow), "padded"])
 def folder(request, save_tiny_encoder, small_trunk, short_trunk, tmp_path_factory):
     """A tiny encoder with the features of the default one."""
     return save_tiny_encoder(

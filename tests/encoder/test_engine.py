@@ -223,7 +223,7 @@ def test_assignments_are_shares_of_every_frame(embedder, make_waveform):
 
 def test_one_pass_embeds_and_assigns(make_waveform):
     encoder = load_encoder()
-    for seconds in (0.1, 3.0, 3.016, 45.0):
+    for seconds in (0.1, 3.0, 3.016, 23.0):
         waveform = make_waveform(seconds)
         vector, shares = encoder.embed_and_assign(waveform)
         assert np.array_equal(vector, encoder.embed(waveform))

@@ -43,7 +43,14 @@ def test_every_runtime_equals_the_trained_module(kind):
     testing.check_runtimes(kind)
 
 
-@pytest.mark.parametrize("seconds", [2.0, 3.111, 4.34567])
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(2.0, marks=pytest.mark.slow),
+        3.111,
+        pytest.param(4.34567, marks=pytest.mark.slow),
+    ],
+)
 def test_chunks_equal_one_pass(kind, seconds):
     if kind.encoders[0].backend.ends.context is None:
         pytest.skip("every frame sees the whole recording: there are no exact chunks")

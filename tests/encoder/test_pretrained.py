@@ -72,6 +72,7 @@ def test_names_are_the_default() -> None:
     assert (load_encoder().embed(noise) == load_encoder("default").embed(noise)).all()
 
 
+@pytest.mark.slow
 def test_generated_voices_are_told_apart(tmp_path: Path) -> None:
     manifest = make_corpus(
         tmp_path, num_speakers=6, num_sessions=2, utterances_per_session=2, num_workers=1

@@ -78,6 +78,7 @@ def test_backend_far_from_torch_is_refused(quantised, tmp_path):
         open_backend(tmp_path / "wrong.onnx")
 
 
+@pytest.mark.slow
 def test_encoder_that_ships_takes_less_than_half_the_space(make_waveform, tmp_path):
     calibration = [make_waveform(2.0, seed=seed) for seed in range(8)]
     shipped = find_encoder("small")

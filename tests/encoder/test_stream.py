@@ -43,7 +43,7 @@ def cutting(seed):
     return lambda: int(rng.choice([0, 1, 160, 700, 8000, 50_000]))
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", [pytest.param("default", marks=pytest.mark.slow), "small"])
 def test_a_stream_ends_with_the_embedding_of_the_speech(name, recording):
     encoder = load_encoder(name)
     expected = encoder.embed(Recording(recording, speech_only=True))

@@ -25,7 +25,7 @@ TOKEN = "a-token"
 
 @pytest.fixture(scope="session")
 def embedder():
-    return load_encoder(backend="onnxruntime")
+    return load_encoder("small", backend="onnxruntime")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from speakervlad.training.start import build_model
 
 SPEAKERS, UTTERANCES = 4, 4
 SAMPLES = 12000
+SOURCE_SEED = 0
 
 
 @pytest.fixture(scope="session")
@@ -101,10 +102,11 @@ def source(corpus, tmp_path) -> Path:
     path.write_text(yaml.safe_dump({**tiny(corpus, tmp_path), "encoder": CAMPPLUS}))
     config = load_config(path, ["train.seed=5"])
     encoder = build_model(config, num_speakers=SPEAKERS).encoder
+    rng = torch.Generator().manual_seed(SOURCE_SEED)
     for module in encoder.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
+            module.running_mean.normal_(0, 0.1, generator=rng)
+            module.running_var.uniform_(0.5, 2, generator=rng)
     save_encoder(tmp_path / "source", encoder, config.encoder, {})
     return tmp_path / "source"
 

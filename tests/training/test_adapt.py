@@ -124,10 +124,11 @@ def test_a_worse_encoder_is_not_written_unless_asked(ready, tmp_path, monkeypatc
     monkeypatch.setattr(module.Fitting, "fit", spoil)
     monkeypatch.setattr(module.Adapted, "is_worse", True)
     out = tmp_path / "adapted"
-    found = adapt(manifest, out, encoder=ready, steps=1)
+    same = {"encoder": ready, "steps": 1, "frames": tmp_path / "frames"}
+    found = adapt(manifest, out, **same)
     assert found.encoder is None
     assert not out.exists()
-    assert adapt(manifest, out, encoder=ready, steps=1, even_if_worse=True).encoder == out
+    assert adapt(manifest, out, **same, even_if_worse=True).encoder == out
 
 
 def test_frames_are_kept_where_asked(ready, tmp_path, monkeypatch):

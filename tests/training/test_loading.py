@@ -102,7 +102,7 @@ def test_spawned_workers_report_their_unreadable_files(experiment, broken_corpus
     assert "1 of 16 files cannot be read" in (tmp_path / "run/train.log").read_text()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_too_many_unreadable_files_stop_the_run_in_one_line(experiment, broken_corpus, workers):
     manifest = f"data.train_manifest={broken_corpus}"
     with pytest.raises(InputError, match=r"^utterance s1/u2\.wav: .*tolerated\)$"):

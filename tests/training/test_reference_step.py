@@ -124,7 +124,9 @@ def step_with_the_same_loss(trainer, recorded, batch):
     return before, values(trainer.model)
 
 
-@pytest.mark.parametrize("run", SGD)
+@pytest.mark.parametrize(
+    "run", [SGD[0], *(pytest.param(run, marks=pytest.mark.slow) for run in SGD[1:])]
+)
 def test_updated_weights_equal_the_originals(shared_reference, encoder_folder, batch, run):
     trainer, recorded = make_trainer(encoder_folder, shared_reference, run)
     before, after = step_with_the_same_loss(trainer, recorded, batch)

@@ -2,6 +2,7 @@ import json
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ def same_states(one, two):
 
 def test_training_learns_and_leaves_a_whole_run_folder(experiment, corpus, tmp_path):
     trials = f"data.valid_trials=[{corpus / 'dev.trials'}]"
-    folder = train(experiment("train.steps=60", "train.validate_every=20", trials))
+    folder = train(experiment("train.steps=40", "train.validate_every=20", trials))
     run = tmp_path / "run"
     names = {path.name for path in run.iterdir()}
     assert {"config.yaml", "train.log", "metrics.jsonl", "tensorboard", "last.pt"} <= names
@@ -82,6 +83,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_result(experiment, tmp_path):
     train(experiment("train.steps=2"))
     train(experiment("train.steps=2", "data.num_workers=2", f"run_dir={tmp_path / 'other'}"))
@@ -137,14 +139,28 @@ def test_bfloat16_trains(experiment):
     train(experiment("train.precision=bfloat16", "train.steps=2"))
 
 
-def test_two_processes_have_the_losses_of_one(experiment, tmp_path, torchrun, monkeypatch):
+def test_two_processes_have_the_losses_of_one(experiment, tmp_path, monkeypatch):
+    """This process and another one, with the environment that torchrun gives them."""
     same = ("optim.kind=sgd", "optim.lr=0.0001", "augment.time_masks=1")
-    experiment()
+    two = (*same, f"run_dir={tmp_path / 'two'}")
     script = Path(__file__).with_name("running_statistics.py")
-    torchrun(script, "train", tmp_path / "tiny.yaml", *same, f"run_dir={tmp_path / 'two'}")
     use_running_statistics = runpy.run_path(str(script))["use_running_statistics"]
     monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", use_running_statistics)
     train(experiment(*same))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    world |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    other = subprocess.Popen(
+        [sys.executable, script, "train", tmp_path / "tiny.yaml", *two],
+        env=os.environ | world | {"RANK": "1", "LOCAL_RANK": "1"},
+    )
+    with monkeypatch.context() as patch:
+        for name, value in (world | {"RANK": "0", "LOCAL_RANK": "0"}).items():
+            patch.setenv(name, value)
+        train(experiment(*two))
+    assert other.wait(60) == 0
     one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("run", "two"))
     assert len(one) == 6
     for ours, theirs in zip(one, two, strict=True):
@@ -152,7 +168,9 @@ def test_two_processes_have_the_losses_of_one(experiment, tmp_path, torchrun, mo
         assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_a_signal_to_the_whole_process_group_saves_and_exits_with_0(experiment, tmp_path, number):
     experiment()
     command = [sys.executable, "-m", "speakervlad", "train", str(tmp_path / "tiny.yaml")]

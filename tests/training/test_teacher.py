@@ -96,7 +96,7 @@ def test_targets_are_centred_and_found_by_name_and_speed(experiment, corpus, tea
     run.log.close()
 
 
-@pytest.mark.parametrize("kind", ["cosine", "similarity"])
+@pytest.mark.parametrize("kind", [pytest.param("cosine", marks=pytest.mark.slow), "similarity"])
 def test_a_toy_teacher_is_learnt_without_labels(experiment, corpus, teacher, kind):
     """Nobody has a label: what the encoder knows of the groups is the teacher's."""
     config = experiment(
@@ -104,7 +104,7 @@ def test_a_toy_teacher_is_learnt_without_labels(experiment, corpus, teacher, kin
         f"teacher.{kind}=1",
         "teacher.fewest_utterances=5",
         "encoder.embedding_norm=true",
-        "train.steps=40",
+        "train.steps=25",
         "train.batch_size=16",
         "train.log_every=1",
     )
