@@ -2,20 +2,22 @@
 
     python benchmarks/live.py conversations DIR [--encoder small] [--limit 7] [--no-whole]
     python benchmarks/live.py names DIR [--encoder small] [--limit 7]
-    python benchmarks/live.py streams DIR [--encoder small] [--count 50] [--seconds 60]
+    python benchmarks/live.py streams DIR [--encoder small] [--count 50] [--seconds 60] [--names]
     python benchmarks/live.py memory DIR [--encoder small] [--hours 4]
 
 DIR holds WAV files and ``reference.rttm``, as ``recipes/diarization/simulate.py`` writes them.
 ``conversations`` plays them in pieces of 0.1 s and diarizes them whole; ``names`` enrols two of
 three speakers by what they say alone in the first halves, and listens to the second ones, with the
-people of all conversations in one store; ``streams`` hears so many at once, as fast as it can, with
-a thread for each core; ``memory`` prints the resident set and the time of one stream that never
-ends. Times are of the processor, one core where ``taskset -c 0`` is before it.
+people of all conversations in one store; ``streams`` diarizes so many at once, as fast as it can,
+with a thread for each core, or with ``--names`` says who of a store speaks in them; ``memory``
+prints the resident set and the time of one stream that never ends. Times are of the processor, one
+core where ``taskset -c 0`` is before it.
 """
 
 import math
 import resource
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import cycle, islice
@@ -36,12 +38,13 @@ from speakervlad import (
 )
 from speakervlad.audio.recording import Recording
 from speakervlad.diarization.der import DiarizationErrors
+from speakervlad.diarization.live import LiveDiarizer
 from speakervlad.diarization.turns import Turns
 from speakervlad.encoder.backends import available_cores
 from speakervlad.encoder.encoder import Encoder, load_encoder
 from speakervlad.encoder.hops import HOP
 from speakervlad.errors import InputError
-from speakervlad.people.live import Speaking
+from speakervlad.people.live import Listener, Speaking
 from speakervlad.sound import SAMPLE_RATE
 
 PIECE = SAMPLE_RATE // 10
@@ -258,12 +261,37 @@ def wrong_names(
 
 
 @app.command()
-def streams(folder: Folder, encoder: str = "small", count: int = 50, seconds: float = 60.0) -> None:
+def streams(
+    folder: Folder,
+    encoder: str = "small",
+    count: int = 50,
+    seconds: float = 60.0,
+    names: bool = False,
+) -> None:
     """How many can be heard at once."""
     loaded, files = load_encoder(encoder), sorted(folder.glob("*.wav"))
+    if not names:
+        hear_at_once(loaded, files, count, seconds, lambda: diarize_live(loaded))
+        return
+    references = load_turns(folder / "reference.rttm")
+    with TemporaryDirectory() as temporary, PeopleStore(Path(temporary) / "p.db", loaded) as people:
+        outside: dict[str, bool] = {}
+        for path in files[:8]:
+            enrol_some(people, path, references[path.stem], outside)
+        hear_at_once(loaded, files, count, seconds, people.listen)
+
+
+def hear_at_once(
+    loaded: Encoder,
+    files: list[Path],
+    count: int,
+    seconds: float,
+    listener: Callable[[], LiveDiarizer | Listener],
+) -> None:
+    """Hear so many streams, and print how many could keep up."""
     length = round(seconds * SAMPLE_RATE)
     sounds = [np.resize(load_audio(path), length) for path in files[:8]]
-    each = [(diarize_live(loaded), samples) for samples in islice(cycle(sounds), count)]
+    each = [(listener(), samples) for samples in islice(cycle(sounds), count)]
     cores = available_cores()
     began, cpu = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(cores) as pool, loaded.backend.streams(cores):

@@ -1,7 +1,8 @@
 """The one place that imports onnxruntime, with its usage reports disabled."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,20 @@ def open_session(data: bytes, threads: int) -> Any:  # noqa: ANN401
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return package.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+@cache
+def graph_runner(graph: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    """What computes a small network of one input and one output; one for all who ask.
+
+    Several threads may call it, each of which computes in itself.
+
+    Args:
+        graph: content of an ONNX file.
+    """
+    session = open_session(graph, threads=1)
+    (name,) = (each.name for each in session.get_inputs())
+    return lambda array: session.run(None, {name: array})[0]
 
 
 def with_constants(model: bytes, arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.onnx import open_session
+from speakervlad.onnx import graph_runner
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.threads import available_cores
 
@@ -86,6 +86,21 @@ def frame_edges(num_frames: int, num_samples: int) -> np.ndarray:
 Scores = Callable[[np.ndarray], np.ndarray]
 
 
+def scores_by(run: Callable[[np.ndarray], np.ndarray]) -> Scores:
+    """What runs ``network_file`` as ``Scores``."""
+    return lambda windows: run(windows[:, None])
+
+
+def batch_scores(windows: np.ndarray) -> np.ndarray:
+    """``Scores`` in onnxruntime."""
+    return scores_by(graph_runner(network_file()))(windows)
+
+
+def window_scores(window: np.ndarray) -> np.ndarray:
+    """The same of one window of samples (160000,): float32 (frames, classes)."""
+    return batch_scores(window[None])[0]
+
+
 class LocalSpeakerFinder:
     """Hears samples that arrive piece by piece; one for each recording.
 
@@ -93,14 +108,14 @@ class LocalSpeakerFinder:
     window ends with.
 
     Args:
-        scores: the network; that of ``window_scores`` by default. Several threads call it.
+        scores: the network. Several threads call it.
 
     Attributes:
         num_samples: how many have arrived.
     """
 
-    def __init__(self, scores: Scores | None = None) -> None:
-        self._scores = scores or batch_scores
+    def __init__(self, scores: Scores = batch_scores) -> None:
+        self._scores = scores
         self._batches = min(available_cores(), MOST_BATCHES)
         self._unheard: list[np.ndarray] = []
         self.num_samples = 0
@@ -162,14 +177,9 @@ class Heard(NamedTuple):
     probabilities: np.ndarray
 
 
-def hear_window(samples: np.ndarray, scores: Scores | None = None) -> Heard:
-    """What the network, or ``scores``, says of a window of float32 samples (160000,)."""
-    return heard_in(window_scores(samples) if scores is None else scores(samples[None])[0])
-
-
-def scores_by(run: Callable[[np.ndarray], np.ndarray] | None) -> Scores | None:
-    """What runs ``network_file`` as ``Scores``; None where nothing does."""
-    return None if run is None else lambda windows: run(windows[:, None])
+def hear_window(samples: np.ndarray, scores: Scores = batch_scores) -> Heard:
+    """What the network says of a window of float32 samples (160000,)."""
+    return heard_in(scores(samples[None])[0])
 
 
 def heard_in(scores: np.ndarray) -> Heard:
@@ -201,7 +211,7 @@ def merged(
     return LocalSpeakers(num_samples, starts, classes, *(total / np.maximum(heard, 1)))
 
 
-def local_speakers(blocks: Iterable[np.ndarray], scores: Scores | None = None) -> LocalSpeakers:
+def local_speakers(blocks: Iterable[np.ndarray], scores: Scores = batch_scores) -> LocalSpeakers:
     """What the network says of a recording.
 
     Args:
@@ -212,22 +222,6 @@ def local_speakers(blocks: Iterable[np.ndarray], scores: Scores | None = None) -
     for block in blocks:
         finder.add(block)
     return finder.finish()
-
-
-def window_scores(window: np.ndarray) -> np.ndarray:
-    """float32 (frames, classes), logarithms of probabilities in a window of samples."""
-    return batch_scores(window[None])[0]
-
-
-def batch_scores(windows: np.ndarray) -> np.ndarray:
-    """The same of several, see ``Scores``."""
-    return _network().run(("scores",), {"samples": windows[:, None]})[0]
-
-
-@cache
-def _network() -> Any:  # noqa: ANN401 - onnxruntime has no types
-    """One for all recordings and threads."""
-    return open_session(network_file(), threads=1)
 
 
 @cache

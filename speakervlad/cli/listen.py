@@ -255,10 +255,12 @@ class Printer:
         self._as_json = as_json
         self._speaker: str | None = None
         self._end = 0.0
+        self._renamed: dict[str, str] = {}
         self._has_meter = notes.is_terminal and not notes.quiet
 
     def say(self, said: "list[Said]") -> None:
         """A line for every change of speaker; as JSON, for everything."""
+        self._rename(self._diarizer.renamed)
         for each in said:
             if self._as_json:
                 line = {"event": "speech", "start": round(each.start, 3),
@@ -278,6 +280,18 @@ class Printer:
             if not each.corrects or each.end >= self._end:
                 self._speaker, self._end = each.speaker, each.end
         sys.stdout.flush()
+
+    def _rename(self, renamed: dict[str, str]) -> None:
+        """A line for each who got a name, or turned out to be another."""
+        for speaker, now in renamed.items():
+            if self._renamed.get(speaker) == now:
+                continue
+            if self._as_json:
+                self._print({"event": "renamed", "speaker": speaker, "now": now})
+            else:
+                self.clear()
+                console.print(f"{speaker} is {now}")
+        self._renamed = renamed
 
     def meter(self, block: "np.ndarray") -> None:
         """Level, time and speaker in a line that is drawn again and again."""

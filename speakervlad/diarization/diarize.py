@@ -95,7 +95,7 @@ def diarize(
     speech = SpeechWave(recording.whole, plan.spans())
     cells = speech_cells(encoder.frames, speech, plan)
     known = strangers if store is None else partial(known_by, store, fpir)
-    labels = speakers_of_cells(cells, limits, _alike(encoder), method, known)
+    labels = speakers_of_cells(cells, limits, alike_by(encoder), method, known)
     _warn_of_fewer(recording.name, labels, limits)
     names = _names(cells, labels, known)
     said = turns_of(plan, labels, names)
@@ -138,7 +138,7 @@ def _warn_of_fewer(name: str, labels: np.ndarray, limits: Limits) -> None:
         )
 
 
-def _alike(encoder: Encoder) -> float:
+def alike_by(encoder: Encoder) -> float:
     """The cosine that hardly any strangers reach."""
     known = encoder.thresholds
     stated = ALIKE if known is None else known.false_accept_rate.get(STRANGERS, ALIKE)

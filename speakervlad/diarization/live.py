@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from speakervlad.audio.local_speakers import Scores, network_file, scores_by
+from speakervlad.audio.local_speakers import Scores, batch_scores, network_file, scores_by
 from speakervlad.audio.samples import Samples
 from speakervlad.diarization.cells import Plan
 from speakervlad.diarization.clustering import Limits
-from speakervlad.diarization.diarize import known_by
+from speakervlad.diarization.diarize import ALIKE, alike_by, known_by
 from speakervlad.diarization.judging import Judged, Voice, grouped, together
+from speakervlad.diarization.memory import LiveSpeaker, Memory
 from speakervlad.diarization.overlap import second_speakers
 from speakervlad.diarization.speakers import Known, strangers
 from speakervlad.diarization.ticks import OPEN, REGION, STEP, Tick, Ticks
@@ -42,6 +43,8 @@ LITTLE = 3.0
 # A speaker without a name is looked up in the store whenever so much more was said, in all.
 ASKED_AGAIN = 2.0
 MOST_SPEAKERS = 20
+# Ticks after which what was said lately is looked at again, 5 s.
+TIDIED = 4
 # Turns of one speaker with a shorter pause between them are joined.
 PAUSE = 0.5
 
@@ -64,37 +67,20 @@ class Said(NamedTuple):
     also: str | None = None
 
 
-class _Speaker:
-    """Somebody who spoke.
-
-    Attributes:
-        number: from 1 on, for those without a name.
-        voice: what is certain of it, sums and seconds.
-        name: of the store.
-        asked: seconds of speech when the store was asked last.
-    """
-
-    def __init__(self, number: int, numbers: int) -> None:
-        self.number = number
-        self.voice: Voice = np.zeros(numbers), 0.0
-        self.name: str | None = None
-        self.asked = 0.0
-
-    @property
-    def label(self) -> str:
-        return self.name or f"speaker {self.number}"
-
-
 class _Piece(NamedTuple):
-    """A cell, in samples, and its speakers; with a voice where one speaks alone and clearly."""
+    """A cell, in samples, and its speakers; with a voice where one speaks alone and clearly.
+
+    ``sure`` is whether the speaker is more than the nearest of those who are known.
+    """
 
     begin: int
     end: int
     doubled: bool
     voice: Voice | None
     row: np.ndarray
-    speaker: _Speaker | None
-    second: _Speaker | None
+    speaker: LiveSpeaker | None
+    second: LiveSpeaker | None
+    sure: bool = True
 
     @property
     def seconds(self) -> float:
@@ -121,6 +107,7 @@ class LiveDiarizer:
         known: who of some vectors is known by what name.
         max_speakers: how many there are at most.
         scores: see ``Ticks``.
+        alike: expected cosine from which on two speakers are one.
 
     Attributes:
         stream: of all speech, whoever speaks.
@@ -132,24 +119,28 @@ class LiveDiarizer:
         stream: EncoderStream,
         known: Known = strangers,
         max_speakers: int = MOST_SPEAKERS,
-        scores: Scores | None = None,
+        scores: Scores = batch_scores,
+        alike: float = ALIKE,
     ) -> None:
         self.stream = stream
         self._ticks = Ticks(frames, stream, scores)
         self._frames = frames
         self._known = known
         self._most = max_speakers
-        self._speakers: list[_Speaker] = []
-        self._count = 0
+        self._speakers: list[LiveSpeaker] = []
+        self._count = self._heard = 0
+        self._memory = Memory(self._finish, alike)
+        # By what they were called first.
+        self._called_so: dict[str, LiveSpeaker] = {}
         # Cells that may still change, those of some seconds before them, and who spoke last.
         self._open: list[_Piece] = []
         self._past: deque[_Piece] = deque()
-        self._last: _Speaker | None = None
+        self._last: LiveSpeaker | None = None
         # What was said of the seconds that may still change.
         self._said: list[_Run] = []
         # Sums of any cells, which say what the numbers of a row are.
         self._pattern: PoolingSums | None = None
-        self._done: list[tuple[Turn, _Speaker]] = []
+        self._done: list[tuple[Turn, LiveSpeaker]] = []
 
     def add(self, samples: Samples) -> list[Said]:
         """Hear samples, see ``EncoderStream.add``.
@@ -165,6 +156,7 @@ class LiveDiarizer:
     def finish(self) -> list[Said]:
         """What is left when the recording ends."""
         said = [each for tick in self._ticks.finish() for each in self.hear(tick)]
+        self._tidy()
         if self._open:
             self._open = [self._certain(each) for each in self._open]
             said += self._say(self._open[0].begin)
@@ -189,11 +181,17 @@ class LiveDiarizer:
         some = tuple(turn for turn in rounded if turn.end > turn.start)
         return Turns(recording, some, self.stream.seconds).joined(PAUSE)
 
+    @property
+    def renamed(self) -> dict[str, str]:
+        """What speakers were called, and are called by now: by a name, or as who they are too."""
+        now = {label: speaker.label for label, speaker in self._called_so.items()}
+        return {label: name for label, name in now.items() if name != label}
+
     def heard_of(self, speaker: str) -> tuple[PoolingSums, float]:
         """What somebody said alone so far, to be enrolled: sums, and seconds of speech.
 
         Args:
-            speaker: as it is called by now.
+            speaker: as it is called by now, or was.
 
         Raises:
             InputError: nobody is called so, or never spoke alone.
@@ -216,6 +214,9 @@ class LiveDiarizer:
         """What one more tick tells."""
         self._pattern = tick.sums or self._pattern
         self._settle(tick.begin)
+        self._heard += 1
+        if self._heard % TIDIED == 0:
+            self._tidy()
         if len(tick.plan):
             judged = Judged.of(tick, self._finish)
             labels = self._assigned(judged)
@@ -228,12 +229,13 @@ class LiveDiarizer:
         self._name()
         return self._say(tick.begin)
 
-    def _called(self, speaker: str) -> _Speaker:
+    def _called(self, speaker: str) -> LiveSpeaker:
         known = [*self._speakers, *(speaker for _, speaker in self._done)]
         found = next((each for each in known if each.label == speaker), None)
+        found = found or self._called_so.get(speaker)
         if found is None:
             raise InputError(f"{speaker}: nobody of that name spoke.")
-        return found
+        return found.now
 
     def _settle(self, until: int) -> None:
         """What is too old to be corrected becomes part of its speaker."""
@@ -243,7 +245,8 @@ class LiveDiarizer:
                 kept.append(each)
                 continue
             if each.speaker is not None and each.voice and each.begin + each.end < 2 * until:
-                each.speaker.voice = together([each.speaker.voice, each.voice])
+                whose = each.speaker if each.sure else None
+                self._memory.add(each.begin, each.end, each.voice, whose)
             if each.end > until:
                 kept.append(each._replace(begin=until))
             piece = each._replace(end=min(each.end, until))
@@ -257,20 +260,20 @@ class LiveDiarizer:
             self._past.popleft()
 
     def _certain(self, piece: _Piece) -> _Piece:
-        """With a speaker in any case: whom it is nearest to, whose voice it does not change."""
+        """With a speaker in any case: at least whom it is nearest to."""
         if piece.speaker is not None:
             return piece
         if not self._speakers:
             return piece._replace(speaker=self._new(len(piece.row)))
         near = self._vectors() @ self._finish(piece.row[None])[0]
-        return piece._replace(speaker=self._speakers[int(near.argmax())], voice=None)
+        return piece._replace(speaker=self._speakers[int(near.argmax())], sure=False)
 
-    def _keep(self, piece: _Piece, speaker: _Speaker) -> None:
+    def _keep(self, piece: _Piece, speaker: LiveSpeaker) -> None:
         """Add a cell to the turns that stay."""
         start, end = piece.begin / SAMPLE_RATE, piece.end / SAMPLE_RATE
         for place in range(len(self._done) - 1, max(-1, len(self._done) - 4), -1):
             last, of = self._done[place]
-            if of is speaker and start <= last.end + PAUSE:
+            if of.now is speaker and start <= last.end + PAUSE:
                 self._done[place] = last._replace(end=max(end, last.end)), speaker
                 return
         self._done.append((Turn(start, end, ""), speaker))
@@ -295,9 +298,9 @@ class LiveDiarizer:
         labels = judged.best([*merged[:count], *fresh, *others], last, self._finish)
         return np.minimum(labels, len(self._speakers))
 
-    def _new(self, numbers: int) -> _Speaker:
+    def _new(self, numbers: int) -> LiveSpeaker:
         self._count += 1
-        self._speakers.append(_Speaker(self._count, numbers))
+        self._speakers.append(LiveSpeaker(self._count, numbers))
         return self._speakers[-1]
 
     def _pieces(self, judged: Judged, labels: np.ndarray, seconds: np.ndarray) -> list[_Piece]:
@@ -343,27 +346,40 @@ class LiveDiarizer:
             if speaker.name is None and voice[1] >= speaker.asked + ASKED_AGAIN:
                 speaker.asked = voice[1]
                 speaker.name = self._known(self._finish(voice[0][None]))[0]
-        named: dict[str, _Speaker] = {}
+        named: dict[str, LiveSpeaker] = {}
         for speaker in list(self._speakers):
             if speaker.name is not None and named.setdefault(speaker.name, speaker) is not speaker:
                 self._join(named[speaker.name], speaker)
 
-    def _join(self, one: _Speaker, other: _Speaker) -> None:
+    def _tidy(self) -> None:
+        """Look at what was said lately again."""
+        for speaker, other in self._memory.tidy(self._speakers):
+            self._swap(speaker, other)
+
+    def _join(self, one: LiveSpeaker, other: LiveSpeaker) -> None:
         """Two speakers are the first of them, from now on."""
-        one.voice = together([one.voice, other.voice])
-        self._speakers.remove(other)
-        swapped = {other: one}
+        self._memory.join(other, one)
+        self._swap(other, one)
+
+    def _swap(self, speaker: LiveSpeaker, other: LiveSpeaker) -> None:
+        """Where one speaker was, another is."""
+        self._speakers.remove(speaker)
+        swapped = {speaker: other}
         for pieces in (self._open, self._past):
             for place, each in enumerate(pieces):
                 first = swapped.get(each.speaker, each.speaker) if each.speaker else None
                 second = swapped.get(each.second, each.second) if each.second else None
                 second = None if second is first else second
                 pieces[place] = each._replace(speaker=first, second=second)
-        self._last = one if self._last is other else self._last
+        self._last = other if self._last is speaker else self._last
 
     def _say(self, begin: int) -> list[Said]:
         """What differs from what was said before of the seconds from a sample on."""
         now = _runs(self._open)
+        for each in self._open:
+            for speaker in (each.speaker, each.second):
+                if speaker is not None:
+                    self._called_so.setdefault(speaker.label, speaker)
         before, self._said = [run for run in self._said if run.end > begin], now
         edges = {begin} | {edge for run in [*now, *before] for edge in run[:2] if edge > begin}
         said: list[Said] = []
@@ -379,13 +395,13 @@ class LiveDiarizer:
                 said.append(each)
         return said
 
-    def _voice(self, speaker: _Speaker) -> Voice:
+    def _voice(self, speaker: LiveSpeaker) -> Voice:
         """What somebody said; of a new one, what it was taken for a tick ago too."""
         if speaker.voice[1] >= LITTLE:
             return speaker.voice
         return together([speaker.voice, *self._open_voices(speaker)])
 
-    def _open_voices(self, speaker: _Speaker) -> list[Voice]:
+    def _open_voices(self, speaker: LiveSpeaker) -> list[Voice]:
         return [each.voice for each in self._open if each.voice and each.speaker is speaker]
 
     def _vectors(self) -> np.ndarray:
@@ -449,4 +465,4 @@ def diarize_live(
         known = partial(known_by, store, fpir)
     scores = scores_by(encoder.backend.beside(network_file()))
     stream = encoder.stream(sample_rate)
-    return LiveDiarizer(encoder.frames, stream, known, max_speakers, scores)
+    return LiveDiarizer(encoder.frames, stream, known, max_speakers, scores, alike_by(encoder))

@@ -13,6 +13,7 @@ from speakervlad.audio.local_speakers import (
     LocalSpeakerFinder,
     LocalSpeakers,
     Scores,
+    batch_scores,
 )
 from speakervlad.audio.speech import FRAME_SAMPLES as SILERO_SAMPLES
 from speakervlad.audio.speech import SpeechFinder
@@ -78,12 +79,12 @@ class Talk:
         return near.clip(0, 1)
 
 
-def listen(blocks: Iterable[np.ndarray], scores: Scores | None = None) -> Talk:
+def listen(blocks: Iterable[np.ndarray], scores: Scores = batch_scores) -> Talk:
     """Hear a recording.
 
     Args:
         blocks: float32 samples (samples,) at 16 kHz that follow one another, of any lengths.
-        scores: the segmentation's network; None for the one of the package in onnxruntime.
+        scores: the segmentation's network.
     """
     local, silero = LocalSpeakerFinder(scores), _Listener()
     for block in blocks:

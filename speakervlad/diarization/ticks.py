@@ -17,6 +17,7 @@ from speakervlad.audio.local_speakers import (
     WINDOW_SAMPLES,
     Heard,
     Scores,
+    batch_scores,
     hear_window,
     merged,
 )
@@ -75,11 +76,11 @@ class Ticks:
     Args:
         frames: makes the sums.
         stream: takes the samples, from its beginning on.
-        scores: the segmentation's network; None for the one of the package in onnxruntime.
+        scores: the segmentation's network.
     """
 
     def __init__(
-        self, frames: FrameEncoder, stream: EncoderStream, scores: Scores | None = None
+        self, frames: FrameEncoder, stream: EncoderStream, scores: Scores = batch_scores
     ) -> None:
         self._frames = frames
         self._scores = scores

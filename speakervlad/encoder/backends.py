@@ -16,7 +16,7 @@ from speakervlad.config import WEIGHTS_NAME
 from speakervlad.encoder.frames import Describe, Ends, FrameEncoder, front_end_of
 from speakervlad.encoder.graphs import check_graph
 from speakervlad.errors import InputError
-from speakervlad.onnx import open_session, with_constants
+from speakervlad.onnx import graph_runner, open_session, with_constants
 from speakervlad.sound import SAMPLE_RATE
 from speakervlad.texts import parse_json
 from speakervlad.threads import available_cores
@@ -65,15 +65,14 @@ class Backend(ABC):
             spectrogram: float32 (bins, frames), normalised and padded.
         """
 
-    def beside(self, graph: bytes) -> RunGraph | None:
-        """Another network in the same runtime and precision; None where onnxruntime is to take it.
+    def beside(self, graph: bytes) -> RunGraph:
+        """Another network in the same runtime and precision; by default in onnxruntime.
 
         Args:
             graph: a small ONNX file of one input to one output. What runs it may be called by
                 several threads, each of which computes in itself.
         """
-        del graph
-        return None
+        return graph_runner(graph)
 
     @abstractmethod
     def streams(self, count: int) -> Any:  # noqa: ANN401 - a context manager of an executor

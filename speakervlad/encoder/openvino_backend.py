@@ -48,7 +48,7 @@ class OpenVinoBackend(ExportedBackend):
         return arrays
 
     def beside(self, graph: bytes) -> RunGraph:
-        return graph_runner(graph, self.precision)
+        return openvino_runner(graph, self.precision)
 
     def _compile(self, streams: int) -> Describe:
         compiled = compiled_model(self._model, self.precision, self.num_streams, streams)
@@ -81,7 +81,7 @@ def compiled_model(model: Any, precision: str, threads: int, streams: int) -> An
 
 
 @cache
-def graph_runner(graph: bytes, precision: str) -> RunGraph:
+def openvino_runner(graph: bytes, precision: str) -> RunGraph:
     """One for all recordings and threads, see ``Backend.beside``."""
     cores = available_cores()
     compiled = compiled_model(openvino_core().read_model(graph), precision, cores, cores)

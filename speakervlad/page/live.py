@@ -159,6 +159,7 @@ class _Session:
             ],
             "seconds": round(stream.seconds, 3),
             "speech": round(stream.speech_seconds, 3),
+            "renamed": self._diarizer.renamed,
         }
 
     async def _asked(self, message: dict) -> None:

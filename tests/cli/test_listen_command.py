@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from speakervlad import PeopleStore, examples, load_audio, load_turns
+from speakervlad.cli.listen import Printer
 
 RATE = 16000
 
@@ -120,6 +121,18 @@ def test_json_lines_of_raw_samples_with_names(run, pipe, talk, capsys, tmp_path)
     assert summary["event"] == "summary"
     assert {each["name"] for each in summary["speakers"]} == {"speaker 1", "Jo"}
     assert summary["seconds"] == pytest.approx(len(talk) / RATE)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_who_got_a_name_is_told_once(capsys, as_json):
+    diarizer = SimpleNamespace(renamed={})
+    printer = Printer(diarizer, as_json=as_json)
+    printer.say([])
+    diarizer.renamed = {"speaker 2": "Jo"}
+    printer.say([])
+    printer.say([])
+    line = '{"event": "renamed", "speaker": "speaker 2", "now": "Jo"}'
+    assert capsys.readouterr().out.splitlines() == [line if as_json else "speaker 2 is Jo"]
 
 
 def test_ones_own_store_names_speakers_unless_no_names_are_wanted(

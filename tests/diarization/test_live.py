@@ -89,6 +89,19 @@ def test_people_of_a_store_get_their_names(small, two, tmp_path, in_pieces):
         diarizer = LiveDiarizer(small.frames, small.stream(), known)
         in_pieces(diarizer, samples)
     assert set(diarizer.turns().speakers) == {"speaker 1", "Jo"}
+    diarizer.call("speaker 1", "Alex")
+    assert diarizer.renamed == {"speaker 1": "Alex"}
+
+
+def test_a_speaker_who_is_another_has_its_number_from_the_beginning_on(small, two, in_pieces):
+    samples, _ = two
+    alone = np.concatenate([load_audio(examples()[f"alex-{number}"]) for number in (1, 2, 3)])
+    diarizer = LiveDiarizer(small.frames, small.stream(), alike=-1.0)
+    said = in_pieces(diarizer, np.concatenate([samples, alone]))
+    assert {each.speaker for each in said} - {None} >= {"speaker 1", "speaker 2"}
+    assert diarizer.renamed["speaker 2"] == "speaker 1"
+    assert list(diarizer.turns().speakers) == ["speaker 1"]
+    assert diarizer.heard_of("speaker 2")[1] == diarizer.heard_of("speaker 1")[1]
 
 
 def test_silence_has_no_turns(small, in_pieces):

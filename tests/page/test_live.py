@@ -50,6 +50,8 @@ def test_who_speaks_comes_while_samples_go_and_a_voice_is_enrolled(client, desk,
         answer = socket.receive_json()
         assert answer["enrolled"] == "Alex"
         assert {name for *_, name in answer["turns"]} == {"Alex", "speaker 2"}
+        assert messages[-1]["renamed"] == {}
+        assert send(socket, talk[:1600])[0]["renamed"] == {"speaker 1": "Alex"}
         socket.send_json({"enrol": "speaker 9", "name": "Jo"})
         assert "nobody of that name" in socket.receive_json()["error"]
         socket.send_json({"enrol": "speaker 2", "name": " "})

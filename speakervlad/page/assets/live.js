@@ -115,6 +115,7 @@ export function openLive(root, about) {
   function take(message) {
     seconds = message.seconds ?? seconds;
     for (const said of message.said ?? []) replace(...said);
+    if (message.renamed) rename(new Map(Object.entries(message.renamed)));
     if (message.turns) spans = message.turns;
     if (message.enrolled && !colours.has(message.enrolled)) colours.set(message.enrolled, colour(message.speaker));
     if ("enrolled" in message) answered?.(message);
@@ -130,6 +131,12 @@ export function openLive(root, about) {
     if (corrects) spans = spans.flatMap(([from, to, who]) => [[from, Math.min(to, begin), who], [Math.max(from, end), to, who]]
       .filter(([first, last]) => last > first));
     for (const who of [name, also]) if (who) spans.push([begin, end, who]);
+  }
+
+  // Speakers who got a name, or turned out to be others.
+  function rename(names) {
+    for (const [old, name] of names) if (colours.has(old) && !colours.has(name)) colours.set(name, colour(old));
+    for (const span of spans) span[2] = names.get(span[2]) ?? span[2];
   }
 
   function turns() {
