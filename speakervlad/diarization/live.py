@@ -349,17 +349,12 @@ class LiveDiarizer:
         named: dict[str, LiveSpeaker] = {}
         for speaker in list(self._speakers):
             if speaker.name is not None and named.setdefault(speaker.name, speaker) is not speaker:
-                self._join(named[speaker.name], speaker)
+                self._swap(*self._memory.join(speaker, named[speaker.name]))
 
     def _tidy(self) -> None:
         """Look at what was said lately again."""
-        for speaker, other in self._memory.tidy(self._speakers):
-            self._swap(speaker, other)
-
-    def _join(self, one: LiveSpeaker, other: LiveSpeaker) -> None:
-        """Two speakers are the first of them, from now on."""
-        self._memory.join(other, one)
-        self._swap(other, one)
+        for joined in self._memory.tidy(self._speakers):
+            self._swap(*joined)
 
     def _swap(self, speaker: LiveSpeaker, other: LiveSpeaker) -> None:
         """Where one speaker was, another is."""

@@ -129,22 +129,17 @@ class Memory:
             for (speaker, other), _ in Counter(self._moved(speakers)).most_common():
                 left = speaker.now is speaker and speaker.voice[1] < LEAST
                 if left and speaker.name is None and other.now is not speaker:
-                    joined.append(self._join(speaker, other.now))
-        while (
-            pair := self._most_alike([each for each in speakers if each.now is each])
-        ) is not None:
-            joined.append(self._join(*pair))
+                    joined.append(self.join(speaker, other.now))
+        while pair := self._most_alike([each for each in speakers if each.now is each]):
+            joined.append(self.join(*pair))
         return joined
 
-    def join(self, speaker: LiveSpeaker, other: LiveSpeaker) -> None:
+    def join(self, speaker: LiveSpeaker, other: LiveSpeaker) -> Joined:
         """One speaker is another from now on."""
         speaker.become(other)
         for each in self._lately:
             each.speaker = each.speaker and each.speaker.now
-
-    def _join(self, one: LiveSpeaker, two: LiveSpeaker) -> Joined:
-        self.join(one, two)
-        return Joined(one, two)
+        return Joined(speaker, other)
 
     def _moved(self, speakers: list[LiveSpeaker]) -> list[tuple[LiveSpeaker, LiveSpeaker]]:
         """Give utterances to whom they are nearest; from whom and to whom some were moved."""
