@@ -84,7 +84,7 @@ ELSEWHERE = {
     "benchmarks/ablation.py": "ten trainings; its parts are those of tests/training",
     "benchmarks/cluster.py": "Ray, as tests/encoder/test_cluster.py starts it",
     "benchmarks/elsewhere.py": "sherpa-onnx, as tests/encoder/test_elsewhere.py needs it",
-    "benchmarks/live.py": "conversations of an hour; its parts are tests/people and diarization",
+    "benchmarks/live.py": "runs below on what simulate.py wrote",
     "benchmarks/poolings.py": "24 trainings; its parts are those of tests/training",
     "benchmarks/training_stages.py": "tests/training/test_training_stages.py",
     "recipes/actions/train.py": "tests/test_vlad_recipes.py",
@@ -199,6 +199,12 @@ def test_a_conversation_is_simulated_diarized_judged_and_drawn(material):
     found = f"found/no_overlap/{talk.stem}.rttm"
     succeed([recipe / "picture.py", talk, reference, found, "turns.png"], material)
     assert (material / "turns.png").stat().st_size > 1000
+    live = ROOT / "benchmarks/live.py"
+    said = succeed([live, "conversations", "meetings", *SMALL, "--no-whole"], material)
+    assert "live: DER" in said
+    few = ["meetings", *SMALL, "--count", "2", "--seconds", "3"]
+    assert "could keep up" in succeed([live, "streams", *few], material)
+    assert "could keep up" in succeed([live, "streams", *few, "--names"], material)
 
 
 @pytest.mark.slow
