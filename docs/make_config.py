@@ -92,6 +92,10 @@ def part(key: str, default: Part, meaning: str) -> Iterator[str]:
     for kind, row in rows.items():
         meanings = meanings_of(row)
         for name, (hint, value) in options_of(row).items():
+            if name not in meanings:
+                raise SystemExit(
+                    f"{key} {kind}: `{name}` has no line under Args: of its docstring."
+                )
             option = key_of(f"{key}.{name}", hint, value, meanings[name])
             kinds.setdefault(option, []).append(f"`{kind}`")
     lines = [

@@ -141,6 +141,11 @@ def check_source(
         )
     if source == "-" and device is not None:
         raise InputError("--device names a microphone; - reads standard input. Give one of them.")
+    if source == "-" and sys.stdin.buffer.isatty():
+        raise InputError(
+            "-: nobody sends sound to standard input. `ffmpeg -i call.mp3 -f wav - | speakervlad "
+            "listen -` does; without - the microphone is heard."
+        )
     if source is None and (rate is not None or encoding is not None):
         raise InputError("--rate and --format are of raw samples from standard input: `listen -`.")
 

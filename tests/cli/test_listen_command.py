@@ -147,6 +147,13 @@ def test_ones_own_store_names_speakers_unless_no_names_are_wanted(
         assert f"{heard}: " in capsys.readouterr().out
 
 
+def test_a_terminal_that_sends_no_sound_is_told_so(run, monkeypatch, capsys):
+    terminal = SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=terminal))
+    assert run("listen", "-", "--encoder", "small") == 2
+    assert "nobody sends sound to standard input" in capsys.readouterr().err
+
+
 def test_what_is_said_is_enrolled(run, pipe, capsys, tmp_path):
     store, file = tmp_path / "people.db", io.BytesIO()
     soundfile.write(file, load_audio(examples()["alex-1"]), RATE, format="WAV")
