@@ -91,7 +91,13 @@ class Row(NamedTuple):
     table: Callable[[], Mapping[str, Callable[..., Any]]]
 
 
-def resolve(table: Mapping[str, Callable[..., Any]], part: Part, key: str, where: str = "") -> Part:
+def resolve(
+    table: Mapping[str, Callable[..., Any]],
+    part: Part,
+    key: str,
+    where: str = "",
+    elsewhere: str = "",
+) -> Part:
     """The same part with every option of its row: defaults filled in, types and ranges checked.
 
     The options of a row are the keyword-only parameters of its class that the table does not bind.
@@ -103,13 +109,15 @@ def resolve(table: Mapping[str, Callable[..., Any]], part: Part, key: str, where
         part: the row that is asked for.
         key: of the part in its config, for messages.
         where: names the source of the config, for messages.
+        elsewhere: where an unknown row may come from, for messages.
 
     Raises:
         InputError: no such row, an option that no row has, or a value of the wrong type or range.
     """
     prefix = f"{where}: " if where else ""
     if part.kind not in table:
-        raise InputError(f"{prefix}{key}.kind={part.kind!r}. {did_you_mean(part.kind, table)}")
+        hint = f"{did_you_mean(part.kind, table)} {elsewhere}".rstrip()
+        raise InputError(f"{prefix}{key}.kind={part.kind!r}. {hint}")
     own = options_of(table[part.kind])
     hints = {name: hint for name, (hint, _) in own.items()}
     if not hints.keys() >= part.options.keys():

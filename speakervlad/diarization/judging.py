@@ -128,6 +128,11 @@ def together(voices: list[Voice]) -> Voice:
     return stacked(voices).sum(axis=0), float(seconds_of(voices).sum())
 
 
+def without(voice: Voice, part: Voice) -> Voice:
+    """A voice without some of its speech."""
+    return voice[0] - part[0], max(0.0, voice[1] - part[1])
+
+
 def stacked(voices: list[Voice]) -> np.ndarray:
     """float64 (voices, numbers), their rows."""
     return np.stack([row for row, _ in voices]).astype(np.float64)

@@ -230,9 +230,8 @@ class LiveDiarizer:
         return self._say(tick.begin)
 
     def _called(self, speaker: str) -> LiveSpeaker:
-        known = [*self._speakers, *(speaker for _, speaker in self._done)]
-        found = next((each for each in known if each.label == speaker), None)
-        found = found or self._called_so.get(speaker)
+        known = self._called_so
+        found = next((each for each in known.values() if each.label == speaker), known.get(speaker))
         if found is None:
             raise InputError(f"{speaker}: nobody of that name spoke.")
         return found.now
@@ -347,26 +346,27 @@ class LiveDiarizer:
                 speaker.asked = voice[1]
                 speaker.name = self._known(self._finish(voice[0][None]))[0]
         named: dict[str, LiveSpeaker] = {}
-        for speaker in list(self._speakers):
+        for speaker in self._speakers:
             if speaker.name is not None and named.setdefault(speaker.name, speaker) is not speaker:
-                self._swap(*self._memory.join(speaker, named[speaker.name]))
+                self._memory.join(speaker, named[speaker.name])
+        self._renew()
 
     def _tidy(self) -> None:
         """Look at what was said lately again."""
-        for joined in self._memory.tidy(self._speakers):
-            self._swap(*joined)
+        self._memory.tidy(self._speakers)
+        self._renew()
 
-    def _swap(self, speaker: LiveSpeaker, other: LiveSpeaker) -> None:
-        """Where one speaker was, another is."""
-        self._speakers.remove(speaker)
-        swapped = {speaker: other}
+    def _renew(self) -> None:
+        """Where a speaker was who is another by now, that one is."""
+        if all(each.now is each for each in self._speakers):
+            return
+        self._speakers = [each for each in self._speakers if each.now is each]
         for pieces in (self._open, self._past):
             for place, each in enumerate(pieces):
-                first = swapped.get(each.speaker, each.speaker) if each.speaker else None
-                second = swapped.get(each.second, each.second) if each.second else None
+                first, second = each.speaker and each.speaker.now, each.second and each.second.now
                 second = None if second is first else second
                 pieces[place] = each._replace(speaker=first, second=second)
-        self._last = other if self._last is speaker else self._last
+        self._last = self._last and self._last.now
 
     def _say(self, begin: int) -> list[Said]:
         """What differs from what was said before of the seconds from a sample on."""

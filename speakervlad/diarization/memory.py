@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speakervlad.diarization.judging import Finish, Voice, seconds_of, stacked, together
+from speakervlad.diarization.judging import Finish, Voice, seconds_of, stacked, together, without
 from speakervlad.diarization.speakers import expected
 
 # So many utterances are remembered, each at most so long; shorter ones and voices say too little.
@@ -126,11 +126,11 @@ class Memory:
         """
         joined: list[Joined] = []
         for _ in range(ROUNDS):
-            for (speaker, other), _ in Counter(self._moved(speakers)).most_common():
-                left = speaker.now is speaker and speaker.voice[1] < LEAST
-                if left and speaker.name is None and other.now is not speaker:
+            for (speaker, other), _ in Counter(self._moved(_left(speakers))).most_common():
+                is_empty = speaker.now is speaker and speaker.voice[1] < LEAST
+                if is_empty and speaker.name is None and other.now is not speaker:
                     joined.append(self.join(speaker, other.now))
-        while pair := self._most_alike([each for each in speakers if each.now is each]):
+        while pair := self._most_alike(_left(speakers)):
             joined.append(self.join(*pair))
         return joined
 
@@ -143,13 +143,13 @@ class Memory:
 
     def _moved(self, speakers: list[LiveSpeaker]) -> list[tuple[LiveSpeaker, LiveSpeaker]]:
         """Give utterances to whom they are nearest; from whom and to whom some were moved."""
-        known = [each for each in speakers if each.now is each and each.voice[1] >= LEAST]
+        known = [each for each in speakers if each.voice[1] >= LEAST]
         heard = [each for each in self._lately if each.voice[1] >= LEAST]
         if not known or not heard:
             return []
         moved = []
-        places = {speaker: place for place, speaker in enumerate(known)}
-        own = np.array([places.get(each.speaker, -1) if each.speaker else -1 for each in heard])
+        places: dict[LiveSpeaker | None, int] = {each: place for place, each in enumerate(known)}
+        own = np.array([places.get(each.speaker, -1) for each in heard])
         cosines = self._cosines(heard, known, own)
         for each, place, row in zip(heard, own.tolist(), cosines, strict=True):
             best = int(row.argmax())
@@ -204,9 +204,9 @@ class Memory:
         return second, first
 
 
-def without(voice: Voice, part: Voice) -> Voice:
-    """A voice without some of its speech."""
-    return voice[0] - part[0], max(0.0, voice[1] - part[1])
+def _left(speakers: list[LiveSpeaker]) -> list[LiveSpeaker]:
+    """Those who are nobody else by now."""
+    return [each for each in speakers if each.now is each]
 
 
 def _may_be_one(speakers: list[LiveSpeaker]) -> np.ndarray:

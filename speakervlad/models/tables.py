@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from speakervlad.errors import InputError, did_you_mean, first_few
+from speakervlad.errors import InputError, first_few
 from speakervlad.models.frontend import FRONT_ENDS, FrontEnd
 from speakervlad.models.losses import LOSSES
 from speakervlad.models.pooling import POOLINGS
@@ -102,14 +102,11 @@ def complete_part(role: str, part: Part, key: str, where: str = "") -> Part:
         InputError: the part or an option is unknown, of the wrong type or out of its range; or
             another package's row cannot be imported.
     """
-    if part.kind not in TABLES[role]:
-        prefix = f"{where}: " if where else ""
-        raise InputError(
-            f"{prefix}{key}.kind={part.kind!r}. {did_you_mean(part.kind, TABLES[role])} If another "
-            "package has it, install that: no installed one has the entry point "
-            f"{role}.{part.kind} of the group {GROUP}."
-        )
-    return resolve(TABLES[role], part, key, where)
+    elsewhere = (
+        "If another package has it, install that: no installed one has the entry point "
+        f"{role}.{part.kind} of the group {GROUP}."
+    )
+    return resolve(TABLES[role], part, key, where, elsewhere)
 
 
 def make_part(role: str, part: Part, *given: int) -> Any:  # noqa: ANN401 - as the row says
